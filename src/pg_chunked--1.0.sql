@@ -1,0 +1,3 @@
+\echo Use "CREATE EXTENSION pg_chunked" to load this file. \quit
+
+GRANT USAGE ON SCHEMA chunked TO PUBLIC;
