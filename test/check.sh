@@ -1,0 +1,205 @@
+#!/bin/bash
+#
+# check.sh: builds the extension and runs every test, on a private copy of the
+# machine's PostgreSQL, and leaves nothing behind but packages.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+	cat <<'HELP'
+usage: bash test/check.sh [--only PART]...
+
+Builds the extension with warnings as errors and runs its tests in a temporary
+directory. PARTs are regress, isolation, tap, property and clients; all by default.
+
+Installs missing packages with apt, as root or by sudo; otherwise says which.
+Set PG_CONFIG to choose the server; the default is the newest installed one,
+or else the distribution's. Set TMPDIR to work elsewhere than in /tmp.
+
+The last line is "N passed, N failed". The exit status is 0 if none failed and
+at least one passed.
+HELP
+}
+
+parts=()
+arguments=("$@")
+while [ $# -gt 0 ]; do
+	case $1 in
+		--only)
+			[[ ${2:-} =~ ^(regress|isolation|tap|property|clients)$ ]] || die "--only takes regress, isolation, tap, property or clients"
+			parts+=("$2")
+			shift 2
+			;;
+		-h | --help)
+			usage
+			exit
+			;;
+		*) die "unknown argument $1: see --help" ;;
+	esac
+done
+
+in_sandbox || enter_sandbox check.sh ${arguments[@]+"${arguments[@]}"}
+
+passed=0
+failed=0
+summary=()
+
+# heading NAME: starts a step.
+heading() {
+	step=$1
+	step_start=$(now)
+	log=$sandbox/log/${step// /_}.log
+	printf '\n== %s\n' "$step"
+}
+
+# logged COMMAND...: shows what it prints and keeps it in $log.
+logged() {
+	"$@" 2>&1 | tee "$log"
+}
+
+# count STATUS PASSED FAILED: ends a step. A step that fails without a failed
+# test, or ends well without any test, counts as one failure.
+count() {
+	local pass=$2 fail=$3
+
+	if [ "$fail" -eq 0 ] && [ $(($1 != 0 || pass == 0)) -eq 1 ]; then
+		fail=1
+	fi
+	passed=$((passed + pass))
+	failed=$((failed + fail))
+	summary+=("$(printf '%-10s %5d passed %5d failed %10s' "$step" "$pass" "$fail" "$(elapsed "$step_start")")")
+	say "$pass passed, $fail failed in $(elapsed "$step_start")"
+}
+
+# show FILE...: those that exist, in full.
+show() {
+	local file
+	for file; do
+		[ ! -f "$file" ] || printf -- '-- %s\n%s\n' "${file#"$sandbox"/}" "$(cat "$file")"
+	done
+}
+
+wanted() {
+	[ "${#parts[@]}" -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]
+}
+
+have() {
+	compgen -G "$1" >/dev/null
+}
+
+# fresh_database NAME: with the extension in it, for what does not make its own.
+fresh_database() {
+	psql -X -q -v ON_ERROR_STOP=1 -c "CREATE DATABASE $1" && psql -X -q -v ON_ERROR_STOP=1 -d "$1" -c 'CREATE EXTENSION pg_chunked'
+}
+
+# pg_regress printed "test NAME ... ok" before PostgreSQL 16, and TAP since.
+regress_count() {
+	grep -cE "$1" "$log" || true
+}
+
+# regress_tests DIR VARIABLE: one of installcheck's two suites. VARIABLE=, in make, turns the other off.
+regress_tests() {
+	local status=0 pass fail
+
+	logged make -s installcheck "$2=" || status=$?
+	pass=$(regress_count '^(ok +[0-9]|(test| )  *[^ ]+ +\.\.\. ok)')
+	fail=$(regress_count '^(not ok +[0-9]|(test| )  *[^ ]+ +\.\.\. FAILED)')
+	show "$1/regression.diffs"
+	count "$status" "$pass" "$fail"
+}
+
+# Assertions are counted, which only prove's verbose output tells, and those that passed are not shown.
+tap_tests() {
+	local status=0 pass fail name
+
+	logged make -s prove_installcheck PROVE_FLAGS='--verbose --timer' | sed -uE '/^ *(ok [0-9]|1\.\.[0-9]|# Subtest)/d' || status=$?
+	pass=$(grep -E '^ok [0-9]' "$log" | grep -cviE '# *skip' || true)
+	fail=$(grep -E '^not ok [0-9]' "$log" | grep -cviE '# *todo' || true)
+	sed -nE 's,^test/t/([^ ]+)\.pl +\(Wstat.*,\1,p' "$log" | while IFS= read -r name; do
+		show "tmp_check/log/regress_log_$name" tmp_check/log/"$name"_*.log
+	done
+	count "$status" "$pass" "$fail"
+}
+
+property_tests() {
+	local status=0 numbers
+
+	fresh_database property || status=$?
+	PGDATABASE=property logged /usr/bin/python3 test/property/walks.py --tables 300 || status=$?
+	numbers=$(tally "$log")
+	# shellcheck disable=SC2086	# two numbers
+	count "$status" ${numbers:-0 0}
+}
+
+client_tests() {
+	local run pass=0 fail=0
+
+	for run in test/clients/*/run; do
+		[ -x "$run" ] || continue
+		say "-- $run"
+		if fresh_database "client_$((pass + fail))" && PGDATABASE=client_$((pass + fail)) logged "./$run"; then
+			pass=$((pass + 1))
+		else
+			say "-- $run failed"
+			fail=$((fail + 1))
+		fi
+	done
+	count 0 "$pass" "$fail"
+}
+
+# server_log: a crash fails the check even where a test was content with it.
+server_log() {
+	local found='PANIC:|TRAP:|terminated by signal|resource was not closed|refcount leak|leak: '
+
+	if ! grep -qE "$found" "$sandbox/log/server.log"; then
+		return
+	fi
+	heading 'server log'
+	grep -E -C 10 "$found" "$sandbox/log/server.log" || true
+	count 1 0 1
+}
+
+# finish: the exit trap, so that the numbers come whatever ends the run.
+finish() {
+	local status=$?
+
+	if [ "$failed" -eq 0 ] && [ $((status != 0 || passed == 0)) -eq 1 ]; then
+		failed=1
+	fi
+	printf '\n'
+	printf '%s\n' ${summary[@]+"${summary[@]}"}
+	printf '\n%d passed, %d failed\n' "$passed" "$failed"
+	[ "$failed" -eq 0 ] || exit 1
+}
+
+trap finish EXIT
+"$CHUNKED_SERVER" --version
+
+heading build
+build_extension
+say "built in $(elapsed "$step_start")"
+# shellcheck disable=SC2119	# no settings
+start_cluster
+
+if wanted regress && have 'sql/*.sql'; then
+	heading regress
+	regress_tests . ISOLATION
+fi
+if wanted isolation && have 'test/isolation/specs/*.spec'; then
+	heading isolation
+	regress_tests output_iso REGRESS
+fi
+if wanted tap && have 'test/t/*.pl'; then
+	heading tap
+	tap_tests
+fi
+if wanted property && have test/property/walks.py; then
+	heading property
+	property_tests
+fi
+if wanted clients && have 'test/clients/*/run'; then
+	heading clients
+	client_tests
+fi
+server_log
