@@ -1,0 +1,70 @@
+/*
+ * arguments.c
+ *		Arguments that several SQL functions take, read and checked alike.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/varlena.h"
+
+#include "arguments.h"
+
+/* A regclass that must be there.  Error: 22004. */
+Oid
+argument_relation(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relation must not be null"),
+				 errhint("Name a table, for example 'event'.")));
+	return PG_GETARG_OID(argno);
+}
+
+/* An int or bigint that must be there and over 0.  Errors: 22004, 22023. */
+int64
+argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	int64		value;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name),
+				 errhint("Leave it out for the default, or give a number of rows.")));
+	value = get_fn_expr_argtype(fcinfo->flinfo, argno) == INT4OID ?
+		PG_GETARG_INT32(argno) : PG_GETARG_INT64(argno);
+	if (value <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be greater than zero, not " INT64_FORMAT, name, value),
+				 errhint("Give a number of rows, such as 1000.")));
+	return value;
+}
+
+/* A position of this key, or NULL.  Errors: those of position_read(). */
+Position *
+argument_position(FunctionCallInfo fcinfo, int argno, const WalkKey *key, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	return position_read(key, PG_GETARG_JSONB_P(argno), name);
+}
+
+/* An SQL identifier, quoted where it must be; NULL if not given.  Error: 42602. */
+char *
+argument_alias(FunctionCallInfo fcinfo, int argno)
+{
+	List	   *names;
+
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	if (!SplitIdentifierString(text_to_cstring(PG_GETARG_TEXT_PP(argno)), '.', &names) ||
+		list_length(names) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid alias \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(argno))),
+				 errhint("Give the table's alias as the statement writes it, one identifier.")));
+	return pstrdup(quote_identifier(linitial(names)));
+}

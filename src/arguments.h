@@ -1,0 +1,17 @@
+/*
+ * arguments.h
+ *		Arguments that several SQL functions take, read and checked alike.
+ */
+#ifndef PG_CHUNKED_ARGUMENTS_H
+#define PG_CHUNKED_ARGUMENTS_H
+
+#include "fmgr.h"
+#include "position.h"
+
+extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
+extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
+extern Position *argument_position(FunctionCallInfo fcinfo, int argno,
+								   const WalkKey *key, const char *name);
+extern char *argument_alias(FunctionCallInfo fcinfo, int argno);
+
+#endif							/* PG_CHUNKED_ARGUMENTS_H */

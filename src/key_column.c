@@ -1,0 +1,277 @@
+/*
+ * key_column.c
+ *		One column of a key: read from the caller's text or taken from an index,
+ *		with all that is needed to compare, print and read its values.
+ *
+ * A key element is written as an element of CREATE INDEX, and parsed by the
+ * server's own grammar for it, so that quoting and folding are SQL's.  The
+ * order that it names depends on its spelling alone, never on which indexes
+ * exist: an index created or dropped in the middle of a walk must not change
+ * the order, since positions carry values only.
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "key.h"
+#include "parse.h"
+#include "relation.h"
+
+static IndexElem *parse_element(const char *element);
+static AttrNumber find_column(Relation rel, const char *name);
+static Oid	default_opclass(const char *name, Oid typid);
+static char *collate_text(Oid collation);
+static char *opclass_text(Oid opclass);
+static char *operator_text(Oid operator_oid);
+static char *type_text(Oid typid);
+
+/*
+ * Read one element of a caller's key.  Errors: 42601 if it is not a column
+ * with options, 42703 unknown column, 42883 a type without an order.
+ */
+KeyColumn *
+key_column_parse(Relation rel, const char *element)
+{
+	IndexElem  *elem = parse_element(element);
+	AttrNumber	attnum = find_column(rel, elem->name);
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	Oid			opclass;
+	Oid			collation = attr->attcollation;
+	bool		descending = (elem->ordering == SORTBY_DESC);
+	bool		nulls_first = descending;
+
+	if (elem->opclass != NIL)
+		opclass = ResolveOpClass(elem->opclass, attr->atttypid, "btree", BTREE_AM_OID);
+	else
+		opclass = default_opclass(elem->name, attr->atttypid);
+
+	if (elem->collation != NIL)
+	{
+		if (!OidIsValid(get_typcollation(attr->atttypid)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key column \"%s\" of type %s takes no collation",
+							elem->name, format_type_be(attr->atttypid)),
+					 errhint("Leave COLLATE out of this key element.")));
+		collation = get_collation_oid(elem->collation, false);
+	}
+
+	if (elem->nulls_ordering != SORTBY_NULLS_DEFAULT)
+		nulls_first = (elem->nulls_ordering == SORTBY_NULLS_FIRST);
+
+	return key_column_make(rel, attnum, opclass, collation, descending, nulls_first);
+}
+
+/*
+ * Build a key column.  opclass InvalidOid: the type's default.  Everything is
+ * allocated in the current memory context.
+ */
+KeyColumn *
+key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
+				bool descending, bool nulls_first)
+{
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	KeyColumn  *column = palloc0(sizeof(KeyColumn));
+	Oid			default_class;
+	Oid			io_type;
+	Oid			function;
+	bool		is_varlena;
+
+	column->attnum = attnum;
+	column->name = pstrdup(NameStr(attr->attname));
+	column->typid = getBaseType(attr->atttypid);
+	get_typlenbyval(column->typid, &column->typlen, &column->typbyval);
+	column->collation = collation;
+	column->descending = descending;
+	column->nulls_first = nulls_first;
+	column->nullable = relation_has_children(rel) ||
+		!compat_attribute_not_null(RelationGetDescr(rel), attnum - 1);
+
+	default_class = GetDefaultOpClass(attr->atttypid, BTREE_AM_OID);
+	if (!OidIsValid(opclass))
+		opclass = default_opclass(column->name, attr->atttypid);
+	column->opfamily = get_opclass_family(opclass);
+	column->opcintype = get_opclass_input_type(opclass);
+	column->opclass = opclass == default_class ? "" : opclass_text(opclass);
+
+	if (OidIsValid(get_typcollation(column->typid)) && !OidIsValid(collation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDETERMINATE_COLLATION),
+				 errmsg("could not determine which collation orders key column \"%s\"", column->name),
+				 errhint("Name it in the key, for example '{%s COLLATE \"C\"}'.", quote_identifier(column->name))));
+	column->collate = collation == attr->attcollation ? "" :
+		collate_text(collation);
+
+	/*
+	 * Where the operators are declared on another type than the column's, cast
+	 * both sides, so that the parser finds just these operators.  A polymorphic
+	 * operator takes the column's type as it is, once a domain is taken off.
+	 */
+	column->value_type = type_text(column->typid);
+	if (column->opcintype == column->typid ||
+		get_typtype(column->opcintype) == TYPTYPE_PSEUDO)
+	{
+		column->value_cast = "";
+		column->column_cast = attr->atttypid == column->typid ? "" :
+			psprintf("::%s", column->value_type);
+	}
+	else
+		column->value_cast = column->column_cast =
+			psprintf("::%s", type_text(column->opcintype));
+
+	for (int strategy = 1; strategy <= BTMaxStrategyNumber; strategy++)
+		column->operators[strategy] =
+			operator_text(get_opfamily_member(column->opfamily, column->opcintype,
+											  column->opcintype, strategy));
+
+	/* The text of regclass and its like changes with search_path and renames */
+	io_type = column->opcintype == OIDOID ? OIDOID : column->typid;
+	getTypeOutputInfo(io_type, &function, &is_varlena);
+	fmgr_info(function, &column->output);
+	getTypeInputInfo(io_type, &function, &column->input_typioparam);
+	fmgr_info(function, &column->input);
+	fmgr_info(get_opfamily_proc(column->opfamily, column->opcintype,
+								column->opcintype, BTORDER_PROC),
+			  &column->compare);
+	return column;
+}
+
+/*
+ * The element as the grammar of CREATE INDEX reads it.  Nothing of it is
+ * executed; anything but one plain column with its options is refused.
+ */
+static IndexElem *
+parse_element(const char *element)
+{
+	char	   *complaint;
+	List	   *parsed = parse_text(psprintf("CREATE INDEX ON x (%s\n)", element),
+									RAW_PARSE_DEFAULT, &complaint);
+	IndexStmt  *stmt = NULL;
+	IndexElem  *elem = NULL;
+
+	if (list_length(parsed) == 1)
+		stmt = castNode(IndexStmt, linitial_node(RawStmt, parsed)->stmt);
+	if (stmt != NULL && list_length(stmt->indexParams) == 1 &&
+		stmt->indexIncludingParams == NIL && stmt->whereClause == NULL &&
+		stmt->options == NIL && stmt->tableSpace == NULL &&
+		!stmt->nulls_not_distinct)
+		elem = linitial_node(IndexElem, stmt->indexParams);
+	if (elem == NULL || elem->name == NULL || elem->opclassopts != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("invalid key element \"%s\"", element),
+				 complaint ? errdetail("The parser says: %s.", complaint) :
+				 elem != NULL && elem->name == NULL ?
+				 errdetail("Expressions cannot be key columns.") : 0,
+				 errhint("Write a column name, then optionally ASC or DESC and NULLS FIRST or NULLS LAST, each column an element of its own: '{created_at DESC, id}'.")));
+	return elem;
+}
+
+static AttrNumber
+find_column(Relation rel, const char *name)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("key column \"%s\" of relation \"%s\" does not exist",
+						name, RelationGetRelationName(rel)),
+				 errhint("Key columns are written as in SQL: a name with upper-case letters or spaces needs double quotes.")));
+	if (attnum < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("system column \"%s\" cannot be a key column here", name),
+				 errhint("Name columns of the table itself.")));
+	return attnum;
+}
+
+static Oid
+default_opclass(const char *name, Oid typid)
+{
+	Oid			opclass = GetDefaultOpClass(typid, BTREE_AM_OID);
+
+	if (!OidIsValid(opclass))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("key column \"%s\" of type %s has no order",
+						name, format_type_be(typid)),
+				 errdetail("The type has no default btree operator class."),
+				 errhint("Choose other key columns, or name an operator class behind the column.")));
+	return opclass;
+}
+
+static char *
+collate_text(Oid collation)
+{
+	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	Form_pg_collation form;
+	char	   *text;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	text = psprintf(" COLLATE %s",
+					quote_qualified_identifier(get_namespace_name(form->collnamespace),
+											   NameStr(form->collname)));
+	ReleaseSysCache(tuple);
+	return text;
+}
+
+static char *
+opclass_text(Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass form;
+	char	   *text;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclass);
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	text = psprintf(" %s", quote_qualified_identifier(get_namespace_name(form->opcnamespace),
+													  NameStr(form->opcname)));
+	ReleaseSysCache(tuple);
+	return text;
+}
+
+static char *
+operator_text(Oid operator_oid)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator_oid));
+	Form_pg_operator form;
+	char	   *text;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator_oid);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	text = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return text;
+}
+
+/*
+ * A type's name, qualified, for a cast that must not change the value: bpchar
+ * and "bit" where character and bit would mean a length of one.
+ */
+static char *
+type_text(Oid typid)
+{
+	return format_type_extended(typid, -1,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}

@@ -1,0 +1,328 @@
+/*
+ * key_index.c
+ *		What a relation's indexes say of a key: which columns make the default
+ *		key, whether a key is unique, and which index supports its order.
+ *
+ * A unique index promises something about a key only if its equality is the
+ * key's equality: two collations agree on it when both are deterministic (then
+ * it is that of the bytes), else only when they are the same.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_opclass.h"
+#include "nodes/pg_list.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "key.h"
+#include "relation.h"
+
+/* How well a unique index serves as the default key; lower is better. */
+typedef struct DefaultRank
+{
+	bool		not_primary;
+	int			ncolumns;
+	int			width;			/* bytes, variable-length columns at 32 */
+	Oid			oid;
+} DefaultRank;
+
+static bool index_is_usable(Relation index);
+static bool index_is_unique_set(Relation rel, Relation index);
+static bool index_may_be_default(Relation rel, Relation index);
+static DefaultRank default_rank(Relation rel, Relation index);
+static int	compare_ranks(DefaultRank a, DefaultRank b);
+static List *columns_of_index(Relation rel, Relation index);
+static int	unique_prefix(Relation index, const WalkKey *key);
+static bool index_supports(Relation index, const WalkKey *key, bool *backward);
+static Oid	index_opclass(Relation index, int i);
+
+/*
+ * The columns (KeyColumn *) of the default key: the primary key, else the
+ * narrowest unique index over plain NOT NULL columns; NIL if there is neither.
+ * The first column is always ascending, since any index can be read backwards.
+ */
+List *
+key_default_columns(Relation rel)
+{
+	List	   *columns = NIL;
+	Oid			best = InvalidOid;
+	DefaultRank best_rank = {0};
+	ListCell   *lc;
+
+	if (!relation_is_local_table(rel))
+		return NIL;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index_may_be_default(rel, index))
+		{
+			DefaultRank rank = default_rank(rel, index);
+
+			if (!OidIsValid(best) || compare_ranks(rank, best_rank) < 0)
+			{
+				best = RelationGetRelid(index);
+				best_rank = rank;
+			}
+		}
+		index_close(index, AccessShareLock);
+	}
+
+	if (OidIsValid(best))
+	{
+		Relation	index = index_open(best, AccessShareLock);
+
+		columns = columns_of_index(rel, index);
+		index_close(index, AccessShareLock);
+	}
+	return columns;
+}
+
+/*
+ * Fill in what depends on the indexes: unique, norder, index; and for columns
+ * without nulls the NULLS placement of that index, which means nothing to the
+ * walk but must be the index's for the planner to see that it serves.
+ */
+void
+key_match_indexes(Relation rel, WalkKey *key)
+{
+	List	   *indexes;
+	ListCell   *lc;
+	int			best_ncolumns = INT_MAX;
+
+	key->unique = false;
+	key->norder = key->ncolumns;
+	key->index = InvalidOid;
+	if (!relation_is_local_table(rel))
+		return;
+	indexes = RelationGetIndexList(rel);
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index_is_unique_set(rel, index))
+		{
+			int			prefix = unique_prefix(index, key);
+
+			if (prefix > 0)
+			{
+				key->unique = true;
+				key->norder = Min(key->norder, prefix);
+			}
+		}
+		index_close(index, AccessShareLock);
+	}
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		int			ncolumns = IndexRelationGetNumberOfKeyAttributes(index);
+		bool		backward;
+
+		if (ncolumns < best_ncolumns && index_supports(index, key, &backward))
+		{
+			best_ncolumns = ncolumns;
+			key->index = RelationGetRelid(index);
+			for (int i = 0; i < key->norder; i++)
+			{
+				bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+
+				if (!key->columns[i].nullable)
+					key->columns[i].nulls_first = (nulls_first != backward);
+			}
+		}
+		index_close(index, AccessShareLock);
+	}
+}
+
+/* A finished index over all rows and plain columns */
+static bool
+index_is_usable(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	return form->indisvalid && form->indisready && form->indislive &&
+		RelationGetIndexPredicate(index) == NIL;
+}
+
+/*
+ * Does this index promise that no two rows of rel, at any moment, agree in its
+ * columns?
+ */
+static bool
+index_is_unique_set(Relation rel, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisunique || !form->indimmediate || !index_is_usable(index) ||
+		relation_has_children(rel))
+		return false;
+
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = form->indkey.values[i];
+
+		if (attnum <= 0)
+			return false;
+		if (!form->indnullsnotdistinct &&
+			!compat_attribute_not_null(RelationGetDescr(rel), attnum - 1))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Besides true unique sets, the primary key of an inheritance parent or a
+ * deferrable one, and a materialized view's unique index (its columns are
+ * never marked NOT NULL) are what a user means; the walk then watches for
+ * duplicates itself, since key->unique stays false.
+ */
+static bool
+index_may_be_default(Relation rel, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (index_is_unique_set(rel, index))
+		return true;
+	if (!form->indisunique || !index_is_usable(index) ||
+		RelationGetIndexExpressions(index) != NIL)
+		return false;
+	return form->indisprimary || rel->rd_rel->relkind == RELKIND_MATVIEW;
+}
+
+static DefaultRank
+default_rank(Relation rel, Relation index)
+{
+	DefaultRank rank;
+
+	rank.not_primary = !index->rd_index->indisprimary;
+	rank.ncolumns = index->rd_index->indnkeyatts;
+	rank.width = 0;
+	for (int i = 0; i < rank.ncolumns; i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		int			attlen = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attlen;
+
+		rank.width += attlen > 0 ? attlen : 32;
+	}
+	rank.oid = RelationGetRelid(index);
+	return rank;
+}
+
+static int
+compare_ranks(DefaultRank a, DefaultRank b)
+{
+	if (a.not_primary != b.not_primary)
+		return a.not_primary ? 1 : -1;
+	if (a.ncolumns != b.ncolumns)
+		return a.ncolumns < b.ncolumns ? -1 : 1;
+	if (a.width != b.width)
+		return a.width < b.width ? -1 : 1;
+	return a.oid < b.oid ? -1 : a.oid > b.oid ? 1 : 0;
+}
+
+static List *
+columns_of_index(Relation rel, Relation index)
+{
+	List	   *columns = NIL;
+	bool		reverse = (index->rd_indoption[0] & INDOPTION_DESC) != 0;
+
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		bool		descending = (index->rd_indoption[i] & INDOPTION_DESC) != 0;
+		bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+
+		columns = lappend(columns,
+						  key_column_make(rel, index->rd_index->indkey.values[i],
+										  index_opclass(index, i),
+										  index->rd_indcollation[i],
+										  descending != reverse,
+										  nulls_first != reverse));
+	}
+	return columns;
+}
+
+/*
+ * The number of leading key columns that hold all columns of this unique
+ * index, compared by its equality; 0 if the key does not hold them.
+ */
+static int
+unique_prefix(Relation index, const WalkKey *key)
+{
+	int			prefix = 0;
+
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		Oid			equality = get_opfamily_member(index->rd_opfamily[i],
+												   index->rd_opcintype[i],
+												   index->rd_opcintype[i],
+												   BTEqualStrategyNumber);
+		int			found = 0;
+
+		for (int k = 0; k < key->ncolumns && found == 0; k++)
+		{
+			const KeyColumn *column = &key->columns[k];
+			Oid			collation = index->rd_indcollation[i];
+
+			if (column->attnum == index->rd_index->indkey.values[i] &&
+				get_opfamily_member(column->opfamily, column->opcintype,
+									column->opcintype, BTEqualStrategyNumber) == equality &&
+				(column->collation == collation ||
+				 (get_collation_isdeterministic(column->collation) &&
+				  get_collation_isdeterministic(collation))))
+				found = k + 1;
+		}
+		if (found == 0)
+			return 0;
+		prefix = Max(prefix, found);
+	}
+	return prefix;
+}
+
+/* Does reading this index, forwards or backwards, give the key's order? */
+static bool
+index_supports(Relation index, const WalkKey *key, bool *backward)
+{
+	*backward = false;
+	if (index->rd_rel->relam != BTREE_AM_OID || !index_is_usable(index) ||
+		IndexRelationGetNumberOfKeyAttributes(index) < key->norder)
+		return false;
+
+	for (int i = 0; i < key->norder; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		bool		descending = (index->rd_indoption[i] & INDOPTION_DESC) != 0;
+		bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+
+		if (index->rd_index->indkey.values[i] != column->attnum ||
+			index->rd_opfamily[i] != column->opfamily ||
+			index->rd_indcollation[i] != column->collation)
+			return false;
+		if (i == 0)
+			*backward = (descending != column->descending);
+		else if (*backward != (descending != column->descending))
+			return false;
+		if (column->nullable && *backward != (nulls_first != column->nulls_first))
+			return false;
+	}
+	return true;
+}
+
+static Oid
+index_opclass(Relation index, int i)
+{
+	bool		isnull;
+	Datum		datum = SysCacheGetAttr(INDEXRELID, index->rd_indextuple,
+										Anum_pg_index_indclass, &isnull);
+
+	Assert(!isnull);
+	return ((oidvector *) DatumGetPointer(datum))->values[i];
+}

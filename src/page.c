@@ -1,0 +1,243 @@
+/*
+ * page.c
+ *		SQL entry points of the walk: page(), position_of(), bounds().
+ *
+ * Each call works everything out from its arguments; what the session keeps
+ * between calls (walk_cache.c) only saves time.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+#include "arguments.h"
+#include "relation.h"
+#include "walk.h"
+
+PG_FUNCTION_INFO_V1(chunked_page);
+PG_FUNCTION_INFO_V1(chunked_page_untyped);
+PG_FUNCTION_INFO_V1(chunked_position_of);
+PG_FUNCTION_INFO_V1(chunked_bounds);
+
+static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
+static bool put_row(WalkReader *reader, TupleTableSlot *slot);
+static void put_reversed(Tuplestorestate *from, uint64 count, TupleDesc tupdesc,
+						 Tuplestorestate *to);
+static bool *warned_flag(FunctionCallInfo fcinfo);
+
+/*
+ * chunked.page(relation anyelement, page_size int, after jsonb, upto jsonb,
+ *				before jsonb, key text[], filter text) RETURNS SETOF anyelement
+ *
+ * The rows after "after", up to "upto" and before "before", page_size of them
+ * at most, in walk order; with "before" the last of them, else the first.
+ * Reads the relation under AccessShareLock.
+ *
+ * Errors: 42809 not a relation that can be walked, 22023 page_size not over 0,
+ * 21000 a duplicate key at the page's end, and those of key_resolve(),
+ * position_read(), filter_check_syntax() and SELECT.
+ */
+Datum
+chunked_page(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	int64		page_size = argument_positive(fcinfo, 1, "page_size");
+	bool		backward = !PG_ARGISNULL(4);
+	Walk	   *walk;
+	Range		range = {0};
+	WalkReader	reader = {0};
+	TupleDesc	tupdesc;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	/* the shape of the rows as they are, for the executor to hold against its own */
+	{
+		MemoryContext context = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+
+		tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
+		rsinfo->setDesc = tupdesc;
+		MemoryContextSwitchTo(context);
+	}
+
+	SPI_connect();
+	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
+					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	walk_warn_unsupported(walk, rel, warned_flag(fcinfo));
+	read_range(fcinfo, walk, &range);
+
+	reader.output = WALK_ROWS;
+	reader.backward = backward;
+	reader.limit = page_size;
+	reader.boundary = true;
+	reader.row = put_row;
+	if (!backward)
+	{
+		reader.arg = rsinfo->setResult;
+		walk_read(walk, &range, &reader);
+	}
+	else
+	{
+		Tuplestorestate *reversed = tuplestore_begin_heap(true, false, work_mem);
+
+		reader.arg = reversed;
+		walk_read(walk, &range, &reader);
+		put_reversed(reversed, reader.count, tupdesc, rsinfo->setResult);
+		tuplestore_end(reversed);
+	}
+
+	SPI_finish();
+	table_close(rel, NoLock);
+	return (Datum) 0;
+}
+
+/*
+ * chunked.page(relation text, ...): what an untyped name such as 'event'
+ * resolves to; says how to name the table instead.
+ */
+Datum
+chunked_page_untyped(PG_FUNCTION_ARGS)
+{
+	char	   *name = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("page() takes the relation as a typed null, not by name"),
+			 errhint("Write SELECT * FROM chunked.page(NULL::%s).", name)));
+}
+
+/*
+ * chunked.position_of("row" anyelement, key text[]) RETURNS jsonb
+ *
+ * The position of a row of a table, view or the like; null for a null row.
+ * Takes AccessShareLock on the relation, for its key; reads no row of it.
+ */
+Datum
+chunked_position_of(PG_FUNCTION_ARGS)
+{
+	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	MemoryContext context = CurrentMemoryContext;
+	HeapTupleHeader row;
+	Walk	   *walk;
+	Position   *position;
+	Jsonb	   *result;
+
+	if (PG_ARGISNULL(0))
+	{
+		table_close(rel, NoLock);
+		PG_RETURN_NULL();
+	}
+	row = PG_GETARG_HEAPTUPLEHEADER(0);
+
+	SPI_connect();
+	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1), NULL);
+	position = position_make(walk->key);
+	for (int i = 0; i < walk->key->ncolumns; i++)
+		position->values[i] = GetAttributeByNum(row, walk->key->columns[i].attnum,
+												&position->nulls[i]);
+	MemoryContextSwitchTo(context);
+	result = position_write(walk->key, position);
+	SPI_finish();
+	table_close(rel, NoLock);
+	PG_RETURN_JSONB_P(result);
+}
+
+/*
+ * chunked.bounds(relation regclass, key text[], filter text,
+ *				  OUT first jsonb, OUT last jsonb)
+ *
+ * The first and the last position of a walk; nulls if it has no rows.  Reads
+ * the relation under AccessShareLock.  Errors: those of page().
+ */
+Datum
+chunked_bounds(PG_FUNCTION_ARGS)
+{
+	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	MemoryContext context = CurrentMemoryContext;
+	Walk	   *walk;
+	Range		all = {0};
+	TupleDesc	tupdesc;
+	Datum		values[2] = {0};
+	bool		nulls[2];
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	SPI_connect();
+	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+					 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	walk_warn_unsupported(walk, rel, warned_flag(fcinfo));
+	for (int i = 0; i < 2; i++)
+	{
+		Position   *position = walk_end_of_range(walk, &all, WALK_KEYS, i == 1);
+
+		nulls[i] = (position == NULL);
+		if (position != NULL)
+		{
+			MemoryContext spi_context = MemoryContextSwitchTo(context);
+
+			values[i] = JsonbPGetDatum(position_write(walk->key, position));
+			MemoryContextSwitchTo(spi_context);
+		}
+	}
+	SPI_finish();
+	table_close(rel, NoLock);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+/* page()'s range: arguments 2 after, 3 upto, 4 before */
+static void
+read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range)
+{
+	range->after = argument_position(fcinfo, 2, walk->key, "after");
+	range->upto = argument_position(fcinfo, 3, walk->key, "upto");
+	if (!PG_ARGISNULL(4))
+	{
+		Position   *before = argument_position(fcinfo, 4, walk->key, "before");
+
+		if (range->upto == NULL || position_compare(walk->key, before, range->upto) <= 0)
+		{
+			range->upto = before;
+			range->upto_exclusive = true;
+		}
+	}
+}
+
+static bool
+put_row(WalkReader *reader, TupleTableSlot *slot)
+{
+	tuplestore_puttupleslot((Tuplestorestate *) reader->arg, slot);
+	return true;
+}
+
+/* Put the rows of one tuplestore, count of them, into another from last to first. */
+static void
+put_reversed(Tuplestorestate *from, uint64 count, TupleDesc tupdesc, Tuplestorestate *to)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+
+	if (count > 0)
+		(void) tuplestore_skiptuples(from, (int64) count, true);
+	(void) tuplestore_advance(from, true);	/* reach the end, to turn there */
+	while (tuplestore_gettupleslot(from, false, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplestore_puttupleslot(to, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Whether this statement has been warned: lives as long as the call's FmgrInfo. */
+static bool *
+warned_flag(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(bool));
+	return (bool *) fcinfo->flinfo->fn_extra;
+}

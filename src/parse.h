@@ -1,0 +1,13 @@
+/*
+ * parse.h
+ *		The server's grammar, asked about a piece of the caller's text.
+ */
+#ifndef PG_CHUNKED_PARSE_H
+#define PG_CHUNKED_PARSE_H
+
+#include "nodes/pg_list.h"
+#include "parser/parser.h"
+
+extern List *parse_text(const char *text, RawParseMode mode, char **complaint);
+
+#endif							/* PG_CHUNKED_PARSE_H */

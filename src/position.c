@@ -1,0 +1,297 @@
+/*
+ * position.c
+ *		Positions: between jsonb and datums, and compared.
+ *
+ * A value is written by its type's output function and read by its input
+ * function, both under the same fixed settings whatever the session's are, so
+ * that a position made by one client means the same to another.  Type modifiers
+ * are not applied on input: they round or pad, and a position must not move.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/numeric.h"
+
+#include "position.h"
+
+/* The settings under which positions are written and read */
+static const char *const text_settings[][2] = {
+	{"DateStyle", "ISO, MDY"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"lc_monetary", "C"},
+};
+
+static int	begin_text_settings(const WalkKey *key);
+static void end_text_settings(int nest_level);
+static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
+							 const char *argument);
+static void read_value(const KeyColumn *column, const char *text,
+					   const char *argument, Datum *result);
+static void check_members(const WalkKey *key, Jsonb *json, const char *argument);
+
+/* An empty position for this key, in the current memory context. */
+Position *
+position_make(const WalkKey *key)
+{
+	Position   *position = palloc(sizeof(Position));
+
+	position->values = palloc0(key->ncolumns * sizeof(Datum));
+	position->nulls = palloc0(key->ncolumns * sizeof(bool));
+	position->texts = NULL;
+	return position;
+}
+
+/*
+ * Read a position from its jsonb form.  argument names the SQL argument in
+ * errors: 22023 not an object, missing or unknown columns, or a value of the
+ * wrong JSON type; 23502 a null for a column without nulls; else the SQLSTATE
+ * of the type's input function.
+ */
+Position *
+position_read(const WalkKey *key, Jsonb *json, const char *argument)
+{
+	Position   *position = position_make(key);
+	int			nest_level;
+
+	check_members(key, json, argument);
+
+	nest_level = begin_text_settings(key);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		JsonbValue	buffer;
+		JsonbValue *value = getKeyJsonValueFromContainer(&json->root, column->name,
+														 strlen(column->name), &buffer);
+		char	   *text = json_value_text(column, value, argument);
+
+		position->nulls[i] = (text == NULL);
+		if (text != NULL)
+			read_value(column, text, argument, &position->values[i]);
+	}
+	end_text_settings(nest_level);
+	return position;
+}
+
+/* The jsonb form of a position: column name to text form, null for null. */
+Jsonb *
+position_write(const WalkKey *key, Position *position)
+{
+	char	  **texts = position_texts(key, position);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
+		escape_json(&buf, key->columns[i].name);
+		appendStringInfoString(&buf, ": ");
+		if (texts[i] == NULL)
+			appendStringInfoString(&buf, "null");
+		else
+			escape_json(&buf, texts[i]);
+	}
+	appendStringInfoChar(&buf, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
+}
+
+/* The text form of each value, NULL for a null; kept in the position. */
+char	  **
+position_texts(const WalkKey *key, Position *position)
+{
+	int			nest_level;
+
+	if (position->texts != NULL)
+		return position->texts;
+
+	position->texts = palloc0(key->ncolumns * sizeof(char *));
+	nest_level = begin_text_settings(key);
+	for (int i = 0; i < key->ncolumns; i++)
+		if (!position->nulls[i])
+			position->texts[i] = OutputFunctionCall((FmgrInfo *) &key->columns[i].output,
+													position->values[i]);
+	end_text_settings(nest_level);
+	return position->texts;
+}
+
+/*
+ * Set a position from the columns of a tuple, key column i being attnums[i] of
+ * the slot.  The values are copied into the current memory context.
+ */
+void
+position_copy_slot(const WalkKey *key, Position *position, TupleTableSlot *slot,
+				   const AttrNumber *attnums)
+{
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		Datum		value = slot_getattr(slot, attnums[i], &position->nulls[i]);
+
+		if (position->nulls[i])
+			position->values[i] = (Datum) 0;
+		else if (column->typlen == -1)
+			position->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		else
+			position->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	}
+	position->texts = NULL;
+}
+
+/* Compare in walk order: below zero if a comes first. */
+int
+position_compare(const WalkKey *key, const Position *a, const Position *b)
+{
+	int			i = position_common_prefix(key, a, b);
+
+	if (i == key->ncolumns)
+		return 0;
+	return key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+							  b->values[i], b->nulls[i]);
+}
+
+/* The number of leading key columns in which a and b are equal. */
+int
+position_common_prefix(const WalkKey *key, const Position *a, const Position *b)
+{
+	for (int i = 0; i < key->ncolumns; i++)
+		if (key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+							   b->values[i], b->nulls[i]) != 0)
+			return i;
+	return key->ncolumns;
+}
+
+/*
+ * Enter the fixed settings, unless no type of this key depends on them.  An
+ * error in between undoes them with its (sub)transaction.
+ */
+static int
+begin_text_settings(const WalkKey *key)
+{
+	int			nest_level;
+
+	if (key->plain_text)
+		return 0;
+	nest_level = NewGUCNestLevel();
+	for (size_t i = 0; i < lengthof(text_settings); i++)
+		(void) set_config_option(text_settings[i][0], text_settings[i][1],
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+	return nest_level;
+}
+
+static void
+end_text_settings(int nest_level)
+{
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
+}
+
+/* Is it an object with just the key's columns? */
+static void
+check_members(const WalkKey *key, Jsonb *json, const char *argument)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", argument),
+				 errhint("A position maps each key column to its value's text: {\"id\": \"1000\"}.")));
+
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		bool		known = false;
+
+		if (token != WJB_KEY)
+			continue;
+		for (int i = 0; i < key->ncolumns && !known; i++)
+			known = (int) strlen(key->columns[i].name) == value.val.string.len &&
+				memcmp(key->columns[i].name, value.val.string.val, value.val.string.len) == 0;
+		if (!known)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%.*s\" in %s is not a column of the walk's key",
+							value.val.string.len, value.val.string.val, argument),
+					 errhint("Use a position of the same table and the same key.")));
+	}
+}
+
+/*
+ * The text of a JSON scalar, or NULL for JSON null.  value NULL: the column is
+ * missing.
+ */
+static char *
+json_value_text(const KeyColumn *column, const JsonbValue *value, const char *argument)
+{
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s lacks key column \"%s\"", argument, column->name),
+				 errhint("A position holds a value for every key column; position_of() makes one from a row.")));
+
+	switch (value->type)
+	{
+		case jbvNull:
+			if (!column->nullable)
+				ereport(ERROR,
+						(errcode(ERRCODE_NOT_NULL_VIOLATION),
+						 errmsg("%s has a null for key column \"%s\", which holds no nulls",
+								argument, column->name),
+						 errhint("Use a position of the same table and the same key.")));
+			return NULL;
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return value->val.boolean ? "true" : "false";
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s has a JSON object or array for key column \"%s\"",
+							argument, column->name),
+					 errhint("Write the value's text form as a JSON string.")));
+	}
+}
+
+/* Call the type's input function, and let its complaints name the column. */
+static void
+read_value(const KeyColumn *column, const char *text, const char *argument, Datum *result)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		*result = InputFunctionCall((FmgrInfo *) &column->input, (char *) text,
+									column->input_typioparam, -1);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		int			category;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+		if (category != ERRCODE_DATA_EXCEPTION &&
+			category != ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR))
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(error->sqlerrcode),
+				 errmsg("%s has an invalid value for key column \"%s\": %s",
+						argument, column->name, error->message),
+				 errhint("Use a position of the same table and the same key.")));
+	}
+	PG_END_TRY();
+}

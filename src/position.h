@@ -1,0 +1,32 @@
+/*
+ * position.h
+ *		A place in the order of a walk: a value for every key column.
+ *
+ * Knows the jsonb form of a position and how two compare; nothing of ranges or
+ * of the rows behind it, which may be gone.
+ */
+#ifndef PG_CHUNKED_POSITION_H
+#define PG_CHUNKED_POSITION_H
+
+#include "executor/tuptable.h"
+#include "key.h"
+#include "utils/jsonb.h"
+
+/* One entry a key column, in key order; palloc'd in one piece, values apart. */
+typedef struct Position
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **texts;			/* text forms, made by position_texts(); or NULL */
+} Position;
+
+extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argument);
+extern Jsonb *position_write(const WalkKey *key, Position *position);
+extern char **position_texts(const WalkKey *key, Position *position);
+extern Position *position_make(const WalkKey *key);
+extern void position_copy_slot(const WalkKey *key, Position *position,
+							   TupleTableSlot *slot, const AttrNumber *attnums);
+extern int	position_compare(const WalkKey *key, const Position *a, const Position *b);
+extern int	position_common_prefix(const WalkKey *key, const Position *a, const Position *b);
+
+#endif							/* PG_CHUNKED_POSITION_H */

@@ -1,0 +1,487 @@
+/*
+ * range.c
+ *		A range of positions as SQL: conditions for index scans, and predicates.
+ *
+ * Two forms say what follows a position.  A row comparison, (a, b) > (x, y), is
+ * one index range, but means the walk's order only where all columns run in one
+ * direction and hold no nulls.  Otherwise the range is cut into branches that
+ * are each one index range: at the longest prefix equal to the position, then
+ * the next shorter one, and so on: the ladder.  Read in that order the branches
+ * are disjoint, give the rows in walk order, and together are the range.
+ *
+ * Between two positions the ladder goes up from the lower one to the column in
+ * which they first differ, crosses there, and goes down to the upper one:
+ *
+ *		after (1, 5), upto (4, 7):	a = 1 AND b > 5
+ *									a > 1 AND a < 4
+ *									a = 4 AND b <= 7
+ *
+ * Every comparison is the operator of the key's own operator family, named with
+ * its schema, between values of the column's own type.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#include "range.h"
+
+typedef enum RangeTestKind
+{
+	TEST_EQUAL,
+	TEST_AFTER,
+	TEST_BEFORE,
+	TEST_UPTO,
+	TEST_FROM,
+	TEST_NULL,
+	TEST_NOT_NULL
+} RangeTestKind;
+
+typedef struct RangeTest
+{
+	RangeTestKind kind;
+	bool		whole_row;		/* compare all key columns as rows */
+	int			column;			/* else the one */
+	const Position *position;
+} RangeTest;
+
+/* Tests joined by AND; at most one for each column and one more */
+typedef struct RangeBranch
+{
+	int			ntests;
+	RangeTest	tests[FLEXIBLE_ARRAY_MEMBER];
+} RangeBranch;
+
+/* Where the text goes, and how values are said: as parameters or as literals */
+typedef struct RangeWriter
+{
+	const WalkKey *key;
+	const char *qualifier;		/* quoted, or NULL */
+	StringInfoData buf;
+	RangeQuery *params;			/* NULL: literals */
+} RangeWriter;
+
+static bool range_is_empty(const WalkKey *key, const Range *range);
+static List *ladder(const WalkKey *key, const Range *range);
+static List *add_rungs(const WalkKey *key, List *branches, const Position *prefix,
+					   int column, const Position *after, const Position *upto,
+					   RangeTestKind upto_kind);
+static List *row_comparison(const WalkKey *key, const Range *range);
+static RangeBranch *branch_make(const WalkKey *key, const Position *prefix, int ncolumns);
+static void branch_add(RangeBranch *branch, RangeTestKind kind, int column,
+					   const Position *position);
+static void add_leading_bounds(RangeBranch *branch, const Range *range);
+static void write_branch(RangeWriter *writer, const RangeBranch *branch);
+static void write_expanded(RangeWriter *writer, const Range *range, List *branches);
+static void write_test(RangeWriter *writer, const RangeTest *test);
+static void write_column(RangeWriter *writer, int column);
+static void write_value(RangeWriter *writer, const Position *position, int column);
+static RangeWriter *writer_make(const WalkKey *key, const char *qualifier, bool literals);
+
+/*
+ * The range as queries (RangeQuery *), to be run in this order (or, backwards,
+ * in the reverse); NIL if it is empty.  Parameters are numbered from $1 in each
+ * and point into the range's positions.
+ */
+List *
+range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
+			  const Range *range)
+{
+	List	   *queries = NIL;
+	List	   *branches;
+	ListCell   *lc;
+
+	if (range_is_empty(key, range))
+		return NIL;
+
+	if (style.expand)
+	{
+		RangeWriter *writer = writer_make(key, qualifier, false);
+
+		branches = ladder(key, range);
+		if (branches == NIL)
+			return NIL;
+		write_expanded(writer, range, branches);
+		writer->params->condition = writer->buf.data;
+		return list_make1(writer->params);
+	}
+
+	if (key->row_comparable && key->ncolumns > 1)
+		branches = row_comparison(key, range);
+	else
+		branches = ladder(key, range);
+	foreach(lc, branches)
+	{
+		RangeBranch *branch = lfirst(lc);
+		RangeWriter *writer = writer_make(key, qualifier, false);
+
+		if (style.prune && branch->ntests > 0 && branch->tests[0].whole_row)
+			add_leading_bounds(branch, range);
+		write_branch(writer, branch);
+		writer->params->condition = writer->buf.data;
+		queries = lappend(queries, writer->params);
+	}
+	return queries;
+}
+
+/*
+ * The range as one condition with literals, right in any session: TRUE if it
+ * has no bounds, FALSE if it is empty.
+ */
+char *
+range_predicate(const WalkKey *key, RangeStyle style, const char *qualifier,
+				const Range *range)
+{
+	RangeWriter *writer = writer_make(key, qualifier, true);
+
+	if (range_is_empty(key, range))
+		return "FALSE";
+	if (range->after == NULL && range->upto == NULL)
+		return "TRUE";
+	if (range->after != NULL)
+		(void) position_texts(key, range->after);
+	if (range->upto != NULL)
+		(void) position_texts(key, range->upto);
+
+	if (key->row_comparable && key->ncolumns > 1 && !style.expand)
+	{
+		RangeBranch *branch = linitial(row_comparison(key, range));
+
+		if (style.prune)
+			add_leading_bounds(branch, range);
+		write_branch(writer, branch);
+	}
+	else
+	{
+		List	   *branches = ladder(key, range);
+
+		if (branches == NIL)
+			return "FALSE";
+		write_expanded(writer, range, branches);
+	}
+
+	/* a range that every row is in, though it has bounds: upto the last NULL */
+	return writer->buf.len > 0 ? writer->buf.data : "TRUE";
+}
+
+/* Append "col ASC NULLS LAST, ..." for the columns that decide the order. */
+void
+range_order_by(StringInfo buf, const WalkKey *key, const char *qualifier, bool backward)
+{
+	for (int i = 0; i < key->norder; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+		bool		descending = (column->descending != backward);
+
+		appendStringInfo(buf, "%s%s.%s%s", i > 0 ? ", " : "", qualifier,
+						 quote_identifier(column->name), column->collate);
+		if (column->opclass[0] == '\0')
+			appendStringInfoString(buf, descending ? " DESC" : " ASC");
+		else
+			appendStringInfo(buf, " USING %s",
+							 column->operators[descending ? BTGreaterStrategyNumber : BTLessStrategyNumber]);
+		appendStringInfoString(buf, column->nulls_first != backward ? " NULLS FIRST" : " NULLS LAST");
+	}
+}
+
+static bool
+range_is_empty(const WalkKey *key, const Range *range)
+{
+	int			order;
+
+	if (range->after == NULL || range->upto == NULL)
+		return false;
+	order = position_compare(key, range->after, range->upto);
+	return order >= 0;
+}
+
+/* The branches (RangeBranch *) of a range that is not empty, in walk order. */
+static List *
+ladder(const WalkKey *key, const Range *range)
+{
+	List	   *branches = NIL;
+	const Position *after = range->after;
+	const Position *upto = range->upto;
+	RangeTestKind last_kind = range->upto_exclusive ? TEST_BEFORE : TEST_UPTO;
+	int			last = key->ncolumns - 1;
+	int			split = 0;
+
+	if (after != NULL && upto != NULL)
+		split = position_common_prefix(key, after, upto);
+
+	if (after != NULL)
+		for (int column = last; column > split; column--)
+			branches = add_rungs(key, branches, after, column, after, NULL, TEST_BEFORE);
+
+	branches = add_rungs(key, branches, after ? after : upto, split, after, upto,
+						 split == last ? last_kind : TEST_BEFORE);
+
+	if (upto != NULL)
+		for (int column = split + 1; column <= last; column++)
+			branches = add_rungs(key, branches, upto, column, NULL, upto,
+								 column == last ? last_kind : TEST_BEFORE);
+	return branches;
+}
+
+/*
+ * Add the branches whose columns before this one equal the prefix's and whose
+ * value in this one is after that of "after" and before (or up to) that of
+ * "upto".  Nulls are a block of their own at one end of the column's order.
+ */
+static List *
+add_rungs(const WalkKey *key, List *branches, const Position *prefix, int column,
+		  const Position *after, const Position *upto, RangeTestKind upto_kind)
+{
+	const KeyColumn *col = &key->columns[column];
+	bool		after_null = after != NULL && after->nulls[column];
+	bool		upto_null = upto != NULL && upto->nulls[column];
+	bool		with_nulls = col->nullable;
+	bool		with_values = true;
+	RangeBranch *nulls = NULL;
+	RangeBranch *values = NULL;
+	RangeBranch *first;
+	RangeBranch *second;
+
+	if (after != NULL && (col->nulls_first || after_null))
+		with_nulls = false;
+	if (upto != NULL && !(upto_null ? upto_kind == TEST_UPTO : col->nulls_first))
+		with_nulls = false;
+	if (after_null && !col->nulls_first)
+		with_values = false;
+	if (upto_null && col->nulls_first)
+		with_values = false;
+
+	if (with_values)
+	{
+		bool		bounded = false;
+
+		values = branch_make(key, prefix, column);
+		if (after != NULL && !after_null)
+		{
+			branch_add(values, TEST_AFTER, column, after);
+			bounded = true;
+		}
+		if (upto != NULL && !upto_null)
+		{
+			branch_add(values, upto_kind, column, upto);
+			bounded = true;
+		}
+		if (!bounded && with_nulls)
+			with_nulls = false; /* all there is: one branch, no test */
+		else if (!bounded && col->nullable)
+			branch_add(values, TEST_NOT_NULL, column, NULL);
+	}
+	if (with_nulls)
+	{
+		nulls = branch_make(key, prefix, column);
+		branch_add(nulls, TEST_NULL, column, NULL);
+	}
+
+	first = col->nulls_first ? nulls : values;
+	second = col->nulls_first ? values : nulls;
+	if (first != NULL)
+		branches = lappend(branches, first);
+	if (second != NULL)
+		branches = lappend(branches, second);
+	return branches;
+}
+
+static List *
+row_comparison(const WalkKey *key, const Range *range)
+{
+	RangeBranch *branch = branch_make(key, NULL, 0);
+
+	if (range->after != NULL)
+		branch_add(branch, TEST_AFTER, 0, range->after);
+	if (range->upto != NULL)
+		branch_add(branch, range->upto_exclusive ? TEST_BEFORE : TEST_UPTO, 0, range->upto);
+	for (int i = 0; i < branch->ntests; i++)
+		branch->tests[i].whole_row = true;
+	return list_make1(branch);
+}
+
+/* A branch whose first ncolumns columns equal those of prefix. */
+static RangeBranch *
+branch_make(const WalkKey *key, const Position *prefix, int ncolumns)
+{
+	/* an equality a column, two bounds on the next, two on the leading one */
+	RangeBranch *branch = palloc0(offsetof(RangeBranch, tests) +
+								  (key->ncolumns + 4) * sizeof(RangeTest));
+
+	for (int i = 0; i < ncolumns; i++)
+		branch_add(branch, prefix->nulls[i] ? TEST_NULL : TEST_EQUAL, i, prefix);
+	return branch;
+}
+
+static void
+branch_add(RangeBranch *branch, RangeTestKind kind, int column, const Position *position)
+{
+	RangeTest  *test = &branch->tests[branch->ntests++];
+
+	test->kind = kind;
+	test->column = column;
+	test->position = position;
+}
+
+/* Bound the leading column alone; only for one that holds no nulls. */
+static void
+add_leading_bounds(RangeBranch *branch, const Range *range)
+{
+	if (range->after != NULL)
+		branch_add(branch, TEST_FROM, 0, range->after);
+	if (range->upto != NULL)
+		branch_add(branch, TEST_UPTO, 0, range->upto);
+}
+
+static void
+write_branch(RangeWriter *writer, const RangeBranch *branch)
+{
+	for (int i = 0; i < branch->ntests; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&writer->buf, " AND ");
+		write_test(writer, &branch->tests[i]);
+	}
+}
+
+/*
+ * All branches as one condition.  Where the leading column holds no nulls its
+ * bounds stand in front, so that one index range or one partition can be had.
+ */
+static void
+write_expanded(RangeWriter *writer, const Range *range, List *branches)
+{
+	StringInfo	buf = &writer->buf;
+	ListCell   *lc;
+
+	if (list_length(branches) == 1)
+	{
+		write_branch(writer, linitial(branches));
+		return;
+	}
+
+	if (!writer->key->columns[0].nullable)
+	{
+		RangeBranch *bounds = branch_make(writer->key, NULL, 0);
+
+		add_leading_bounds(bounds, range);
+		write_branch(writer, bounds);
+		appendStringInfoString(buf, " AND ");
+	}
+	appendStringInfoChar(buf, '(');
+	foreach(lc, branches)
+	{
+		const RangeBranch *branch = lfirst(lc);
+
+		if (foreach_current_index(lc) > 0)
+			appendStringInfoString(buf, " OR ");
+		appendStringInfoString(buf, branch->ntests > 1 ? "(" : "");
+		write_branch(writer, branch);
+		appendStringInfoString(buf, branch->ntests > 1 ? ")" : "");
+	}
+	appendStringInfoChar(buf, ')');
+}
+
+static void
+write_test(RangeWriter *writer, const RangeTest *test)
+{
+	const WalkKey *key = writer->key;
+	const KeyColumn *column = &key->columns[test->column];
+	StringInfo	buf = &writer->buf;
+	StrategyNumber strategy = InvalidStrategy;
+
+	switch (test->kind)
+	{
+		case TEST_NULL:
+		case TEST_NOT_NULL:
+			write_column(writer, test->column);
+			appendStringInfoString(buf, test->kind == TEST_NULL ? " IS NULL" : " IS NOT NULL");
+			return;
+		case TEST_EQUAL:
+			strategy = BTEqualStrategyNumber;
+			break;
+		case TEST_AFTER:
+			strategy = column->descending ? BTLessStrategyNumber : BTGreaterStrategyNumber;
+			break;
+		case TEST_BEFORE:
+			strategy = column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber;
+			break;
+		case TEST_UPTO:
+			strategy = column->descending ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber;
+			break;
+		case TEST_FROM:
+			strategy = column->descending ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber;
+			break;
+	}
+
+	if (!test->whole_row)
+	{
+		write_column(writer, test->column);
+		appendStringInfo(buf, " %s ", column->operators[strategy]);
+		write_value(writer, test->position, test->column);
+		return;
+	}
+
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoString(buf, i == 0 ? "(" : ", ");
+		write_column(writer, i);
+	}
+	appendStringInfo(buf, ") %s (", column->operators[strategy]);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoString(buf, i == 0 ? "" : ", ");
+		write_value(writer, test->position, i);
+	}
+	appendStringInfoChar(buf, ')');
+}
+
+static void
+write_column(RangeWriter *writer, int column)
+{
+	const KeyColumn *col = &writer->key->columns[column];
+
+	if (writer->qualifier != NULL)
+		appendStringInfo(&writer->buf, "%s.", writer->qualifier);
+	appendStringInfo(&writer->buf, "%s%s%s", quote_identifier(col->name),
+					 col->column_cast, col->collate);
+}
+
+static void
+write_value(RangeWriter *writer, const Position *position, int column)
+{
+	const KeyColumn *col = &writer->key->columns[column];
+	RangeQuery *params = writer->params;
+
+	if (params == NULL)
+	{
+		appendStringInfo(&writer->buf, "%s::%s%s",
+						 quote_literal_cstr(position->texts[column]),
+						 col->value_type, col->value_cast);
+		return;
+	}
+	params->types[params->nparams] = col->typid;
+	params->values[params->nparams] = position->values[column];
+	params->nparams++;
+	appendStringInfo(&writer->buf, "$%d%s", params->nparams, col->value_cast);
+}
+
+static RangeWriter *
+writer_make(const WalkKey *key, const char *qualifier, bool literals)
+{
+	RangeWriter *writer = palloc0(sizeof(RangeWriter));
+
+	writer->key = key;
+	writer->qualifier = qualifier;
+	initStringInfo(&writer->buf);
+	if (!literals)
+	{
+		/* the expanded form says each value at most once a column and rung */
+		int			most = 2 * (key->ncolumns + 1) * (key->ncolumns + 2);
+
+		writer->params = palloc0(sizeof(RangeQuery));
+		writer->params->types = palloc(most * sizeof(Oid));
+		writer->params->values = palloc(most * sizeof(Datum));
+	}
+	return writer;
+}

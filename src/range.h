@@ -1,0 +1,46 @@
+/*
+ * range.h
+ *		A range of positions as SQL: conditions for index scans, and predicates.
+ *
+ * Knows how the order of a key is said in WHERE; nothing of running it.
+ */
+#ifndef PG_CHUNKED_RANGE_H
+#define PG_CHUNKED_RANGE_H
+
+#include "nodes/pg_list.h"
+#include "position.h"
+
+/* The positions after one and up to another; NULL: no bound on that side. */
+typedef struct Range
+{
+	Position   *after;
+	Position   *upto;
+	bool		upto_exclusive; /* leave upto itself out */
+} Range;
+
+/* How a relation wants a range to be said */
+typedef struct RangeStyle
+{
+	bool		prune;			/* bound the leading column alone as well, which
+								 * is what partition pruning looks at */
+	bool		expand;			/* one condition of plain comparisons with AND
+								 * and OR, for a remote server to evaluate */
+} RangeStyle;
+
+/* One index range of a walk: its condition and the parameters in it. */
+typedef struct RangeQuery
+{
+	char	   *condition;		/* "" if every row qualifies */
+	int			nparams;
+	Oid		   *types;
+	Datum	   *values;
+} RangeQuery;
+
+extern List *range_queries(const WalkKey *key, RangeStyle style,
+						   const char *qualifier, const Range *range);
+extern char *range_predicate(const WalkKey *key, RangeStyle style,
+							 const char *qualifier, const Range *range);
+extern void range_order_by(StringInfo buf, const WalkKey *key,
+						   const char *qualifier, bool backward);
+
+#endif							/* PG_CHUNKED_RANGE_H */

@@ -1,0 +1,21 @@
+/*
+ * relation.h
+ *		What may be walked: opening it, naming it, guessing its size.
+ *
+ * Knows relations and nothing of keys.  Permissions are left to the queries
+ * that read the relation, so that the server's own checks always hold.
+ */
+#ifndef PG_CHUNKED_RELATION_H
+#define PG_CHUNKED_RELATION_H
+
+#include "fmgr.h"
+#include "utils/relcache.h"
+
+extern Oid	relation_of_row_type(Oid row_type);
+extern Relation relation_open_to_walk(Oid relid);
+extern bool relation_has_children(Relation rel);
+extern bool relation_is_local_table(Relation rel);
+extern double relation_estimate_rows(Relation rel);
+extern char *relation_quoted_name(Relation rel);
+
+#endif							/* PG_CHUNKED_RELATION_H */

@@ -1,0 +1,350 @@
+/*
+ * walk.c
+ *		Reading a relation in the order of a key, by queries through SPI.
+ *
+ * Each index range of a walk is one query with a LIMIT, run to its end within
+ * the call, on the statement's snapshot; nothing is held when the call is over.
+ * Because it is an ordinary query of the caller, privileges, row-level security
+ * and security barriers hold by themselves.
+ *
+ * Where an index supports the order, the queries are planned once, with
+ * sequential scans, bitmap scans and sorts switched off: the index scan is then
+ * chosen whatever the statistics say, and for every page alike.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+#include "relation.h"
+#include "walk.h"
+
+/* Relations under this many rows are read in a moment without any index */
+#define WARN_MIN_ROWS 10000
+
+/* Takes the rows of a query and hands them on to the reader */
+typedef struct WalkReceiver
+{
+	DestReceiver pub;
+	Walk	   *walk;
+	WalkReader *reader;
+	MemoryContext context;		/* for reader->end */
+} WalkReceiver;
+
+static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static int	begin_steering(Walk *walk);
+static void end_steering(int nest_level);
+static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
+static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
+static void receiver_shutdown(DestReceiver *self);
+static void check_boundary(WalkReceiver *receiver, TupleTableSlot *slot);
+static bool walk_sorts(Walk *walk);
+static bool plan_sorts(const Plan *plan);
+static bool any_plan_sorts(List *plans);
+
+/*
+ * Read the rows of a range, in walk order or backwards, until the reader has
+ * enough.  SPI must be connected.  Results go into the current memory context.
+ * Errors: 21000 if reader->boundary and the row that follows the last one
+ * shares its key.
+ */
+void
+walk_read(Walk *walk, const Range *range, WalkReader *reader)
+{
+	List	   *queries = range_queries(walk->key, walk->style, walk->qualifier, range);
+	int			nqueries = list_length(queries);
+
+	reader->count = 0;
+	reader->ended = false;
+	reader->end = NULL;
+	for (int i = 0; i < nqueries && !reader->ended; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		run_query(walk, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
+	}
+}
+
+/* The position of the first or, backwards, the last row of a range, or NULL. */
+Position *
+walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backward)
+{
+	WalkReader	reader = {0};
+
+	reader.output = output;
+	reader.backward = backward;
+	reader.limit = 1;
+	reader.keep_end = true;
+	walk_read(walk, range, &reader);
+	return reader.end;
+}
+
+/*
+ * Warn, unless *warned, that no index gives the order of this walk, with the
+ * index to create; and set *warned.  Silent for small relations, and for those
+ * whose indexes are not ours to know.
+ */
+void
+walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
+{
+	if (*warned || OidIsValid(walk->key->index) || !relation_is_local_table(rel))
+		return;
+	*warned = true;
+	if (relation_estimate_rows(rel) < WARN_MIN_ROWS || !walk_sorts(walk))
+		return;
+	ereport(WARNING,
+			(errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
+					RelationGetRelationName(rel)),
+			 errhint("%s", walk->key->create_index)));
+}
+
+static char *
+query_text(Walk *walk, const RangeQuery *query, WalkReader *reader)
+{
+	StringInfoData buf;
+	bool		filtered = walk->filter != NULL &&
+		(reader->output == WALK_ROWS || reader->output == WALK_KEYS);
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT %s FROM %s",
+					 walk->select_lists[reader->output], walk->relation);
+	if (query->condition[0] != '\0' || filtered)
+		appendStringInfo(&buf, " WHERE %s", query->condition);
+	if (filtered)
+		appendStringInfo(&buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
+						 walk->filter);
+	appendStringInfoString(&buf, " ORDER BY ");
+	range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
+	appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+	return buf.data;
+}
+
+static void
+run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
+{
+	int			nargs = query->nparams + 1;
+	ParamListInfo params = makeParamList(nargs);
+	uint64		limit = reader->limit - reader->count;
+	SPIPlanPtr	plan;
+	SPIExecuteOptions options = {0};
+	WalkReceiver receiver = {0};
+	int			nest_level;
+	int			result;
+
+	if (reader->boundary && !walk->key->unique)
+		limit++;				/* the row behind the last one, to compare */
+
+	for (int i = 0; i < nargs; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		param->value = i < query->nparams ? query->values[i] :
+			Int64GetDatum((int64) Min(limit, PG_INT64_MAX));
+		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+	}
+	{
+		Oid		   *argtypes = palloc(nargs * sizeof(Oid));
+
+		for (int i = 0; i < nargs; i++)
+			argtypes[i] = params->params[i].ptype;
+		plan = walk_prepare(walk, query_text(walk, query, reader), nargs, argtypes);
+	}
+
+	receiver.pub.receiveSlot = receiver_row;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_shutdown;
+	receiver.pub.rDestroy = receiver_shutdown;
+	receiver.pub.mydest = DestTuplestore;	/* with DestNone, SPI says nothing was selected */
+	receiver.walk = walk;
+	receiver.reader = reader;
+	receiver.context = CurrentMemoryContext;
+
+	options.params = params;
+	options.read_only = true;
+	options.dest = &receiver.pub;
+
+	nest_level = begin_steering(walk);
+	result = SPI_execute_plan_extended(plan, &options);
+	end_steering(nest_level);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+}
+
+/*
+ * The settings under which a query with a supporting index is planned.  They
+ * must be in force whenever it runs, since a plan may be made anew at any time.
+ */
+static int
+begin_steering(Walk *walk)
+{
+	static const char *const settings[][2] = {
+		{"enable_seqscan", "off"},
+		{"enable_bitmapscan", "off"},
+		{"enable_sort", "off"},
+		{"enable_incremental_sort", "off"},
+		{"enable_indexscan", "on"},
+		{"enable_indexonlyscan", "on"},
+		{"jit", "off"},
+	};
+	int			nest_level;
+
+	if (!walk->steered)
+		return 0;
+	nest_level = NewGUCNestLevel();
+	for (size_t i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1],
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+	return nest_level;
+}
+
+static void
+end_steering(int nest_level)
+{
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) self;
+	(void) operation;
+	(void) typeinfo;
+}
+
+static void
+receiver_shutdown(DestReceiver *self)
+{
+	(void) self;
+}
+
+/* Called by the executor for each row; false ends the query. */
+static bool
+receiver_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	WalkReceiver *receiver = (WalkReceiver *) self;
+	WalkReader *reader = receiver->reader;
+	Walk	   *walk = receiver->walk;
+	bool		look_behind = reader->boundary && !walk->key->unique;
+	bool		more = true;
+
+	if (reader->ended)
+	{
+		check_boundary(receiver, slot);
+		return false;
+	}
+
+	reader->count++;
+	if (reader->row != NULL)
+		more = reader->row(reader, slot);
+	if (more && reader->count < reader->limit)
+		return true;
+
+	reader->ended = true;
+	if (reader->keep_end || look_behind)
+	{
+		MemoryContext context = MemoryContextSwitchTo(receiver->context);
+
+		reader->end = position_make(walk->key);
+		position_copy_slot(walk->key, reader->end, slot,
+						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
+		MemoryContextSwitchTo(context);
+	}
+	return look_behind;
+}
+
+/* The row behind the last one must not share its key, or it would be skipped. */
+static void
+check_boundary(WalkReceiver *receiver, TupleTableSlot *slot)
+{
+	Walk	   *walk = receiver->walk;
+	WalkReader *reader = receiver->reader;
+	const AttrNumber *attnums = reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums;
+
+	for (int i = 0; i < walk->key->ncolumns; i++)
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, attnums[i], &isnull);
+
+		if (key_compare_datums(&walk->key->columns[i], value, isnull,
+							   reader->end->values[i], reader->end->nulls[i]) != 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("several rows of %s are at position %s", walk->relation,
+					JsonbToCString(NULL, &position_write(walk->key, reader->end)->root, 0)),
+			 errdetail("The walk would skip rows there, since its key is not unique."),
+			 errhint("Add columns to the key until it is unique.")));
+}
+
+/*
+ * Would this walk be sorted after all?  A partial index that the filter
+ * implies, for one, supports the order without being seen by key_resolve().
+ */
+static bool
+walk_sorts(Walk *walk)
+{
+	Range		all = {0};
+	WalkReader	reader = {0};
+	Oid			limit_type = INT8OID;
+	RangeQuery *query = linitial(range_queries(walk->key, walk->style, walk->qualifier, &all));
+	SPIPlanPtr	plan;
+	CachedPlan *cached;
+	bool		sorts;
+
+	reader.output = WALK_KEYS;
+	plan = walk_prepare(walk, query_text(walk, query, &reader), 1, &limit_type);
+	cached = SPI_plan_get_cached_plan(plan);
+	if (cached == NULL)
+		return true;
+	sorts = plan_sorts(linitial_node(PlannedStmt, cached->stmt_list)->planTree);
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	return sorts;
+}
+
+static bool
+plan_sorts(const Plan *plan)
+{
+	if (plan == NULL)
+		return false;
+	switch (nodeTag(plan))
+	{
+		case T_Sort:
+		case T_IncrementalSort:
+			return true;
+		case T_Append:
+			return any_plan_sorts(((const Append *) plan)->appendplans);
+		case T_MergeAppend:
+			return any_plan_sorts(((const MergeAppend *) plan)->mergeplans);
+		default:
+			return plan_sorts(plan->lefttree);
+	}
+}
+
+static bool
+any_plan_sorts(List *plans)
+{
+	ListCell   *lc;
+
+	foreach(lc, plans)
+	{
+		if (plan_sorts(lfirst(lc)))
+			return true;
+	}
+	return false;
+}

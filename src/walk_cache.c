@@ -1,0 +1,362 @@
+/*
+ * walk_cache.c
+ *		The walks of a session: built once for each relation, key and filter.
+ *
+ * An entry is dropped when the server reports a change to its relation (ALTER,
+ * DROP, CREATE INDEX, ATTACH PARTITION all do) or to what names are made of
+ * (schemas, types, operators, collations).  It is linked in before it is built,
+ * so that a change reported in between is not lost.  The call that uses an
+ * entry pins it, and may finish with it after such a report, since the
+ * relation is locked; it is freed by a later call.  At most MAX_WALKS entries
+ * with MAX_PLANS queries each are kept, the least recently used going first.
+ *
+ * Prepared queries revalidate themselves on top of that, for changes of role,
+ * row security and search_path.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "catalog/pg_class.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "filter.h"
+#include "relation.h"
+#include "walk.h"
+
+#define MAX_WALKS 32
+#define MAX_PLANS 64
+
+static dlist_head walks = DLIST_STATIC_INIT(walks);	/* most recent first */
+static int	nwalks = 0;
+static uint64 last_serial = 0;
+
+static void register_callbacks(void);
+static void on_relation_change(Datum arg, Oid relid);
+static void on_catalog_change(Datum arg, int cacheid, uint32 hashvalue);
+static void make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter);
+static Walk *find(const StringInfo identity, uint32 hash);
+static void make_room(void);
+static void drop(Walk *walk);
+static void free_plans(Walk *walk);
+static void pin(Walk *walk);
+static void unpin(void *arg);
+static void build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
+static void check_filter(Walk *walk);
+static void make_select_lists(Walk *walk, Relation rel);
+
+/*
+ * The walk over rel by this key (NULL: the default) and filter (NULL: none).
+ * To be called with SPI connected; it stays pinned until the current memory
+ * context, SPI's, is reset.
+ */
+Walk *
+walk_open(Relation rel, ArrayType *key, text *filter)
+{
+	StringInfoData identity;
+	uint32		hash;
+	Walk	   *walk;
+	MemoryContext context;
+
+	register_callbacks();
+
+	make_identity(&identity, RelationGetRelid(rel), key, filter);
+	hash = hash_bytes((unsigned char *) identity.data, identity.len);
+	walk = find(&identity, hash);
+	if (walk != NULL)
+	{
+		dlist_move_head(&walks, &walk->node);
+		pin(walk);
+		return walk;
+	}
+
+	make_room();
+	context = AllocSetContextCreate(CacheMemoryContext, "pg_chunked walk",
+									ALLOCSET_SMALL_SIZES);
+	walk = MemoryContextAllocZero(context, sizeof(Walk));
+	walk->context = context;
+	walk->serial = ++last_serial;
+	walk->hash = hash;
+	walk->identity_length = identity.len;
+	walk->identity = MemoryContextAlloc(context, identity.len);
+	memcpy(walk->identity, identity.data, identity.len);
+	walk->relid = RelationGetRelid(rel);
+	walk->valid = true;
+	dlist_push_head(&walks, &walk->node);
+	nwalks++;
+	pin(walk);
+
+	context = MemoryContextSwitchTo(walk->context);
+	build(walk, rel, key, filter);
+	MemoryContextSwitchTo(context);
+	walk->ready = true;
+	return walk;
+}
+
+/*
+ * The prepared plan of a query of this walk.  It lives at least as long as the
+ * walk is pinned.
+ */
+SPIPlanPtr
+walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes)
+{
+	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < walk->nplans; i++)
+		if (walk->plans[i].hash == hash && strcmp(walk->plans[i].sql, sql) == 0)
+			return walk->plans[i].plan;
+
+	plan = SPI_prepare_cursor(sql, nargs, argtypes,
+							  walk->planned_by_value ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+
+	/* if a call further out uses these plans too, this one lasts for the call */
+	if (walk->nplans == MAX_PLANS && walk->pins > 1)
+		return plan;
+	if (walk->nplans == MAX_PLANS)
+		free_plans(walk);
+
+	{
+		WalkPlan   *slot = &walk->plans[walk->nplans];
+
+		slot->hash = hash;
+		slot->sql = MemoryContextStrdup(walk->context, sql);
+		SPI_keepplan(plan);
+		slot->plan = plan;
+		walk->nplans++;
+	}
+	return plan;
+}
+
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(COLLOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(CLAOID, on_catalog_change, (Datum) 0);
+	registered = true;
+}
+
+static void
+on_relation_change(Datum arg, Oid relid)
+{
+	dlist_iter	iter;
+
+	(void) arg;
+	dlist_foreach(iter, &walks)
+	{
+		Walk	   *walk = dlist_container(Walk, node, iter.cur);
+
+		if (!OidIsValid(relid) || walk->relid == relid)
+			walk->valid = false;
+	}
+}
+
+static void
+on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	(void) cacheid;
+	(void) hashvalue;
+	on_relation_change(arg, InvalidOid);
+}
+
+/*
+ * What tells walks apart.  The literals in a filter are read under the
+ * session's settings when its query is parsed, so these belong to it.
+ */
+static void
+make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
+{
+	static const char *const settings[] =
+	{"DateStyle", "IntervalStyle", "TimeZone", "lc_monetary", "standard_conforming_strings"};
+
+	initStringInfo(buf);
+	appendBinaryStringInfo(buf, (char *) &relid, sizeof(relid));
+	appendStringInfoChar(buf, key != NULL);
+	if (key != NULL)
+		appendBinaryStringInfo(buf, (char *) key, VARSIZE(key));
+	if (filter != NULL)
+	{
+		appendBinaryStringInfo(buf, VARDATA(filter), VARSIZE(filter) - VARHDRSZ);
+		for (size_t i = 0; i < lengthof(settings); i++)
+		{
+			appendStringInfoChar(buf, '\0');
+			appendStringInfoString(buf, GetConfigOption(settings[i], false, false));
+		}
+	}
+}
+
+static Walk *
+find(const StringInfo identity, uint32 hash)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &walks)
+	{
+		Walk	   *walk = dlist_container(Walk, node, iter.cur);
+
+		if (walk->hash == hash && walk->valid && walk->ready &&
+			walk->identity_length == identity->len &&
+			memcmp(walk->identity, identity->data, identity->len) == 0)
+			return walk;
+	}
+	return NULL;
+}
+
+/* Free what can no longer be used, and the oldest entry if there are too many. */
+static void
+make_room(void)
+{
+	dlist_mutable_iter iter;
+	Walk	   *oldest = NULL;
+
+	dlist_foreach_modify(iter, &walks)
+	{
+		Walk	   *walk = dlist_container(Walk, node, iter.cur);
+
+		if (walk->pins > 0)
+			continue;
+		if (!walk->valid || !walk->ready)
+			drop(walk);
+		else
+			oldest = walk;
+	}
+	if (nwalks >= MAX_WALKS && oldest != NULL)
+		drop(oldest);
+}
+
+static void
+drop(Walk *walk)
+{
+	dlist_delete(&walk->node);
+	nwalks--;
+	free_plans(walk);
+	MemoryContextDelete(walk->context);
+}
+
+static void
+free_plans(Walk *walk)
+{
+	while (walk->nplans > 0)
+	{
+		WalkPlan   *slot = &walk->plans[--walk->nplans];
+
+		SPI_freeplan(slot->plan);
+		pfree(slot->sql);
+	}
+}
+
+static void
+pin(Walk *walk)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = unpin;
+	callback->arg = walk;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	walk->pins++;
+}
+
+static void
+unpin(void *arg)
+{
+	((Walk *) arg)->pins--;
+}
+
+/* Fill in a new walk, in its own memory context. */
+static void
+build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
+{
+	char		relkind = rel->rd_rel->relkind;
+
+	walk->key = key_resolve(rel, elements);
+	walk->relation = relation_quoted_name(rel);
+	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
+	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
+	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->planned_by_value = (relkind == RELKIND_VIEW);
+	walk->steered = OidIsValid(walk->key->index) || relkind == RELKIND_FOREIGN_TABLE;
+	walk->plans = palloc(MAX_PLANS * sizeof(WalkPlan));
+
+	if (filter != NULL)
+	{
+		walk->filter = text_to_cstring(filter);
+		check_filter(walk);
+	}
+	make_select_lists(walk, rel);
+}
+
+/*
+ * Refuse a filter that is not one boolean expression over the relation's
+ * columns, and do not keep the walk if the filter reads the clock when parsed.
+ */
+static void
+check_filter(Walk *walk)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		clock_literal;
+	SPIPlanPtr	plan;
+
+	filter_check_syntax(walk->filter, &clock_literal);
+	if (clock_literal)
+		walk->valid = false;
+
+	/* in WHERE, so that its type and its functions are judged as there */
+	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter),
+					   0, NULL);
+	SPI_freeplan(plan);
+	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
+}
+
+static void
+make_select_lists(Walk *walk, Relation rel)
+{
+	const WalkKey *key = walk->key;
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	StringInfoData rows;
+	StringInfoData keys;
+
+	initStringInfo(&rows);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(tupdesc, i);
+
+		appendStringInfoString(&rows, i > 0 ? ", " : "");
+		if (attr->attisdropped)
+			appendStringInfoString(&rows, "NULL");
+		else
+			appendStringInfo(&rows, "%s.%s", walk->qualifier,
+							 quote_identifier(NameStr(attr->attname)));
+	}
+
+	walk->row_attnums = palloc(key->ncolumns * sizeof(AttrNumber));
+	walk->key_attnums = palloc(key->ncolumns * sizeof(AttrNumber));
+	initStringInfo(&keys);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfo(&keys, "%s%s.%s", i > 0 ? ", " : "", walk->qualifier,
+						 quote_identifier(key->columns[i].name));
+		walk->row_attnums[i] = key->columns[i].attnum;
+		walk->key_attnums[i] = i + 1;
+	}
+
+	walk->select_lists[WALK_ROWS] = rows.data;
+	walk->select_lists[WALK_KEYS] = keys.data;
+	walk->select_lists[WALK_KEYS_UNFILTERED] = keys.data;
+	walk->select_lists[WALK_MATCHES] = walk->filter == NULL ? NULL :
+		psprintf("%s, (%s\n) IS TRUE", keys.data, walk->filter);
+}
