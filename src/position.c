@@ -25,6 +25,7 @@ static const char *const text_settings[][2] = {
 	{"TimeZone", "UTC"},
 	{"extra_float_digits", "1"},
 	{"bytea_output", "hex"},
+	{"array_nulls", "on"},
 	{"lc_monetary", "C"},
 };
 

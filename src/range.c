@@ -23,6 +23,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "range.h"
 
@@ -74,6 +75,7 @@ static void add_leading_bounds(RangeBranch *branch, const Range *range);
 static void write_branch(RangeWriter *writer, const RangeBranch *branch);
 static void write_expanded(RangeWriter *writer, const Range *range, List *branches);
 static void write_test(RangeWriter *writer, const RangeTest *test);
+static const char *null_test_text(const KeyColumn *column, bool is_null);
 static void write_column(RangeWriter *writer, int column);
 static void write_value(RangeWriter *writer, const Position *position, int column);
 static RangeWriter *writer_make(const WalkKey *key, const char *qualifier, bool literals);
@@ -395,7 +397,7 @@ write_test(RangeWriter *writer, const RangeTest *test)
 		case TEST_NULL:
 		case TEST_NOT_NULL:
 			write_column(writer, test->column);
-			appendStringInfoString(buf, test->kind == TEST_NULL ? " IS NULL" : " IS NOT NULL");
+			appendStringInfoString(buf, null_test_text(column, test->kind == TEST_NULL));
 			return;
 		case TEST_EQUAL:
 			strategy = BTEqualStrategyNumber;
@@ -434,6 +436,19 @@ write_test(RangeWriter *writer, const RangeTest *test)
 		write_value(writer, test->position, i);
 	}
 	appendStringInfoChar(buf, ')');
+}
+
+/*
+ * Is the value itself null?  IS NULL is also true of a row whose fields are
+ * all null, which btree orders as a value; the parser turns the longer form
+ * into the plain test.
+ */
+static const char *
+null_test_text(const KeyColumn *column, bool is_null)
+{
+	if (type_is_rowtype(column->typid))
+		return is_null ? " IS NOT DISTINCT FROM NULL" : " IS DISTINCT FROM NULL";
+	return is_null ? " IS NULL" : " IS NOT NULL";
 }
 
 static void
