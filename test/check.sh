@@ -168,8 +168,8 @@ finish() {
 		failed=1
 	fi
 	printf '\n'
-	printf '%s\n' ${summary[@]+"${summary[@]}"}
-	printf '\n%d passed, %d failed\n' "$passed" "$failed"
+	[ "${#summary[@]}" -eq 0 ] || printf '%s\n' "${summary[@]}" ''
+	printf '%d passed, %d failed\n' "$passed" "$failed"
 	[ "$failed" -eq 0 ] || exit 1
 }
 

@@ -24,7 +24,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 packages=(gcc libc6-dev make perl libipc-run-perl python3-psycopg)
 
 sandbox=${CHUNKED_SANDBOX:-}
-sandbox_user=
 createcluster_conf=
 
 say() {
@@ -97,11 +96,9 @@ install_packages() {
 	[ "${#missing[@]}" -gt 0 ] || return 0
 
 	if ! can_be_root; then
-		say "Packages are missing. As root, run" \
-			"" \
-			"    apt-get update && apt-get install --no-install-recommends ${missing[*]}" \
-			"" \
-			"and then this again." | sed 's/  *$//' >&2
+		printf '%s\n' "Packages are missing. As root, run" "" \
+			"    apt-get update && apt-get install --no-install-recommends ${missing[*]}" "" \
+			"and then this again." >&2
 		exit 1
 	fi
 
@@ -209,15 +206,6 @@ copy_checkout() {
 	[ -f "$1/Makefile" ] || die "cannot copy the checkout in $root"
 }
 
-# as_sandbox_user COMMAND...
-as_sandbox_user() {
-	if [ "$EUID" -eq 0 ]; then
-		setpriv --reuid "$sandbox_user" --regid "$(id -g "$sandbox_user")" --init-groups "$@"
-	else
-		"$@"
-	fi
-}
-
 # sandbox_processes DIR: the ids of processes whose program or working directory
 # lies in DIR. A server's do both; it leaves its starter's process group, so that
 # no kill of a group would reach it.
@@ -257,11 +245,13 @@ stop_processes() {
 # clean_up: the outer run's exit trap.
 clean_up() {
 	trap '' INT TERM HUP
+	# Spares the caller bash's word on how the inner run ended.
+	disown -a
 	cd /
-	if [ -n "$sandbox_user" ]; then
+	if [ -n "${as_user+set}" ]; then
 		# As the user who owns them: root without ptrace rights, as in a
 		# container, may not look at another user's processes.
-		as_sandbox_user bash -c "$(declare -f sandbox_processes stop_processes); stop_processes '$sandbox'" ||
+		"${as_user[@]}" bash -c "$(declare -f sandbox_processes stop_processes); stop_processes '$sandbox'" ||
 			say "could not stop every process of $sandbox" >&2
 	fi
 	restore_main_cluster
@@ -270,7 +260,7 @@ clean_up() {
 
 # enter_sandbox SCRIPT ARG...: the outer run. SCRIPT is a file in test/. Exits with its status.
 enter_sandbox() {
-	local script=$1 status=0 job name environment=()
+	local script=$1 status=0 user name environment=()
 	shift
 
 	sandbox=$(realpath "$(mktemp -d "${TMPDIR:-/tmp}/pg_chunked.XXXXXX")")
@@ -283,13 +273,15 @@ enter_sandbox() {
 	copy_checkout "$sandbox/src"
 	mkdir "$sandbox/home" "$sandbox/log" "$sandbox/socket" "$sandbox/tmp"
 
-	sandbox_user=$(id -un)
+	# PostgreSQL does not run as root.
+	as_user=(env)
 	if [ "$EUID" -eq 0 ]; then
-		sandbox_user=postgres
-		id -u "$sandbox_user" >/dev/null 2>&1 || sandbox_user=nobody
-		chown -R "$sandbox_user:" "$sandbox"
-		as_sandbox_user test -w "$sandbox/tmp" ||
-			die "user $sandbox_user cannot reach $sandbox: set TMPDIR to a directory that everyone can"
+		user=postgres
+		id -u "$user" >/dev/null 2>&1 || user=nobody
+		as_user=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups)
+		chown -R "$user:" "$sandbox"
+		"${as_user[@]}" test -w "$sandbox/tmp" ||
+			die "user $user cannot reach $sandbox: set TMPDIR to a directory that everyone can"
 	fi
 
 	# The same surroundings on every machine, and none of the caller's PG variables.
@@ -309,10 +301,9 @@ enter_sandbox() {
 	# once and reaches the inner run by clean_up alone, in its order.
 	cd "$sandbox/src" || exit
 	set -m
-	as_sandbox_user env -i "${environment[@]}" bash "test/$script" "$@" </dev/null &
-	job=$!
+	"${as_user[@]}" env -i "${environment[@]}" bash "test/$script" "$@" </dev/null &
 	set +m
-	wait "$job" || status=$?
+	wait "$!" || status=$?
 	exit "$status"
 }
 

@@ -127,11 +127,11 @@ test_major() {
 	' bash "$dir" /usr/bin/env -i "${environment[@]}" LC_ALL=C.UTF-8 HOME=/root \
 		PATH=/usr/sbin:/usr/bin:/sbin:/bin bash /root/pg_chunked/test/check.sh </dev/null || status=$?
 
-	# check.sh promises to leave nothing but packages.
-	if [ -n "$(ls -A "$dir/tmp")" ] || compgen -G "$dir/etc/postgresql/*/*" >/dev/null ||
+	# check.sh promises to leave nothing but packages, which make hidden directories.
+	if compgen -G "$dir/tmp/*" >/dev/null || compgen -G "$dir/etc/postgresql/*/*" >/dev/null ||
 		grep -qs '^create_main_cluster' "$dir/etc/postgresql-common/createcluster.conf"; then
 		say "check.sh left something behind:"
-		ls -lA "$dir/tmp" "$dir/etc/postgresql"
+		ls -l "$dir/tmp" "$dir/etc/postgresql"
 		status=1
 	fi
 	return "$status"
@@ -145,6 +145,7 @@ clean_up() {
 	for job in $(jobs -pr); do
 		kill -KILL -- "-$job" 2>/dev/null || true
 	done
+	disown -a
 	for try in {1..100}; do
 		[ -n "$(find /proc/[0-9]*/root -maxdepth 0 -lname "$systems/*" 2>/dev/null)" ] || break
 		sleep 0.1
@@ -189,7 +190,7 @@ for major in "${majors[@]}"; do
 	read -r pass fail <<<"$(tally "$logs/$major")" || true
 	pass=${pass:-0} fail=${fail:-0} note=
 	if [ "$fail" -eq 0 ] && [ "$(<"$logs/status.$major")" -ne 0 ]; then
-		fail=1 note=' (did not finish)'
+		fail=1 note=" (exit status $(<"$logs/status.$major"))"
 	elif ! grep -q "^PostgreSQL $major\b" "$logs/$major"; then
 		fail=$((fail + 1)) note=' (not the major that was asked for)'
 	fi
