@@ -1,0 +1,483 @@
+"""
+What every walk must give: exactly the rows of SELECT ... ORDER BY.  Each check
+walks one table in one way and raises Mismatch at the first difference.
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from random import Random
+
+import psycopg
+
+from sessions import Mismatch, Sessions, canonical
+from tables import Table, quote
+
+
+def expect(what: str, got, wanted) -> None:
+    if got != wanted:
+        raise Mismatch(f"{what}\n  got:    {shorten(got)}\n  wanted: {shorten(wanted)}")
+
+
+def shorten(value) -> str:
+    text = str(value)
+    return text if len(text) <= 1500 else f"{text[:900]} ... {text[-500:]}"
+
+
+def escape(sql: str) -> str:
+    """Identifiers may hold a percent sign, which psycopg would read as a placeholder."""
+    return sql.replace("%", "%%")
+
+
+@dataclass
+class Chunk:
+    number: int
+    relation: bool  # is it the table's own oid?
+    after: str | None
+    upto: str | None
+    row_count: int
+    predicate: str
+
+
+class Walker:
+    """One table, the sessions that walk it, and the oracle's list of its rows."""
+
+    def __init__(self, table: Table, sessions: Sessions, r: Random):
+        self.table, self.sessions, self.r = table, sessions, r
+        self.filter: str | None = None
+        self.ask_oracle()
+
+    # the oracle: plain SQL
+
+    def ask_oracle(self) -> None:
+        rows = self.sessions.owner().execute(
+            f"SELECT o._row, md5(record_send(o)), rank() OVER (ORDER BY {self.table.order_by})"
+            f" FROM {self.table.relation} AS o ORDER BY {self.table.order_by}").fetchall()
+        self.rows = [row for row, _, _ in rows]
+        self.images = {row: image for row, image, _ in rows}
+        self.ranks = {row: rank for row, _, rank in rows}
+        self.place = {row: i for i, row in enumerate(self.rows)}
+        self.live = set(self.rows)
+
+    def matching(self) -> set[int]:
+        if self.filter is None:
+            return set(self.rows)
+        # the comment that a filter may end with ends at the line break
+        found = self.sessions.owner().execute(f"SELECT _row FROM {self.table.relation} WHERE {self.filter}\n")
+        return {row for row, in found}
+
+    def learn_positions(self) -> None:
+        """Every row's position, from two sessions, which must agree."""
+        both = [dict(self.fetch(
+            f"SELECT row_._row, chunked.position_of(row_{self.key_argument('')})::pg_catalog.text FROM {escape(self.table.relation)} AS row_", {}))
+            for _ in range(2)]
+        expect("positions differ between sessions", both[0], both[1])
+        self.positions = both[0]
+        self.where = {canonical(position): row for row, position in self.positions.items()}
+        columns = {element.column.name for element in self.table.elements}
+        for position in self.positions.values():
+            value = json.loads(position)
+            if not columns <= set(value) or not all(v is None or isinstance(v, str) for v in value.values()):
+                raise Mismatch(f"not a position of text values for {sorted(columns)}: {position}")
+
+    # the extension
+
+    def key_argument(self, name: str = "key => ") -> str:
+        if self.table.key is None:
+            return ""
+        return f", {name or ''}ARRAY[" + ", ".join(escape(dollar(k)) for k in self.table.key) + "]"
+
+    def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
+        # under array_nulls = off postgres_fdw itself misreads arrays
+        array_nulls = array_nulls and self.table.relkind != "foreign"
+        connection = self.sessions.pick(self.r, self.filter is None, array_nulls)
+        return self.sessions.fetch(connection, statement, params)
+
+    def arguments(self, given: dict) -> str:
+        """Named arguments; those that are not given sometimes as NULL."""
+        text = ""
+        for name, value in given.items():
+            if value is not None or (name in ("after", "upto", "before", "filter") and self.r.random() < 0.2):
+                cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before") else ""
+                text += f", {name} => %({name})s{cast}"
+        return text + self.key_argument()
+
+    def page(self, page_size: int, **given) -> list[int]:
+        """The page's rows; remembers the first and the last one's positions, as a client would."""
+        given = {"page_size": page_size, "filter": self.filter, **given}
+        found = self.fetch(
+            "SELECT page_._row, md5(record_send(page_)), "
+            f"chunked.position_of(page_{self.key_argument('')})::pg_catalog.text"
+            f" FROM chunked.page(NULL::{escape(self.table.relation)}{self.arguments(given)}) AS page_", given)
+        if len(found) > page_size:
+            raise Mismatch(f"a page of {page_size} has {len(found)} rows")
+        if found:
+            self.first, self.last = found[0][2], found[-1][2]
+        for row, image, _ in found:
+            if row in self.live and row in self.images:
+                expect(f"the content of row {row}", image, self.images[row])
+        return [row for row, _, _ in found]
+
+    def chunks(self, function: str = "chunks", **given) -> list[Chunk]:
+        given = {"filter": self.filter, **given}
+        call = f"chunked.{function}(%(relation)s::pg_catalog.regclass{self.arguments(given)})"
+        source = call if self.r.random() < 0.5 else f"(SELECT ({call}) AS c) AS list"
+        columns = "number, relation, after, upto, row_count, predicate"
+        if source is not call:
+            columns = ", ".join(f"(c).{column} AS {column}" for column in columns.split(", "))
+        found = self.fetch(
+            f"SELECT number, relation::pg_catalog.oid = CAST(%(relation)s::pg_catalog.regclass AS pg_catalog.oid),"
+            f" after::pg_catalog.text, upto::pg_catalog.text, row_count, predicate FROM (SELECT {columns} FROM {source}) AS chunk",
+            {"relation": self.table.relation, **given})
+        return [Chunk(*row) for row in found]
+
+    def rows_of(self, chunks: list[Chunk], alias: str | None) -> list[list[int]]:
+        """What each chunk's predicate selects, run as plain SQL by another session."""
+        source = escape(self.table.relation)
+        if alias:
+            # ambiguous unless every column is qualified
+            source += f" AS {alias}, LATERAL (SELECT {alias}.*) AS other"
+        row = f"{alias}._row" if alias else "_row"
+        answers: dict[int, list[int]] = {}
+        for start in range(0, len(chunks), 50):
+            parts = [f"SELECT {i}, array_agg({row}) FROM {source} WHERE {escape(chunk.predicate)}"
+                     for i, chunk in enumerate(chunks[start:start + 50], start)]
+            # no literal of an array with nulls can be read under array_nulls = off
+            for number, rows in self.fetch(" UNION ALL ".join(parts), {}, array_nulls=False):
+                answers[number] = sorted(rows or [])
+        return [answers[i] for i in range(len(chunks))]
+
+    # random arguments
+
+    def choose_filter(self, share: float) -> None:
+        self.filter = self.r.choice(self.table.filters) if self.r.random() < share else None
+
+    def size(self, count: int) -> int:
+        """A page or chunk size that leaves a walk of bounded length."""
+        least = max(1, count // 25)
+        return self.r.choice((least, least + 1, max(least, 3), max(least, count // 3), max(1, count - 1), count or 1, count + 1, 1000))
+
+    def some_position(self) -> int | None:
+        return self.r.choice(self.rows) if self.rows else None
+
+    def written(self, row: int | None) -> str | None:
+        """A row's position, its numbers and booleans sometimes as JSON's own."""
+        if row is None:
+            return None
+        position = self.positions[row]
+        if self.r.random() < 0.7:
+            return position
+        kinds = {e.column.name: e.column.kind for e in self.table.order if e.column.kind}
+        parts = []
+        for name, text in json.loads(position).items():
+            scalar = kinds[name].json(text) if name in kinds and text is not None else None
+            parts.append(f"{json.dumps(name)}: {scalar if scalar else json.dumps(text)}")
+        return "{" + ", ".join(parts) + "}"
+
+    def within(self, matching: set[int], after: int | None, upto: int | None, before: int | None = None) -> list[int]:
+        low = -1 if after is None else self.place[after]
+        high = len(self.rows) if upto is None else self.place[upto]
+        end = len(self.rows) if before is None else self.place[before]
+        return [row for i, row in enumerate(self.rows) if low < i <= high and i < end and row in matching and row in self.live]
+
+
+def dollar(text: str) -> str:
+    """A literal that no session setting reads otherwise."""
+    return f"$key${text}$key$"
+
+
+# The checks
+
+
+def forwards(w: Walker) -> None:
+    w.choose_filter(0.3)
+    matching = w.matching()
+    wanted = w.within(matching, None, None)
+    size = w.size(len(wanted))
+    upto = w.positions[w.rows[-1]] if w.rows and w.r.random() < 0.3 else None
+    seen = w.page(size, upto=upto)
+    while len(seen) % size == 0 and seen and len(seen) <= len(wanted):
+        more = w.page(size, after=w.last, upto=upto)
+        if not more:
+            break
+        seen += more
+    expect("pages forwards", seen, wanted)
+
+
+def backwards(w: Walker) -> None:
+    w.choose_filter(0.3)
+    if not w.rows:
+        return expect("an empty table's bounds", bounds_of(w), (None, None))
+    wanted = w.within(w.matching(), None, None, w.rows[-1])
+    size = w.size(len(wanted))
+    seen: list[int] = []
+    page = w.page(size, before=w.positions[w.rows[-1]])
+    while page and len(seen) <= len(wanted):
+        seen = page + seen
+        page = w.page(size, before=w.first)
+    expect("pages backwards", seen, wanted)
+
+
+def between(w: Walker) -> None:
+    """Pages between random positions, those of deleted rows among them."""
+    if not w.rows:
+        return
+    delete_some(w, 0.1)
+    for _ in range(8):
+        w.choose_filter(0.3)
+        after, upto, before = (w.some_position() if w.r.random() < share else None for share in (0.6, 0.5, 0.4))
+        matching = w.matching()
+        wanted = w.within(matching, after, upto, before)
+        size = w.r.choice((1, 2, 5, len(w.rows), 1000))
+        wanted = wanted[-size:] if before is not None else wanted[:size]
+        seen = w.page(size, after=w.written(after), upto=w.written(upto), before=w.written(before))
+        expect(f"the page after row {after}, upto row {upto}, before row {before}", seen, wanted)
+
+
+def chunks(w: Walker) -> None:
+    delete_some(w, 0.05)
+    for _ in range(2):
+        w.choose_filter(0.35)
+        after, upto = (w.some_position() if w.r.random() < 0.3 else None for _ in range(2))
+        alias = w.r.choice((None, None, "e"))
+        matching = w.matching()
+        wanted = w.within(matching, after, upto)
+        size = w.size(len(wanted))
+        given = dict(chunk_size=size, after=w.written(after), upto=w.written(upto), alias=alias)
+        got = w.chunks(**given)
+        check_exact(w, got, wanted, size, after, given)
+        call = w.sessions.last_call
+        for chunk, rows in zip(got, w.rows_of(got, alias)):
+            expect(f"the rows of chunk {chunk.number}'s predicate {chunk.predicate}\n  of {call}", rows, chunk_rows(w, chunk, after))
+        step_through(w, got, given)
+
+
+def check_exact(w: Walker, got: list[Chunk], wanted: list[int], size: int, after: int | None, given: dict) -> None:
+    slices = [wanted[i:i + size] for i in range(0, len(wanted), size)]
+    expect("the chunks' row counts", [c.row_count for c in got], [len(s) for s in slices])
+    expect("the chunks' numbers", [c.number for c in got], list(range(1, len(got) + 1)))
+    expect("the chunks' ends, as rows", [w.where.get(canonical(c.upto), c.upto) for c in got], [s[-1] for s in slices])
+    expect("every chunk names the relation", all(c.relation for c in got), True)
+    check_contiguous(w, got, after)
+
+
+def check_contiguous(w: Walker, got: list[Chunk], after: int | None) -> None:
+    if not got:
+        return
+    expect("the first chunk's start", None if got[0].after is None else w.where.get(canonical(as_text(got[0].after))), after)
+    expect("each chunk starts where the last one ended",
+           [canonical(c.after) for c in got[1:]], [canonical(c.upto) for c in got[:-1]])
+
+
+def as_text(position: str) -> str:
+    """A position whose values were written as JSON numbers and booleans, as text again."""
+    value = json.loads(position, parse_int=str, parse_float=str)
+    return json.dumps({k: {True: "t", False: "f"}[v] if isinstance(v, bool) else v for k, v in value.items()})
+
+
+def chunk_rows(w: Walker, chunk: Chunk, after: int | None) -> list[int]:
+    start = w.where[canonical(chunk.after)] if chunk.number > 1 else after
+    return sorted(w.within(w.live, start, w.where[canonical(chunk.upto)]))
+
+
+def step_through(w: Walker, got: list[Chunk], given: dict) -> None:
+    """next_chunk(), step by step, gives the same chunks."""
+    steps, after = [], given["after"]
+    while len(steps) <= len(got):
+        step = w.chunks("next_chunk", **{**given, "after": after})
+        if not step:
+            break
+        expect("next_chunk gives one row", (len(step), step[0].number), (1, 1))
+        steps += step
+        after = step[0].upto
+    expect("next_chunk's steps", [(canonical(c.upto), c.row_count) for c in steps], [(canonical(c.upto), c.row_count) for c in got])
+
+
+def limited_scan(w: Walker) -> None:
+    """scan_limit: chunks advance, cover what matches, and none examines more rows than it may."""
+    w.choose_filter(0.9)
+    limit = w.r.choice((max(1, len(w.rows) // 20), max(1, len(w.rows) // 5), max(1, len(w.rows) // 10) * 3, 1000))
+    after, upto = (w.some_position() if w.r.random() < 0.2 else None for _ in range(2))
+    matching = w.matching()
+    given = dict(chunk_size=w.size(len(w.rows)), scan_limit=limit, after=w.written(after), upto=w.written(upto))
+    got = w.chunks(**given)
+    check_contiguous(w, got, after)
+    covered: list[int] = []
+    for chunk in got:
+        start = w.where[canonical(chunk.after)] if chunk.number > 1 else after
+        examined = w.within(w.live, start, w.where[canonical(chunk.upto)])
+        if not 1 <= len(examined) <= limit:
+            raise Mismatch(f"chunk {chunk.number} spans {len(examined)} rows under scan_limit {limit}")
+        expect(f"row_count of chunk {chunk.number}", chunk.row_count, len(matching.intersection(examined)))
+        if chunk.row_count > given["chunk_size"]:
+            raise Mismatch(f"chunk {chunk.number} counts {chunk.row_count} rows of at most {given['chunk_size']}")
+        covered += [row for row in examined if row in matching]
+    expect("the matching rows covered under scan_limit", covered, w.within(matching, after, upto))
+    step_through(w, got, given)
+
+
+def bounds_of(w: Walker) -> tuple:
+    given = {"filter": w.filter}
+    found = w.fetch(
+        "SELECT first::pg_catalog.text, last::pg_catalog.text FROM"
+        f" chunked.bounds(%(relation)s::pg_catalog.regclass{w.arguments(given)})", {"relation": w.table.relation, **given})
+    expect("bounds() gives one row", len(found), 1)
+    return tuple(canonical(position) for position in found[0])
+
+
+def bounds(w: Walker) -> None:
+    for share in (0, 1):
+        w.choose_filter(share)
+        wanted = w.within(w.matching(), None, None)
+        ends = (canonical(w.positions[wanted[0]]), canonical(w.positions[wanted[-1]])) if wanted else (None, None)
+        expect("the bounds", bounds_of(w), ends)
+
+
+def ties(w: Walker) -> None:
+    """Where the key may hold duplicates: every row, or an error that says so."""
+    unique = len(set(w.ranks.values())) == len(w.rows)
+    wanted = sorted(w.rows)
+    for walk in (forwards_with_ties, backwards_with_ties, chunks_with_ties):
+        w.filter = None
+        try:
+            seen = walk(w, w.size(len(w.rows)))
+        except psycopg.Error as error:
+            text = str(error).lower()
+            if unique or not ("duplicate" in text or "unique" in text) or (error.sqlstate or "XX").startswith("XX"):
+                raise
+            continue
+        expect(f"all rows, by {walk.__name__}", sorted(seen), wanted)
+        ranks = [w.ranks[row] for row in seen]
+        expect(f"in order, by {walk.__name__}", ranks, sorted(ranks))
+
+
+def forwards_with_ties(w: Walker, size: int) -> list[int]:
+    seen = page = w.page(size)
+    while page and len(seen) <= len(w.rows):
+        page = w.page(size, after=w.last)
+        seen = seen + page
+    return seen
+
+
+def backwards_with_ties(w: Walker, size: int) -> list[int]:
+    """From the last position's page back; what stands at the last position comes by itself."""
+    if not w.rows:
+        return []
+    last = bounds_of(w)[1]
+    seen = [row for row in w.rows if w.ranks[row] == w.ranks[w.rows[-1]]]
+    page = w.page(size, before=last)
+    while page and len(seen) <= len(w.rows):
+        seen = page + seen
+        page = w.page(size, before=w.first)
+    return seen
+
+
+def chunks_with_ties(w: Walker, size: int) -> list[int]:
+    got = w.chunks(chunk_size=size)
+    parts = w.rows_of(got, None)
+    expect("the chunks' row counts", [c.row_count for c in got], [len(rows) for rows in parts])
+    return [row for rows in parts for row in sorted(rows, key=w.place.get)]
+
+
+# While others write
+
+
+def delete_some(w: Walker, share: float) -> None:
+    if w.table.frozen or w.r.random() < 0.4:
+        return
+    delete(w, [row for row in w.rows if w.r.random() < share])
+
+
+def delete(w: Walker, rows: list[int]) -> None:
+    w.sessions.owner().execute(f"DELETE FROM {escape(w.table.base)} WHERE _row = ANY(%s)", [rows])
+    w.live -= set(rows)
+
+
+def insert_one(w: Walker) -> None:
+    try:
+        w.sessions.owner().execute(w.table.spares.pop(0))
+    except psycopg.errors.UniqueViolation:
+        return
+
+
+def disturb(w: Walker, boundary: int, deleted: set[int]) -> None:
+    """What other sessions do between two calls of a walk."""
+    if w.table.frozen:
+        return
+    gone = [boundary] if w.r.random() < 0.5 else []
+    gone += w.r.sample(sorted(w.live), min(len(w.live), w.r.choice((0, 0, 1, 3))))
+    if gone:
+        delete(w, gone)
+        deleted.update(gone)
+    for _ in range(w.r.choice((0, 1, 2))):
+        if w.table.spares:
+            insert_one(w)
+    if w.live and w.r.random() < 0.4:
+        payload = quote(w.table.payload)
+        w.sessions.owner().execute(f"UPDATE {w.table.base} SET {payload} = {payload} || 'u' WHERE _row % 7 = 0")
+
+
+def while_others_write(w: Walker) -> None:
+    walk = w.r.choice((walk_pages, walk_pages, walk_back, walk_chunks))
+    w.ask_oracle()
+    w.images = {}
+    w.filter = None
+    before, deleted = list(w.rows), set()
+    mark = bounds_of(w)[1] if w.r.random() < 0.6 else None
+    seen = walk(w, mark, deleted)
+    expect("each row once", len(set(seen)), len(seen))
+    wanted = before[:-1] if walk is walk_back else before
+    throughout = set(wanted) - deleted
+    expect(f"the rows that were there throughout, by {walk.__name__}",
+           [row for row in seen if row in throughout], [row for row in wanted if row in throughout])
+    w.ask_oracle()
+    remaining = [row for row in seen if row in w.live]
+    expect("in order, inserted rows among them", remaining, sorted(remaining, key=w.place.get))
+    if mark and before[-1] in w.live:
+        beyond = [row for row in remaining if w.place[row] > w.place[before[-1]]]
+        expect("no row beyond the high-water mark", beyond, [])
+
+
+def walk_pages(w: Walker, mark: str | None, deleted: set[int]) -> list[int]:
+    size = w.size(len(w.rows))
+    seen = page = w.page(size, upto=mark)
+    while page and len(seen) < 1000:
+        disturb(w, page[-1], deleted)
+        page = w.page(size, after=w.last, upto=mark)
+        expect("rows that were deleted before the call", deleted.intersection(page), set())
+        seen = seen + page
+    return seen
+
+
+def walk_back(w: Walker, mark: str | None, deleted: set[int]) -> list[int]:
+    if not w.rows:
+        return []
+    size = w.size(len(w.rows))
+    seen = page = w.page(size, before=bounds_of(w)[1])
+    while page and len(seen) < 1000:
+        disturb(w, page[0], deleted)
+        page = w.page(size, before=w.first)
+        seen = page + seen
+    return seen
+
+
+def walk_chunks(w: Walker, mark: str | None, deleted: set[int]) -> list[int]:
+    size = w.size(len(w.rows))
+    seen: list[int] = []
+    after = None
+    while len(seen) < 1000:
+        step = w.chunks("next_chunk", chunk_size=size, after=after, upto=mark)
+        if not step:
+            break
+        rows = w.rows_of(step, None)[0]
+        expect("a chunk's count", len(rows), step[0].row_count)
+        w.ask_oracle()
+        rows = sorted(rows, key=w.place.get)
+        seen += rows
+        disturb(w, rows[-1], deleted)
+        after = step[0].upto
+    return seen
+
+
+READING = (bounds, forwards, backwards, limited_scan)
+WRITING = (between, chunks, while_others_write)
