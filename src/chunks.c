@@ -240,7 +240,13 @@ chunk_walk_next(ChunkWalk *split, TupleDesc tupdesc, MemoryContext keep)
 	{
 		split->over = true;
 		if (reader.output == WALK_KEYS && walk->filter != NULL)
-			range.upto = walk_end_of_range(walk, &range, WALK_KEYS, true);
+		{
+			Position   *last = walk_end_of_range(walk, &range, WALK_KEYS, true);
+
+			/* a volatile filter may match nothing when asked again */
+			if (last != NULL)
+				range.upto = last;
+		}
 	}
 	MemoryContextSwitchTo(context);
 	if (reader.count == 0)
