@@ -72,11 +72,20 @@ count() {
 	say "$pass passed, $fail failed in $(elapsed "$step_start")"
 }
 
-# show FILE...: those that exist, in full.
+# show FILE...: those that exist; of a very long one, as a server's log can be, both ends.
 show() {
-	local file
+	local file end=200000
+
 	for file; do
-		[ ! -f "$file" ] || printf -- '-- %s\n%s\n' "${file#"$sandbox"/}" "$(cat "$file")"
+		[ -f "$file" ] || continue
+		say "-- ${file#"$sandbox"/}"
+		if [ "$(stat -c %s "$file")" -le $((2 * end)) ]; then
+			cat "$file"
+		else
+			head -c "$end" "$file"
+			printf '\n\n-- (%d bytes left out)\n\n' $(($(stat -c %s "$file") - 2 * end))
+			tail -c "$end" "$file"
+		fi
 	done
 }
 

@@ -137,9 +137,9 @@ restore_main_cluster() {
 # The server to test against
 #
 
-# default_major: the major that the distribution's metapackage stands for.
+# default_major: the major that the distribution's metapackage stands for; nothing without package lists.
 default_major() {
-	apt-cache depends postgresql 2>/dev/null | sed -nE 's/^ *Depends: postgresql-([0-9]+)$/\1/p' | head -n 1
+	{ apt-cache depends postgresql 2>/dev/null || true; } | sed -nE 's/^ *Depends: postgresql-([0-9]+)$/\1/p' | head -n 1
 }
 
 # find_server: sets server_config, the pg_config of the server to use: $PG_CONFIG,

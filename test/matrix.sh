@@ -158,6 +158,9 @@ systems=$sandbox
 if [ -n "$keep" ]; then
 	mkdir -p "$keep"
 	systems=$(realpath "$keep")
+	# Held by the jobs, too, should they outlive this script.
+	exec 9>"$systems/.lock"
+	flock -n 9 || die "another run is using $keep"
 fi
 logs=$sandbox/log
 mkdir "$logs"
