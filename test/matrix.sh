@@ -96,8 +96,7 @@ prepare_system() {
 	printf '#!/bin/sh\nexit 101\n' >"$dir/usr/sbin/policy-rc.d"
 	chmod +x "$dir/usr/sbin/policy-rc.d"
 
-	# What an interrupted run left behind in a system that was kept.
-	rm -rf --one-file-system "$dir/root/pg_chunked" "$dir"/tmp/pg_chunked.*
+	rm -rf --one-file-system "$dir/root/pg_chunked"
 	copy_checkout "$dir/root/pg_chunked"
 }
 
@@ -106,6 +105,10 @@ test_major() {
 	local major=$1 suite=${suites[$1]} dir=$systems/${suites[$1]} start status=0 name environment=()
 
 	start=$(now)
+	# One where a run was interrupted may have half an installation.
+	if [ -e "$dir/root/unfinished" ]; then
+		rm -rf --one-file-system "$dir"
+	fi
 	if [ ! -d "$dir" ]; then
 		make_system "$suite" "$dir" >"$logs/debootstrap.$major" 2>&1 || {
 			cat "$logs/debootstrap.$major"
@@ -114,6 +117,7 @@ test_major() {
 		say "Debian $suite made in $(elapsed "$start")"
 	fi
 	prepare_system "$dir" || return
+	: >"$dir/root/unfinished"
 
 	for name in TERM CI http_proxy https_proxy no_proxy; do
 		[ -z "${!name+set}" ] || environment+=("$name=${!name}")
@@ -126,6 +130,7 @@ test_major() {
 		exec chroot "$@"
 	' bash "$dir" /usr/bin/env -i "${environment[@]}" LC_ALL=C.UTF-8 HOME=/root \
 		PATH=/usr/sbin:/usr/bin:/sbin:/bin bash /root/pg_chunked/test/check.sh </dev/null || status=$?
+	rm "$dir/root/unfinished"
 
 	# check.sh promises to leave nothing but packages, which make hidden directories.
 	if compgen -G "$dir/tmp/*" >/dev/null || compgen -G "$dir/etc/postgresql/*/*" >/dev/null ||
