@@ -1,0 +1,191 @@
+# Chunked.pm: what the TAP tests share.
+#
+# A test sees what the extension asks of the server through auto_explain: plans()
+# gives the plan of every query that ran inside a statement, with actual row
+# counts and buffers.
+package Chunked;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes ();
+
+our @EXPORT = qw(start_node explained plans nodes_of_type session elapsed_ms);
+
+# start_node NAME [SETTING...]: a server with the extension in its database
+# "postgres". Nothing is analysed or vacuumed unless a test does it.
+sub start_node
+{
+	my ($name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->append_conf('postgresql.conf',
+		join("\n", 'autovacuum = off', 'fsync = off', @settings, ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_chunked');
+	return $node;
+}
+
+# explained(SESSION): from now on plans() can tell what it runs. The plans come as
+# notices, since those are not written to the server's log as well.
+sub explained
+{
+	my ($session) = @_;
+
+	$session->query(<<'SQL');
+LOAD 'auto_explain';
+SET auto_explain.log_level = notice;
+SET auto_explain.log_min_duration = 0;
+SET auto_explain.log_nested_statements = on;
+SET auto_explain.log_analyze = on;
+SET auto_explain.log_buffers = on;
+SET auto_explain.log_timing = off;
+SET auto_explain.log_verbose = on;
+SQL
+	return $session;
+}
+
+# plans(SESSION, SQL): its output, and what ran inside its statements, each as
+# {statement, query, text, nodes: [{type, rows, loops, 'Index Cond' and the like}...]}.
+sub plans
+{
+	my ($session, $sql) = @_;
+	my ($output, $log) = $session->query($sql);
+	my (@plans, @inside);
+
+	for my $message (split /^(?=[A-Z]+:  )/m, $log)
+	{
+		die "$sql: $message" if $message =~ /^(?:ERROR|FATAL|PANIC):/;
+		next unless $message =~ /^NOTICE:  duration: \S+ ms  plan:\nQuery Text: (.*?)\n(^\S[^\n]*  \(cost=.*)/ms;
+
+		if (index($1, 'chunked.') < 0)
+		{
+			push @inside, { query => $1, text => $2, nodes => plan_nodes($2) };
+			next;
+		}
+
+		# The plan of the statement itself comes last.
+		$_->{statement} = $1 for @inside;
+		push @plans, splice @inside;
+	}
+	return ($output, @plans);
+}
+
+sub plan_nodes
+{
+	my ($text) = @_;
+	my @nodes;
+
+	for (split /\n/, $text)
+	{
+		if (/^ *(?:->  )?(?:Parallel )?([A-Z][A-Za-z ]*?)(?: Backward)?(?: using .*?)?(?: on .*?)?  \(cost=.*?\)(?: \((.*)\))?$/)
+		{
+			my ($type, $actual) = ($1, $2 // '');
+
+			push @nodes, { type => $type };
+			$nodes[-1]{$1} = $2 while $actual =~ /(rows|loops)=([\d.]+)/g;
+			$nodes[-1]{loops} //= 0;
+		}
+		elsif (@nodes && /^ +([A-Z][A-Za-z ]*): (.*)$/)
+		{
+			$nodes[-1]{$1} = $2;
+		}
+	}
+	return \@nodes;
+}
+
+# nodes_of_type(PATTERN, PLAN...): those whose type matches it in full.
+sub nodes_of_type
+{
+	my ($pattern, @plans) = @_;
+	return grep { $_->{type} =~ /^(?:$pattern)$/ } map { @{ $_->{nodes} } } @plans;
+}
+
+# session(NODE [, DATABASE [, SETTINGS]]): a psql that stays connected.
+sub session
+{
+	return Chunked::Session->new(@_);
+}
+
+# elapsed_ms(CODE): how long it takes.
+sub elapsed_ms
+{
+	my ($code) = @_;
+	my $start = Time::HiRes::time();
+	$code->();
+	return (Time::HiRes::time() - $start) * 1000;
+}
+
+# A psql that stays connected. PostgreSQL's own differs between majors.
+package Chunked::Session;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use Time::HiRes ();
+
+sub new
+{
+	my ($class, $node, $database, $connstr) = @_;
+	my $self = bless { in => '', out => '', err => '', number => 0 }, $class;
+
+	$connstr //= $node->connstr($database // 'postgres');
+	$self->{timer} = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
+	$self->{run} = IPC::Run::start(
+		[ 'psql', '-XqAt', '-v', 'VERBOSITY=default', '-d', $connstr ],
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer});
+	return $self;
+}
+
+# send SQL: without waiting for its end.
+sub send
+{
+	my ($self, $sql) = @_;
+	my $mark = '__' . ++$self->{number} . '__';
+
+	$self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
+	$self->{in} .= "$sql\n;\n\\echo $mark\n\\warn $mark\n";
+	$self->{run}->pump_nb;
+	return $self;
+}
+
+# receive: (output, messages) of what was sent last.
+sub receive
+{
+	my ($self) = @_;
+	my $mark = '__' . $self->{number} . '__';
+	my @result;
+
+	until ($self->{out} =~ /^$mark\n/m && $self->{err} =~ /^$mark\n/m)
+	{
+		$self->{run}->pump;
+	}
+	for my $stream (qw(out err))
+	{
+		$self->{$stream} =~ s/\A(.*?)^$mark\n//ms or die "cut off: $self->{$stream}";
+		push @result, $1;
+	}
+	chomp @result;
+	return wantarray ? @result : $result[0];
+}
+
+sub query
+{
+	my ($self, $sql) = @_;
+	return $self->send($sql)->receive;
+}
+
+sub quit
+{
+	my ($self) = @_;
+	$self->{in} .= "\\q\n";
+	$self->{run}->finish;
+	return;
+}
+
+1;
