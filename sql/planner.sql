@@ -159,6 +159,9 @@ BEGIN
 END
 $$;
 ALTER TABLE lying SET (autovacuum_enabled = off);
+-- and costs that speak for a sequential scan and a sort
+SET random_page_cost = 1000000;
+SET cpu_index_tuple_cost = 1000000;
 -- statistics of an empty table, then 20,000 rows
 ANALYZE lying;
 SELECT count(*) FROM chunked.page(NULL::lying, 10, key => '{a DESC,b}');
@@ -184,12 +187,15 @@ SELECT q AS query, read(q) <= 40 AS a_page FROM (VALUES
 	($$SELECT chunked.chunks('lying', 10) LIMIT 1$$)) v(q);
 SET enable_indexscan = off;
 SET enable_indexonlyscan = off;
+DISCARD PLANS;
 SELECT read($$SELECT * FROM chunked.page(NULL::lying, 10, after => '{"id": 10000}')$$) <= 40 AS a_page,
 	read($$SELECT * FROM chunked.page(NULL::lying, 10, key => '{a DESC,b}')$$) <= 40 AS a_page;
 -- the caller's settings are the caller's again
 SELECT name, setting FROM pg_settings WHERE name IN ('enable_seqscan', 'enable_sort', 'enable_bitmapscan', 'enable_indexscan', 'enable_indexonlyscan', 'enable_incremental_sort') ORDER BY name COLLATE "C";
 RESET enable_indexscan;
 RESET enable_indexonlyscan;
+RESET random_page_cost;
+RESET cpu_index_tuple_cost;
 
 SET client_min_messages = warning;
 DROP SCHEMA planner_test CASCADE;

@@ -27,7 +27,7 @@ BEGIN
 		EXECUTE format('SELECT array_agg(walked::text), (array_agg(chunked.position_of(walked, $3)))[count(*)]
 						FROM chunked.page(NULL::%s, $1, $2, key => $3, filter => $4) walked', relation)
 			INTO rows, place USING size, last, key, filter;
-		EXIT WHEN rows IS NULL;
+		EXIT WHEN rows IS NULL OR cardinality(done) > cardinality(whole);
 		done := done || rows;
 		last := place;
 	END LOOP;
@@ -51,7 +51,7 @@ BEGIN
 	-- pages backwards, below the last row
 	done := whole[cardinality(whole):];
 	place := last;
-	WHILE place IS NOT NULL LOOP
+	WHILE place IS NOT NULL AND cardinality(done) <= cardinality(whole) LOOP
 		EXECUTE format('SELECT coalesce(array_agg(walked::text), ''{}''), (array_agg(chunked.position_of(walked, $3)))[1]
 						FROM chunked.page(NULL::%s, $1, before => $2, key => $3, filter => $4) walked', relation)
 			INTO rows, place USING size, place, key, filter;
@@ -78,6 +78,7 @@ BEGIN
 		END IF;
 		done := done || rows;
 		mark := chunk.upto;
+		EXIT WHEN cardinality(done) > cardinality(whole) OR chunks > cardinality(whole);
 	END LOOP;
 	IF done <> whole THEN
 		RETURN 'predicates: ' || done::text || ' is not ' || whole::text;
