@@ -43,6 +43,18 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 	return value;
 }
 
+/* A boolean that must be there.  Error: 22004. */
+bool
+argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name),
+				 errhint("Leave it out for the default, or give true or false.")));
+	return PG_GETARG_BOOL(argno);
+}
+
 /* A position of this key, or NULL.  Errors: those of position_read(). */
 Position *
 argument_position(FunctionCallInfo fcinfo, int argno, const WalkKey *key, const char *name)
@@ -67,4 +79,25 @@ argument_alias(FunctionCallInfo fcinfo, int argno)
 				 errmsg("invalid alias \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(argno))),
 				 errhint("Give the table's alias as the statement writes it, one identifier.")));
 	return pstrdup(quote_identifier(linitial(names)));
+}
+
+/* A page number from 1 on.  Error: 22023. */
+int64
+argument_page_number(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno) || PG_GETARG_INT64(argno) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("page_number must be 1 or more"),
+				 errhint("The first page is number 1.")));
+	return PG_GETARG_INT64(argno);
+}
+
+/* Whether this statement has been warned: lives as long as the call's FmgrInfo. */
+bool *
+argument_warned(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(bool));
+	return (bool *) fcinfo->flinfo->fn_extra;
 }

@@ -10,8 +10,11 @@
 
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
+extern bool argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name);
 extern Position *argument_position(FunctionCallInfo fcinfo, int argno,
 								   const WalkKey *key, const char *name);
 extern char *argument_alias(FunctionCallInfo fcinfo, int argno);
+extern int64 argument_page_number(FunctionCallInfo fcinfo, int argno);
+extern bool *argument_warned(FunctionCallInfo fcinfo);
 
 #endif							/* PG_CHUNKED_ARGUMENTS_H */

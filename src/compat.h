@@ -6,6 +6,7 @@
 #ifndef PG_CHUNKED_COMPAT_H
 #define PG_CHUNKED_COMPAT_H
 
+#include "access/nbtree.h"
 #include "access/tupdesc.h"
 #include "fmgr.h"
 
@@ -30,5 +31,37 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 	return TupleDescAttr(tupdesc, index)->attnotnull;
 #endif
 }
+
+/* 18: pg_noreturn in front of the declaration replaced an attribute within it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/* 16: the heap relation came in front of the access mode */
+#if PG_VERSION_NUM >= 160000
+#define compat_bt_getroot(index, heap) _bt_getroot(index, heap, BT_READ)
+#else
+#define compat_bt_getroot(index, heap) _bt_getroot(index, BT_READ)
+#endif
+
+/* 19: flags came last */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel, 0)
+#else
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
+#endif
+
+/* 19: the hook moved from reading a relation's catalog data to building its RelOptInfo */
+#if PG_VERSION_NUM >= 190000
+#define compat_relation_hook build_simple_rel_hook
+#define compat_relation_hook_type build_simple_rel_hook_type
+#define COMPAT_RELATION_HOOK_PARAMS PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte
+#define COMPAT_RELATION_HOOK_ARGS root, rel, rte
+#else
+#define compat_relation_hook get_relation_info_hook
+#define compat_relation_hook_type get_relation_info_hook_type
+#define COMPAT_RELATION_HOOK_PARAMS PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel
+#define COMPAT_RELATION_HOOK_ARGS root, relid, inhparent, rel
+#endif
 
 #endif							/* PG_CHUNKED_COMPAT_H */

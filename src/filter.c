@@ -14,12 +14,13 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 
+#include "compat.h"
 #include "filter.h"
 #include "parse.h"
 
 static bool find_parameter(Node *node, void *clock_literal);
 static bool names_the_clock(const char *literal);
-static void pg_attribute_noreturn() report_not_expression(const char *detail);
+pg_noreturn static void report_not_expression(const char *detail);
 
 /*
  * Is this the text of one expression?  Errors: 42601 if not, or if it has

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "key.h"
 #include "relation.h"
 
@@ -25,7 +26,7 @@ static bool column_is_in(List *columns, AttrNumber attnum);
 static bool columns_row_comparable(const WalkKey *key);
 static bool type_has_plain_text(Oid typid);
 static char *create_index_text(Relation rel, const WalkKey *key);
-static void pg_attribute_noreturn() report_no_key(Relation rel);
+pg_noreturn static void report_no_key(Relation rel);
 
 /*
  * Resolve the key of a walk over rel; elements is the caller's text[], or NULL

@@ -113,8 +113,17 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 				(errcode(ERRCODE_INDETERMINATE_COLLATION),
 				 errmsg("could not determine which collation orders key column \"%s\"", column->name),
 				 errhint("Name it in the key, for example '{%s COLLATE \"C\"}'.", quote_identifier(column->name))));
-	column->collate = collation == attr->attcollation ? "" :
-		collate_text(collation);
+
+	/*
+	 * The column brings its own collation into a comparison, unless the other
+	 * side's type brings one too: name's is "C".
+	 */
+	if (!OidIsValid(collation) || (collation == attr->attcollation &&
+		(get_typcollation(column->typid) == DEFAULT_COLLATION_OID ||
+		 get_typcollation(column->typid) == collation)))
+		column->collate = "";
+	else
+		column->collate = collate_text(collation);
 
 	/*
 	 * Where the operators are declared on another type than the column's, cast

@@ -143,13 +143,14 @@ key_match_indexes(Relation rel, WalkKey *key)
 	}
 }
 
-/* A finished index over all rows and plain columns */
+/* A finished btree index over all rows */
 static bool
 index_is_usable(Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
 	return form->indisvalid && form->indisready && form->indislive &&
+		index->rd_rel->relam == BTREE_AM_OID &&
 		RelationGetIndexPredicate(index) == NIL;
 }
 
@@ -292,7 +293,7 @@ static bool
 index_supports(Relation index, const WalkKey *key, bool *backward)
 {
 	*backward = false;
-	if (index->rd_rel->relam != BTREE_AM_OID || !index_is_usable(index) ||
+	if (!index_is_usable(index) ||
 		IndexRelationGetNumberOfKeyAttributes(index) < key->norder)
 		return false;
 

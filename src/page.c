@@ -9,15 +9,13 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "executor/executor.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/tuplestore.h"
 
 #include "arguments.h"
 #include "relation.h"
+#include "rows.h"
 #include "walk.h"
 
 PG_FUNCTION_INFO_V1(chunked_page);
@@ -26,10 +24,6 @@ PG_FUNCTION_INFO_V1(chunked_position_of);
 PG_FUNCTION_INFO_V1(chunked_bounds);
 
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
-static bool put_row(WalkReader *reader, TupleTableSlot *slot);
-static void put_reversed(Tuplestorestate *from, uint64 count, TupleDesc tupdesc,
-						 Tuplestorestate *to);
-static bool *warned_flag(FunctionCallInfo fcinfo);
 
 /*
  * chunked.page(relation anyelement, page_size int, after jsonb, upto jsonb,
@@ -46,51 +40,26 @@ static bool *warned_flag(FunctionCallInfo fcinfo);
 Datum
 chunked_page(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
 	int64		page_size = argument_positive(fcinfo, 1, "page_size");
 	bool		backward = !PG_ARGISNULL(4);
 	Walk	   *walk;
 	Range		range = {0};
 	WalkReader	reader = {0};
-	TupleDesc	tupdesc;
+	RowSink		sink;
 
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-
-	/* the shape of the rows as they are, for the executor to hold against its own */
-	{
-		MemoryContext context = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-
-		tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
-		rsinfo->setDesc = tupdesc;
-		MemoryContextSwitchTo(context);
-	}
-
+	rows_begin(&sink, fcinfo, rel, backward);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
 					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
-	walk_warn_unsupported(walk, rel, warned_flag(fcinfo));
+	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	read_range(fcinfo, walk, &range);
 
 	reader.output = WALK_ROWS;
 	reader.backward = backward;
 	reader.limit = page_size;
 	reader.boundary = true;
-	reader.row = put_row;
-	if (!backward)
-	{
-		reader.arg = rsinfo->setResult;
-		walk_read(walk, &range, &reader);
-	}
-	else
-	{
-		Tuplestorestate *reversed = tuplestore_begin_heap(true, false, work_mem);
-
-		reader.arg = reversed;
-		walk_read(walk, &range, &reader);
-		put_reversed(reversed, reader.count, tupdesc, rsinfo->setResult);
-		tuplestore_end(reversed);
-	}
+	rows_read(&sink, walk, &range, &reader);
 
 	SPI_finish();
 	table_close(rel, NoLock);
@@ -172,7 +141,7 @@ chunked_bounds(PG_FUNCTION_ARGS)
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 					 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
-	walk_warn_unsupported(walk, rel, warned_flag(fcinfo));
+	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	for (int i = 0; i < 2; i++)
 	{
 		Position   *position = walk_end_of_range(walk, &all, WALK_KEYS, i == 1);
@@ -201,43 +170,12 @@ read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range)
 	{
 		Position   *before = argument_position(fcinfo, 4, walk->key, "before");
 
-		if (range->upto == NULL || position_compare(walk->key, before, range->upto) <= 0)
+		if (range->upto != NULL && walk->style.expand)
+			range->also_before = before;
+		else if (range->upto == NULL || position_compare(walk->key, before, range->upto) <= 0)
 		{
 			range->upto = before;
 			range->upto_exclusive = true;
 		}
 	}
-}
-
-static bool
-put_row(WalkReader *reader, TupleTableSlot *slot)
-{
-	tuplestore_puttupleslot((Tuplestorestate *) reader->arg, slot);
-	return true;
-}
-
-/* Put the rows of one tuplestore, count of them, into another from last to first. */
-static void
-put_reversed(Tuplestorestate *from, uint64 count, TupleDesc tupdesc, Tuplestorestate *to)
-{
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
-
-	if (count > 0)
-		(void) tuplestore_skiptuples(from, (int64) count, true);
-	(void) tuplestore_advance(from, true);	/* reach the end, to turn there */
-	while (tuplestore_gettupleslot(from, false, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		tuplestore_puttupleslot(to, slot);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-/* Whether this statement has been warned: lives as long as the call's FmgrInfo. */
-static bool *
-warned_flag(FunctionCallInfo fcinfo)
-{
-	if (fcinfo->flinfo->fn_extra == NULL)
-		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(bool));
-	return (bool *) fcinfo->flinfo->fn_extra;
 }

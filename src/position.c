@@ -27,6 +27,7 @@ static const char *const text_settings[][2] = {
 	{"bytea_output", "hex"},
 	{"array_nulls", "on"},
 	{"lc_monetary", "C"},
+	{"search_path", "pg_catalog"},	/* for regclass and its like within arrays or rows */
 };
 
 static int	begin_text_settings(const WalkKey *key);
@@ -121,27 +122,53 @@ position_texts(const WalkKey *key, Position *position)
 	return position->texts;
 }
 
+/* A copy in the current memory context, text forms included. */
+Position *
+position_copy(const WalkKey *key, const Position *position)
+{
+	Position   *copy = position_make(key);
+
+	for (int i = 0; i < key->ncolumns; i++)
+		position_set(copy, &key->columns[i], i, position->values[i], position->nulls[i]);
+	if (position->texts != NULL)
+	{
+		copy->texts = palloc0(key->ncolumns * sizeof(char *));
+		for (int i = 0; i < key->ncolumns; i++)
+			if (position->texts[i] != NULL)
+				copy->texts[i] = pstrdup(position->texts[i]);
+	}
+	return copy;
+}
+
 /*
- * Set a position from the columns of a tuple, key column i being attnums[i] of
- * the slot.  The values are copied into the current memory context.
+ * Set a position's value for the i-th key column, copied into the current
+ * memory context.
  */
+void
+position_set(Position *position, const KeyColumn *column, int i, Datum value, bool isnull)
+{
+	position->nulls[i] = isnull;
+	if (isnull)
+		position->values[i] = (Datum) 0;
+	else if (column->typlen == -1)
+		position->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	else
+		position->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	position->texts = NULL;
+}
+
+/* Set a position from a tuple, key column i being attnums[i] of the slot. */
 void
 position_copy_slot(const WalkKey *key, Position *position, TupleTableSlot *slot,
 				   const AttrNumber *attnums)
 {
 	for (int i = 0; i < key->ncolumns; i++)
 	{
-		const KeyColumn *column = &key->columns[i];
-		Datum		value = slot_getattr(slot, attnums[i], &position->nulls[i]);
+		bool		isnull;
+		Datum		value = slot_getattr(slot, attnums[i], &isnull);
 
-		if (position->nulls[i])
-			position->values[i] = (Datum) 0;
-		else if (column->typlen == -1)
-			position->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-		else
-			position->values[i] = datumCopy(value, column->typbyval, column->typlen);
+		position_set(position, &key->columns[i], i, value, isnull);
 	}
-	position->texts = NULL;
 }
 
 /* Compare in walk order: below zero if a comes first. */

@@ -24,6 +24,9 @@ extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argu
 extern Jsonb *position_write(const WalkKey *key, Position *position);
 extern char **position_texts(const WalkKey *key, Position *position);
 extern Position *position_make(const WalkKey *key);
+extern Position *position_copy(const WalkKey *key, const Position *position);
+extern void position_set(Position *position, const KeyColumn *column, int i,
+						 Datum value, bool isnull);
 extern void position_copy_slot(const WalkKey *key, Position *position,
 							   TupleTableSlot *slot, const AttrNumber *attnums);
 extern int	position_compare(const WalkKey *key, const Position *a, const Position *b);

@@ -62,7 +62,7 @@ typedef struct RangeWriter
 	RangeQuery *params;			/* NULL: literals */
 } RangeWriter;
 
-static bool range_is_empty(const WalkKey *key, const Range *range);
+static bool range_is_empty(const WalkKey *key, RangeStyle style, const Range *range);
 static List *ladder(const WalkKey *key, const Range *range);
 static List *add_rungs(const WalkKey *key, List *branches, const Position *prefix,
 					   int column, const Position *after, const Position *upto,
@@ -74,6 +74,7 @@ static void branch_add(RangeBranch *branch, RangeTestKind kind, int column,
 static void add_leading_bounds(RangeBranch *branch, const Range *range);
 static void write_branch(RangeWriter *writer, const RangeBranch *branch);
 static void write_expanded(RangeWriter *writer, const Range *range, List *branches);
+static bool write_bounds(RangeWriter *writer, const Range *range);
 static void write_test(RangeWriter *writer, const RangeTest *test);
 static const char *null_test_text(const KeyColumn *column, bool is_null);
 static void write_column(RangeWriter *writer, int column);
@@ -93,17 +94,15 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 	List	   *branches;
 	ListCell   *lc;
 
-	if (range_is_empty(key, range))
+	if (range_is_empty(key, style, range))
 		return NIL;
 
 	if (style.expand)
 	{
 		RangeWriter *writer = writer_make(key, qualifier, false);
 
-		branches = ladder(key, range);
-		if (branches == NIL)
+		if (!write_bounds(writer, range))
 			return NIL;
-		write_expanded(writer, range, branches);
 		writer->params->condition = writer->buf.data;
 		return list_make1(writer->params);
 	}
@@ -136,7 +135,7 @@ range_predicate(const WalkKey *key, RangeStyle style, const char *qualifier,
 {
 	RangeWriter *writer = writer_make(key, qualifier, true);
 
-	if (range_is_empty(key, range))
+	if (range_is_empty(key, style, range))
 		return "FALSE";
 	if (range->after == NULL && range->upto == NULL)
 		return "TRUE";
@@ -145,7 +144,12 @@ range_predicate(const WalkKey *key, RangeStyle style, const char *qualifier,
 	if (range->upto != NULL)
 		(void) position_texts(key, range->upto);
 
-	if (key->row_comparable && key->ncolumns > 1 && !style.expand)
+	if (style.expand)
+	{
+		if (!write_bounds(writer, range))
+			return "FALSE";
+	}
+	else if (key->row_comparable && key->ncolumns > 1)
 	{
 		RangeBranch *branch = linitial(row_comparison(key, range));
 
@@ -186,15 +190,12 @@ range_order_by(StringInfo buf, const WalkKey *key, const char *qualifier, bool b
 	}
 }
 
+/* A remote server may order text otherwise than we do: it finds out itself. */
 static bool
-range_is_empty(const WalkKey *key, const Range *range)
+range_is_empty(const WalkKey *key, RangeStyle style, const Range *range)
 {
-	int			order;
-
-	if (range->after == NULL || range->upto == NULL)
-		return false;
-	order = position_compare(key, range->after, range->upto);
-	return order >= 0;
+	return range->after != NULL && range->upto != NULL && !style.expand &&
+		position_compare(key, range->after, range->upto) >= 0;
 }
 
 /* The branches (RangeBranch *) of a range that is not empty, in walk order. */
@@ -384,6 +385,34 @@ write_expanded(RangeWriter *writer, const Range *range, List *branches)
 	appendStringInfoChar(buf, ')');
 }
 
+/*
+ * The bounds of a range each by itself, so that nothing depends on our notion
+ * of which comes first.  False if no row can satisfy one of them.
+ */
+static bool
+write_bounds(RangeWriter *writer, const Range *range)
+{
+	Range		bounds[] = {
+		{.after = range->after},
+		{.upto = range->upto,.upto_exclusive = range->upto_exclusive},
+		{.upto = range->also_before,.upto_exclusive = true},
+	};
+
+	for (size_t i = 0; i < lengthof(bounds); i++)
+	{
+		List	   *branches = ladder(writer->key, &bounds[i]);
+
+		if (branches == NIL)
+			return false;
+		if (((RangeBranch *) linitial(branches))->ntests == 0)
+			continue;			/* every row is in it */
+		if (writer->buf.len > 0)
+			appendStringInfoString(&writer->buf, " AND ");
+		write_expanded(writer, &bounds[i], branches);
+	}
+	return true;
+}
+
 static void
 write_test(RangeWriter *writer, const RangeTest *test)
 {
@@ -492,7 +521,7 @@ writer_make(const WalkKey *key, const char *qualifier, bool literals)
 	if (!literals)
 	{
 		/* the expanded form says each value at most once a column and rung */
-		int			most = 2 * (key->ncolumns + 1) * (key->ncolumns + 2);
+		int			most = 4 * (key->ncolumns + 1) * (key->ncolumns + 2);
 
 		writer->params = palloc0(sizeof(RangeQuery));
 		writer->params->types = palloc(most * sizeof(Oid));

@@ -16,6 +16,9 @@ typedef struct Range
 	Position   *after;
 	Position   *upto;
 	bool		upto_exclusive; /* leave upto itself out */
+	Position   *also_before;	/* a second, exclusive, upper bound; only in the
+								 * expanded style, where the remote server alone
+								 * knows which of the two comes first */
 } Range;
 
 /* How a relation wants a range to be said */

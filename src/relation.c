@@ -14,6 +14,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "optimizer/plancat.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -116,12 +117,14 @@ relation_estimate_rows(Relation rel)
 
 		if (RELKIND_HAS_TABLE_AM(part->rd_rel->relkind))
 		{
+			BlockNumber blocks = RelationGetNumberOfBlocks(part);
 			BlockNumber pages;
 			double		tuples;
 			double		allvisfrac;
 
+			/* a table never analyzed counts as ten blocks there, even if empty */
 			estimate_rel_size(part, NULL, &pages, &tuples, &allvisfrac);
-			total += tuples;
+			total += blocks < pages ? tuples * blocks / pages : tuples;
 		}
 		else if (part->rd_rel->reltuples > 0 &&
 				 part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)

@@ -7,9 +7,9 @@
  * Because it is an ordinary query of the caller, privileges, row-level security
  * and security barriers hold by themselves.
  *
- * Where an index supports the order, the queries are planned once, with
- * sequential scans, bitmap scans and sorts switched off: the index scan is then
- * chosen whatever the statistics say, and for every page alike.
+ * Where an index supports the order, the queries are planned once, and so that
+ * this index is used whatever the statistics say (steer.c): every page costs
+ * alike.
  */
 #include "postgres.h"
 
@@ -21,13 +21,13 @@
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
 #include "relation.h"
+#include "steer.h"
 #include "walk.h"
 
 /* Relations under this many rows are read in a moment without any index */
@@ -42,10 +42,8 @@ typedef struct WalkReceiver
 	MemoryContext context;		/* for reader->end */
 } WalkReceiver;
 
-static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit);
 static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
-static int	begin_steering(Walk *walk);
-static void end_steering(int nest_level);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
@@ -110,7 +108,7 @@ walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 }
 
 static char *
-query_text(Walk *walk, const RangeQuery *query, WalkReader *reader)
+query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
 {
 	StringInfoData buf;
 	bool		filtered = walk->filter != NULL &&
@@ -126,7 +124,12 @@ query_text(Walk *walk, const RangeQuery *query, WalkReader *reader)
 						 walk->filter);
 	appendStringInfoString(&buf, " ORDER BY ");
 	range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
-	appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+
+	/* a remote server is only told of a limit that is known when planning */
+	if (walk->style.expand)
+		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
+	else
+		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
 	return buf.data;
 }
 
@@ -139,18 +142,19 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	SPIPlanPtr	plan;
 	SPIExecuteOptions options = {0};
 	WalkReceiver receiver = {0};
-	int			nest_level;
+	bool		kept;
 	int			result;
 
 	if (reader->boundary && !walk->key->unique)
 		limit++;				/* the row behind the last one, to compare */
+	limit = Min(limit, PG_INT64_MAX);
 
 	for (int i = 0; i < nargs; i++)
 	{
 		ParamExternData *param = &params->params[i];
 
 		param->value = i < query->nparams ? query->values[i] :
-			Int64GetDatum((int64) Min(limit, PG_INT64_MAX));
+			Int64GetDatum((int64) limit);
 		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
 		param->isnull = false;
 		param->pflags = PARAM_FLAG_CONST;
@@ -160,7 +164,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 
 		for (int i = 0; i < nargs; i++)
 			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, query_text(walk, query, reader), nargs, argtypes);
+		plan = walk_prepare(walk, query_text(walk, query, reader, (int64) limit), nargs, argtypes, &kept);
 	}
 
 	receiver.pub.receiveSlot = receiver_row;
@@ -176,46 +180,11 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	options.read_only = true;
 	options.dest = &receiver.pub;
 
-	nest_level = begin_steering(walk);
+	if (walk->steered && kept)
+		steer_plan(walk, plan);
 	result = SPI_execute_plan_extended(plan, &options);
-	end_steering(nest_level);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
-}
-
-/*
- * The settings under which a query with a supporting index is planned.  They
- * must be in force whenever it runs, since a plan may be made anew at any time.
- */
-static int
-begin_steering(Walk *walk)
-{
-	static const char *const settings[][2] = {
-		{"enable_seqscan", "off"},
-		{"enable_bitmapscan", "off"},
-		{"enable_sort", "off"},
-		{"enable_incremental_sort", "off"},
-		{"enable_indexscan", "on"},
-		{"enable_indexonlyscan", "on"},
-		{"jit", "off"},
-	};
-	int			nest_level;
-
-	if (!walk->steered)
-		return 0;
-	nest_level = NewGUCNestLevel();
-	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-	return nest_level;
-}
-
-static void
-end_steering(int nest_level)
-{
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
 }
 
 static void
@@ -305,11 +274,12 @@ walk_sorts(Walk *walk)
 	RangeQuery *query = linitial(range_queries(walk->key, walk->style, walk->qualifier, &all));
 	SPIPlanPtr	plan;
 	CachedPlan *cached;
+	bool		kept;
 	bool		sorts;
 
 	reader.output = WALK_KEYS;
-	plan = walk_prepare(walk, query_text(walk, query, &reader), 1, &limit_type);
-	cached = SPI_plan_get_cached_plan(plan);
+	plan = walk_prepare(walk, query_text(walk, query, &reader, 1), 1, &limit_type, &kept);
+	cached = kept ? SPI_plan_get_cached_plan(plan) : NULL;
 	if (cached == NULL)
 		return true;
 	sorts = plan_sorts(linitial_node(PlannedStmt, cached->stmt_list)->planTree);

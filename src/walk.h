@@ -45,6 +45,7 @@ typedef struct Walk
 	WalkKey    *key;
 	RangeStyle	style;
 	bool		steered;		/* plan for index order whatever costs say */
+	bool		inherited;		/* has children that are not partitions */
 	bool		planned_by_value;	/* views: plan anew for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
@@ -81,7 +82,8 @@ typedef struct WalkReader
 
 /* walk_cache.c */
 extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
-extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes);
+extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
+							   bool *kept);
 
 /* walk.c */
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);

@@ -18,6 +18,7 @@
 #include "common/hashfn.h"
 #include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -99,15 +100,16 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 }
 
 /*
- * The prepared plan of a query of this walk.  It lives at least as long as the
- * walk is pinned.
+ * The prepared plan of a query of this walk, for as long as the walk is pinned.
+ * *kept: it is kept for later calls.
  */
 SPIPlanPtr
-walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes)
+walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
 	SPIPlanPtr	plan;
 
+	*kept = true;
 	for (int i = 0; i < walk->nplans; i++)
 		if (walk->plans[i].hash == hash && strcmp(walk->plans[i].sql, sql) == 0)
 			return walk->plans[i].plan;
@@ -119,7 +121,10 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes)
 
 	/* if a call further out uses these plans too, this one lasts for the call */
 	if (walk->nplans == MAX_PLANS && walk->pins > 1)
+	{
+		*kept = false;
 		return plan;
+	}
 	if (walk->nplans == MAX_PLANS)
 		free_plans(walk);
 
@@ -175,23 +180,30 @@ on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 /*
- * What tells walks apart.  The literals in a filter are read under the
+ * What tells walks apart.  Collations and operator classes in a key are looked
+ * up along search_path, and the literals in a filter are read under the
  * session's settings when its query is parsed, so these belong to it.
  */
 static void
 make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 {
 	static const char *const settings[] =
-	{"DateStyle", "IntervalStyle", "TimeZone", "lc_monetary", "standard_conforming_strings"};
+	{"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
+		"lc_monetary", "standard_conforming_strings", "transform_null_equals", "xmloption"};
+	Oid			user = GetUserId();
 
 	initStringInfo(buf);
 	appendBinaryStringInfo(buf, (char *) &relid, sizeof(relid));
 	appendStringInfoChar(buf, key != NULL);
 	if (key != NULL)
+	{
 		appendBinaryStringInfo(buf, (char *) key, VARSIZE(key));
+		appendStringInfoString(buf, GetConfigOption("search_path", false, false));
+		appendBinaryStringInfo(buf, (char *) &user, sizeof(user));	/* "$user" */
+	}
 	if (filter != NULL)
 	{
-		appendBinaryStringInfo(buf, VARDATA(filter), VARSIZE(filter) - VARHDRSZ);
+		appendBinaryStringInfo(buf, VARDATA_ANY(filter), VARSIZE_ANY_EXHDR(filter));
 		for (size_t i = 0; i < lengthof(settings); i++)
 		{
 			appendStringInfoChar(buf, '\0');
@@ -288,6 +300,7 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->inherited = relation_has_children(rel);
 	walk->planned_by_value = (relkind == RELKIND_VIEW);
 	walk->steered = OidIsValid(walk->key->index) || relkind == RELKIND_FOREIGN_TABLE;
 	walk->plans = palloc(MAX_PLANS * sizeof(WalkPlan));

@@ -1,0 +1,110 @@
+/*
+ * btree.h
+ *		Reading a btree index's pages directly: what is where in its order.
+ *
+ * Knows pages, descents and visibility; nothing of chunks.  Whether a caller
+ * may read an index this way at all is decided in one place, btree_open() and
+ * what it asks.
+ */
+#ifndef PG_CHUNKED_BTREE_H
+#define PG_CHUNKED_BTREE_H
+
+#include "access/nbtree.h"
+#include "access/tableam.h"
+#include "position.h"
+#include "storage/bufmgr.h"
+
+/* Visibility-map pages kept pinned; one covers 32,672 heap blocks, 255 MB */
+#define BTREE_VM_BUFFERS 64
+
+typedef struct BtreeIndex
+{
+	const WalkKey *key;
+	Relation	heap;
+	Relation	index;
+	bool		backward;		/* walk order is this index's, read backwards */
+	Snapshot	snapshot;
+	BufferAccessStrategy strategy;	/* NULL: ordinary */
+	IndexFetchTableData *fetch; /* for rows that the visibility map leaves open */
+	TupleTableSlot *slot;
+	Buffer		vm_buffers[BTREE_VM_BUFFERS];
+} BtreeIndex;
+
+/* A copy of an index page, read under share lock */
+typedef struct BtreePage
+{
+	Buffer		buffer;			/* pinned while this is the page in hand */
+	BlockNumber block;
+	BlockNumber previous;
+	BlockNumber next;
+	uint32		level;			/* 0: leaf */
+	bool		ignore;			/* deleted or half dead */
+	bool		deleted;
+	OffsetNumber first;			/* data items, the leftmost downlink included */
+	OffsetNumber last;
+	PGAlignedBlock copy;
+} BtreePage;
+
+/* One child page seen from its parent's level, in index order */
+typedef struct BtreeChild
+{
+	BlockNumber block;
+	IndexTuple	separator;		/* lower bound of what is below; NULL: none */
+} BtreeChild;
+
+/* All children of one level */
+typedef struct BtreeLevel
+{
+	uint32		level;			/* of the parents, at least 1; 0: the root is a leaf */
+	int64		nchildren;
+	BtreeChild *children;
+} BtreeLevel;
+
+/* btree.c */
+extern bool btree_caller_may_read(Relation rel, const WalkKey *key);
+extern BtreeIndex *btree_open(Relation rel, const WalkKey *key);
+extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key);
+extern void btree_close(BtreeIndex *btree);
+extern BtreePage *btree_page_make(void);
+extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
+extern void btree_page_release(BtreePage *page);
+extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
+extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
+extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);
+extern void btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level);
+extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *position);
+extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *page,
+									  const Position *position, bool equal_before);
+extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
+extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
+
+static inline IndexTuple
+btree_page_item(const BtreePage *page, OffsetNumber offset)
+{
+	return (IndexTuple) PageGetItem((Page) page->copy.data,
+									PageGetItemId((Page) page->copy.data, offset));
+}
+
+/* btree_count.c */
+typedef struct BtreeCount
+{
+	int64		rows;			/* visible rows counted */
+	bool		ended;			/* by the limit, not by the range's end */
+	Position   *end;			/* then the position of the last row counted */
+} BtreeCount;
+
+extern void btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
+						int64 limit, BtreeCount *count);
+
+/* btree_estimate.c */
+typedef struct BtreeEstimate BtreeEstimate;
+
+extern BtreeEstimate *btree_estimate_make(Relation rel, const WalkKey *key,
+										  int64 children_wanted);
+extern void btree_estimate_free(BtreeEstimate *estimate);
+extern double btree_estimate_rows(const BtreeEstimate *estimate);
+extern int64 btree_estimate_children(const BtreeEstimate *estimate);
+extern double btree_estimate_rank(BtreeEstimate *estimate, const Position *position);
+extern Position *btree_estimate_position(BtreeEstimate *estimate, double rank);
+
+#endif							/* PG_CHUNKED_BTREE_H */

@@ -1,0 +1,394 @@
+/*
+ * chunk_walk.c
+ *		Chunks along a key: counted as the walk goes, or estimated beforehand.
+ *
+ * A counted chunk ends at its last row, so that the next one starts behind that
+ * row's position; the last one ends at the high-water mark, the last position
+ * when the walk was planned.  Each step starts anew from the last position,
+ * under the statement's snapshot: between the calls of a set-returning function
+ * nothing but memory can be held.
+ *
+ * The rows are counted on the index's leaf pages where that is sound
+ * (btree_count.c), else by queries; both end the chunk at the same row.
+ * Estimated chunks have all their ends before the first is handed out.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "btree.h"
+#include "chunks.h"
+#include "relation.h"
+#include "walk.h"
+
+/* Children of an index level wanted for each estimated chunk: an error of 1/50 */
+#define CHILDREN_PER_CHUNK 50
+
+/* With fewer leaves than this for each part, counting is as quick and exact */
+#define LEAVES_PER_PART 4
+
+/* The end of an estimated chunk */
+typedef struct PlannedChunk
+{
+	Jsonb	   *upto;
+	int64		row_count;
+} PlannedChunk;
+
+typedef struct ChunkWalk
+{
+	ChunkSource source;
+
+	/* fixed */
+	ChunkRequest request;
+	Jsonb	   *high_water;
+	int64		total;			/* rows, if they are to be split evenly by count */
+	int			nplanned;		/* estimated chunks; 0: count them */
+	PlannedChunk *planned;
+
+	/* changing */
+	int64		number;			/* of the last chunk */
+	Jsonb	   *after;			/* where the next one starts, or NULL */
+	bool		warned;
+
+	/* after and high_water as datums, as long as the walk is this one */
+	uint64		serial;
+	Position   *after_position;
+	Position   *high_water_position;
+	MemoryContext contexts[2];	/* of after_position, in turns */
+} ChunkWalk;
+
+/* Counts the rows of one chunk */
+typedef struct ChunkCount
+{
+	int64		chunk_size;
+	AttrNumber	match_attnum;	/* of WALK_MATCHES's verdict; 0: all rows match */
+	int64		rows;
+} ChunkCount;
+
+static HeapTuple next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep);
+static Walk *open_walk(ChunkWalk *split, Relation *rel);
+static void refresh_positions(ChunkWalk *split, Walk *walk);
+static int64 count_rows(Walk *walk, Relation rel, const Range *range);
+static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep);
+static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
+static int64 size_of_chunk(const ChunkWalk *split, int64 number);
+static bool count_natively(Walk *walk, Relation rel, const Range *range,
+						   WalkReader *reader, ChunkCount *chunk);
+static bool count_row(WalkReader *reader, TupleTableSlot *slot);
+
+/*
+ * Start a split along a key.  The high-water mark is the last position of the
+ * range, whether the filter is true there or not, since looking for the last
+ * match might read everything.
+ */
+ChunkSource *
+chunk_walk_begin(const ChunkRequest *request)
+{
+	MemoryContext keep = CurrentMemoryContext;
+	ChunkWalk  *split = palloc0(sizeof(ChunkWalk));
+	Relation	rel;
+	Walk	   *walk;
+	Range		range = {0};
+
+	split->source.next = next_chunk;
+	split->request = *request;
+	for (int i = 0; i < 2; i++)
+		split->contexts[i] = AllocSetContextCreate(keep, "pg_chunked chunk", ALLOCSET_SMALL_SIZES);
+
+	SPI_connect();
+	walk = open_walk(split, &rel);
+	walk_warn_unsupported(walk, rel, &split->warned);
+	if (request->after != NULL)
+		range.after = position_read(walk->key, request->after, "after");
+	if (request->upto != NULL)
+		range.upto = position_read(walk->key, request->upto, "upto");
+	range.upto = walk_end_of_range(walk, &range, WALK_KEYS_UNFILTERED, true);
+	split->source.over = (range.upto == NULL);
+	if (range.upto != NULL)
+	{
+		MemoryContextSwitchTo(keep);
+		if (range.after != NULL)
+			split->after = position_write(walk->key, range.after);
+		split->high_water = position_write(walk->key, range.upto);
+		refresh_positions(split, walk);
+
+		if (!request->exact && request->filter == NULL)
+			(void) plan_estimated(split, walk, rel, keep);
+		if (request->parts > 0 && split->nplanned == 0)
+			split->total = count_rows(walk, rel, &range);
+	}
+	MemoryContextSwitchTo(keep);
+	SPI_finish();
+	table_close(rel, NoLock);
+	return &split->source;
+}
+
+static HeapTuple
+next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
+{
+	ChunkWalk  *split = (ChunkWalk *) source;
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext next = split->contexts[split->number % 2];
+	Relation	rel;
+	Walk	   *walk;
+	Range		range = {0};
+	int64		rows;
+	HeapTuple	tuple = NULL;
+
+	SPI_connect();
+	walk = open_walk(split, &rel);
+	MemoryContextReset(next);
+	MemoryContextSwitchTo(keep);
+	refresh_positions(split, walk);
+	range.after = split->after_position;
+	range.upto = split->high_water_position;
+
+	if (find_chunk(split, walk, rel, &range, &rows))
+	{
+		Datum		values[6] = {0};
+		bool		nulls[6] = {0};
+
+		MemoryContextSwitchTo(context);
+		values[0] = Int64GetDatum(++split->number);
+		values[1] = ObjectIdGetDatum(split->request.relid);
+		nulls[2] = (split->after == NULL);
+		if (split->after != NULL)
+			values[2] = JsonbPGetDatum(split->after);
+		values[3] = JsonbPGetDatum(position_write(walk->key, range.upto));
+		values[4] = Int64GetDatum(rows);
+		values[5] = CStringGetTextDatum(range_predicate(walk->key, walk->style,
+														split->request.alias, &range));
+		tuple = heap_form_tuple(tupdesc, values, nulls);
+
+		MemoryContextSwitchTo(next);
+		split->after = (Jsonb *) PG_DETOAST_DATUM_COPY(values[3]);
+		split->after_position = position_copy(walk->key, range.upto);
+	}
+	MemoryContextSwitchTo(context);
+	SPI_finish();
+	table_close(rel, NoLock);
+	return tuple;
+}
+
+static Walk *
+open_walk(ChunkWalk *split, Relation *rel)
+{
+	*rel = relation_open_to_walk(split->request.relid);
+	return walk_open(*rel, split->request.key, split->request.filter);
+}
+
+/*
+ * Make the positions datums of this walk, if they are not; it is another after
+ * a change to the relation within the statement.  In the current memory
+ * context.
+ */
+static void
+refresh_positions(ChunkWalk *split, Walk *walk)
+{
+	if (split->serial == walk->serial)
+		return;
+	split->after_position = split->after == NULL ? NULL :
+		position_read(walk->key, split->after, "after");
+	split->high_water_position = position_read(walk->key, split->high_water, "upto");
+	split->serial = walk->serial;
+}
+
+/* The matching rows of a range. */
+static int64
+count_rows(Walk *walk, Relation rel, const Range *range)
+{
+	WalkReader	reader = {0};
+	ChunkCount	count = {0};
+
+	reader.output = WALK_KEYS;
+	reader.limit = PG_INT64_MAX;
+	if (!count_natively(walk, rel, range, &reader, &count))
+		walk_read(walk, range, &reader);
+	return (int64) reader.count;
+}
+
+/*
+ * Set split->planned from an estimate.  False, and nothing planned, if the
+ * index cannot be read directly or is too small to tell the chunks apart: then
+ * counting is quick, or the only sound way.
+ */
+static bool
+plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
+{
+	const ChunkRequest *request = &split->request;
+	Position   *after = split->after_position;
+	Position   *upto = split->high_water_position;
+	BtreeEstimate *estimate;
+	double		first_rank;
+	double		rows;
+	double		nchunks;
+	double		last_rank;
+	int64		wanted;
+
+	wanted = request->parts > 0 ? request->parts :
+		(int64) (relation_estimate_rows(rel) / request->chunk_size) + 1;
+	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK);
+	if (estimate == NULL)
+		return false;
+
+	first_rank = after == NULL ? 0 : btree_estimate_rank(estimate, after);
+	last_rank = request->upto == NULL ? btree_estimate_rows(estimate) :
+		btree_estimate_rank(estimate, upto);
+	rows = Max(last_rank - first_rank, 0);
+	nchunks = request->parts > 0 ? request->parts : Max(rint(rows / request->chunk_size), 1);
+	if (btree_estimate_children(estimate) < nchunks ||
+		(request->parts > 0 &&
+		 btree_estimate_children(estimate) < request->parts * LEAVES_PER_PART))
+	{
+		btree_estimate_free(estimate);
+		return false;
+	}
+
+	split->planned = MemoryContextAllocHuge(keep, (Size) nchunks * sizeof(PlannedChunk));
+	MemoryContextSwitchTo(keep);
+	for (int64 i = 1; i <= (int64) nchunks; i++)
+	{
+		bool		last = (i == (int64) nchunks);
+		Position   *end = last ? upto :
+			btree_estimate_position(estimate, first_rank + rows * i / nchunks);
+
+		/* ends that fall together make one chunk */
+		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
+			(!last && position_compare(walk->key, end, upto) >= 0))
+			continue;
+		split->planned[split->nplanned].upto = position_write(walk->key, end);
+		split->planned[split->nplanned].row_count = (int64) rint(rows / nchunks);
+		split->nplanned++;
+		after = end;
+	}
+	btree_estimate_free(estimate);
+
+	/* exactly the parts asked for, as long as there are rows for them */
+	if (request->parts > 0 && split->nplanned < request->parts)
+		split->nplanned = 0;
+	return split->nplanned > 0;
+}
+
+/*
+ * Find the chunk that starts the range: set range->upto and its rows.  False if
+ * there is none.  Sets source.over with the last one.
+ */
+static bool
+find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows)
+{
+	const ChunkRequest *request = &split->request;
+	WalkReader	reader = {0};
+	ChunkCount	count = {0};
+
+	if (split->nplanned > 0)
+	{
+		PlannedChunk *planned = &split->planned[split->number];
+
+		range->upto = position_read(walk->key, planned->upto, "upto");
+		*rows = planned->row_count;
+		split->source.over = (split->number + 1 == split->nplanned);
+		return true;
+	}
+
+	count.chunk_size = size_of_chunk(split, split->number + 1);
+	if (count.chunk_size == 0)
+		return false;
+	reader.output = WALK_KEYS;
+	reader.limit = count.chunk_size;
+	reader.boundary = true;
+	reader.keep_end = true;
+	reader.row = count_row;
+	reader.arg = &count;
+	if (request->scan_limit > 0)
+	{
+		reader.limit = Min(request->scan_limit, count.chunk_size);
+		if (walk->filter != NULL)
+		{
+			reader.output = WALK_MATCHES;
+			reader.limit = request->scan_limit;
+			count.match_attnum = walk->key->ncolumns + 1;
+		}
+	}
+	if (!count_natively(walk, rel, range, &reader, &count))
+		walk_read(walk, range, &reader);
+
+	*rows = count.rows;
+	if (reader.ended)
+		range->upto = reader.end;
+	else
+	{
+		split->source.over = true;
+		if (reader.output == WALK_KEYS && walk->filter != NULL && reader.count > 0)
+		{
+			Position   *last = walk_end_of_range(walk, range, WALK_KEYS, true);
+
+			/* a volatile filter may match nothing when asked again */
+			if (last != NULL)
+				range->upto = last;
+		}
+	}
+	return reader.count > 0;
+}
+
+/*
+ * The rows that a counted chunk is to have, 0 if there is none of this number:
+ * the same for all, or an even share.
+ */
+static int64
+size_of_chunk(const ChunkWalk *split, int64 number)
+{
+	int64		parts = split->request.parts;
+	int64		share;
+	int64		rest;
+
+	if (parts == 0)
+		return split->request.chunk_size;
+	share = split->total / parts;
+	rest = split->total % parts;
+	if (number > parts)
+		return 0;
+	return number <= rest ? share + 1 : share;
+}
+
+/*
+ * Read one chunk off the index's leaf pages, with the outcome that walk_read()
+ * would have; false if that is not sound here.
+ */
+static bool
+count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
+			   ChunkCount *chunk)
+{
+	BtreeIndex *btree;
+	BtreeCount	count;
+
+	if (walk->filter != NULL || (btree = btree_open(rel, walk->key)) == NULL)
+		return false;
+	btree_count(btree, range->after, range->upto, (int64) Min(reader->limit, PG_INT64_MAX), &count);
+	btree_close(btree);
+	chunk->rows = count.rows;
+	reader->count = count.rows;
+	reader->ended = count.ended;
+	reader->end = count.end;
+	return true;
+}
+
+static bool
+count_row(WalkReader *reader, TupleTableSlot *slot)
+{
+	ChunkCount *count = reader->arg;
+
+	if (count->match_attnum > 0)
+	{
+		bool		isnull;
+
+		if (!DatumGetBool(slot_getattr(slot, count->match_attnum, &isnull)))
+			return true;
+	}
+	return ++count->rows < count->chunk_size;
+}

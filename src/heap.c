@@ -1,0 +1,333 @@
+/*
+ * heap.c
+ *		Chunks by block ranges: key => '{ctid}'.
+ *
+ * For tables without a usable key.  A chunk is a range of heap blocks of one
+ * table or leaf partition, read by a TID range scan; its positions are TIDs,
+ * (block, 65535) being the end of a block.  The number of blocks is taken after
+ * the snapshot, so that every row of the snapshot lies in one of the ranges.
+ *
+ * Rows move between blocks when they are updated, so the ranges are exact only
+ * for readers that share one snapshot.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "parser/scansup.h"
+#include "storage/bufmgr.h"
+#include "storage/itemptr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "chunks.h"
+#include "filter.h"
+#include "relation.h"
+
+/* The highest offset that a TID can have: behind every row of its block */
+#define END_OF_BLOCK PG_UINT16_MAX
+
+/* One table or leaf partition to read */
+typedef struct HeapPart
+{
+	Oid			relid;
+	int64		first_block;	/* the range that was asked for */
+	int64		end_block;		/* one past it */
+	double		rows_per_block; /* estimated */
+	bool		count;			/* not to be shown: policies hide rows */
+	double		weight;			/* bytes, TOAST counted */
+	int64		nchunks;
+} HeapPart;
+
+typedef struct HeapSplit
+{
+	ChunkSource source;
+	ChunkRequest request;
+	int			nparts;
+	HeapPart   *parts;
+
+	int64		number;			/* of the last chunk */
+	int			part;			/* in hand */
+	int64		chunk;			/* in that part, from 0 */
+} HeapSplit;
+
+static HeapTuple next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep);
+static void open_parts(HeapSplit *split, Relation rel);
+static HeapPart read_part(const ChunkRequest *request, Relation rel);
+static void bound_part(const ChunkRequest *request, HeapPart *part);
+static int64 position_block(Jsonb *position, const char *argument);
+static Jsonb *block_position(int64 block);
+static void share_out(HeapSplit *split);
+static char *block_predicate(const char *qualifier, int64 from, int64 to, bool open_start);
+static int64 count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to);
+
+/* Is this key the physical one, '{ctid}'? */
+bool
+heap_is_physical_key(ArrayType *key)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (key == NULL || ARR_NDIM(key) != 1)
+		return false;
+	deconstruct_array(key, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	return count == 1 && !nulls[0] &&
+		pg_strcasecmp(TextDatumGetCString(elements[0]), "ctid") == 0;
+}
+
+/*
+ * Start a split by blocks.  Errors: 0A000 a relation that has no blocks to read
+ * by, scan_limit, or a range over several partitions; 42501 no SELECT on one.
+ */
+ChunkSource *
+heap_split_begin(const ChunkRequest *request)
+{
+	HeapSplit  *split = palloc0(sizeof(HeapSplit));
+	Relation	rel = relation_open_to_walk(request->relid);
+	bool		clock_literal;
+
+	if (request->scan_limit > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("scan_limit does not apply to chunks by ctid"),
+				 errhint("Leave it out: a block range bounds the rows examined by itself.")));
+	if (request->filter != NULL)
+		filter_check_syntax(text_to_cstring(request->filter), &clock_literal);
+
+	split->source.next = next_chunk;
+	split->request = *request;
+	open_parts(split, rel);
+	share_out(split);
+	relation_close(rel, NoLock);
+	return &split->source;
+}
+
+static HeapTuple
+next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
+{
+	HeapSplit  *split = (HeapSplit *) source;
+	const ChunkRequest *request = &split->request;
+	HeapPart   *part;
+	int64		blocks;
+	int64		from;
+	int64		to;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {0};
+
+	(void) keep;
+	while (split->part < split->nparts &&
+		   split->chunk >= split->parts[split->part].nchunks)
+	{
+		split->part++;
+		split->chunk = 0;
+	}
+	if (split->part >= split->nparts)
+		return NULL;
+
+	part = &split->parts[split->part];
+	blocks = part->end_block - part->first_block;
+	from = part->first_block + blocks * split->chunk / part->nchunks;
+	to = part->first_block + blocks * (split->chunk + 1) / part->nchunks;
+	split->chunk++;
+
+	values[0] = Int64GetDatum(++split->number);
+	values[1] = ObjectIdGetDatum(part->relid);
+	nulls[2] = (from == 0);
+	if (from > 0)
+		values[2] = JsonbPGetDatum(block_position(from - 1));
+	values[3] = JsonbPGetDatum(block_position(to - 1));
+	values[4] = Int64GetDatum(request->exact || request->filter != NULL || part->count ?
+							  count_rows(request, part->relid, from, to) :
+							  (int64) rint((to - from) * part->rows_per_block));
+	values[5] = CStringGetTextDatum(block_predicate(request->alias, from, to, from == 0));
+	return heap_form_tuple(tupdesc, values, nulls);
+}
+
+/* List the tables to read, in the order of the partitions' OIDs. */
+static void
+open_parts(HeapSplit *split, Relation rel)
+{
+	const ChunkRequest *request = &split->request;
+	List	   *relids = list_make1_oid(RelationGetRelid(rel));
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || relation_has_children(rel))
+	{
+		if (request->after != NULL || request->upto != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("after and upto cannot tell the partitions of \"%s\" apart by ctid",
+							RelationGetRelationName(rel)),
+					 errhint("Split one partition by its own name.")));
+		relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	}
+
+	split->parts = palloc0(list_length(relids) * sizeof(HeapPart));
+	foreach(lc, relids)
+	{
+		Relation	part_rel = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		if (part_rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+			split->parts[split->nparts++] = read_part(request, part_rel);
+		relation_close(part_rel, NoLock);
+	}
+}
+
+static HeapPart
+read_part(const ChunkRequest *request, Relation rel)
+{
+	HeapPart	part = {0};
+	double		rows = relation_estimate_rows(rel);
+	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT);
+
+	/* the chunks name the part itself, so that its own privileges count */
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, RelationGetRelationName(rel));
+
+	if (!RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind) ||
+		rel->rd_tableam->scan_set_tidrange == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" cannot be split by ctid", RelationGetRelationName(rel)),
+				 errdetail("Only tables whose access method scans ranges of row identifiers can."),
+				 errhint("Pass the columns of a key instead.")));
+
+	part.relid = RelationGetRelid(rel);
+	part.count = check_enable_rls(part.relid, InvalidOid, true) == RLS_ENABLED;
+	part.end_block = RelationGetNumberOfBlocks(rel);
+	part.rows_per_block = part.end_block > 0 ? rows / part.end_block : 0;
+	part.weight = (double) DatumGetInt64(DirectFunctionCall1(pg_table_size,
+															 ObjectIdGetDatum(part.relid)));
+	bound_part(request, &part);
+	return part;
+}
+
+/* Cut a part to the positions asked for. */
+static void
+bound_part(const ChunkRequest *request, HeapPart *part)
+{
+	int64		blocks = part->end_block;
+
+	if (request->after != NULL)
+		part->first_block = position_block(request->after, "after") + 1;
+	if (request->upto != NULL)
+		part->end_block = Min(blocks, position_block(request->upto, "upto") + 1);
+	part->first_block = Min(part->first_block, part->end_block);
+	if (blocks > 0)
+		part->weight *= (double) (part->end_block - part->first_block) / blocks;
+}
+
+/* The block that a position {"ctid": "(block,65535)"} ends. */
+static int64
+position_block(Jsonb *position, const char *argument)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = !JB_ROOT_IS_OBJECT(position) || JB_ROOT_COUNT(position) != 1 ? NULL :
+		getKeyJsonValueFromContainer(&position->root, "ctid", 4, &buffer);
+	ItemPointer tid;
+
+	if (value == NULL || value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not a position by ctid", argument),
+				 errhint("Use the upto of a chunk of this table: {\"ctid\": \"(99,65535)\"}.")));
+	tid = (ItemPointer) DatumGetPointer(DirectFunctionCall1(tidin,
+															CStringGetDatum(pnstrdup(value->val.string.val,
+																					 value->val.string.len))));
+	if (ItemPointerGetOffsetNumberNoCheck(tid) != END_OF_BLOCK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not at the end of a block", argument),
+				 errhint("Use the upto of a chunk of this table: {\"ctid\": \"(99,65535)\"}.")));
+	return ItemPointerGetBlockNumberNoCheck(tid);
+}
+
+static Jsonb *
+block_position(int64 block)
+{
+	char	   *text = psprintf("{\"ctid\": \"(" INT64_FORMAT ",%d)\"}", block, END_OF_BLOCK);
+
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+/*
+ * Decide how many chunks each part gives: by rows where a chunk's size is
+ * asked for, by bytes, heap and TOAST, where their number is.
+ */
+static void
+share_out(HeapSplit *split)
+{
+	const ChunkRequest *request = &split->request;
+	double		weight = 0;
+	double		weight_before = 0;
+	int64		given = 0;
+
+	for (int i = 0; i < split->nparts; i++)
+		weight += split->parts[i].weight;
+
+	for (int i = 0; i < split->nparts; i++)
+	{
+		HeapPart   *part = &split->parts[i];
+		int64		blocks = part->end_block - part->first_block;
+
+		if (request->parts > 0)
+		{
+			/* largest remainders, by rounding the running sum */
+			weight_before += part->weight;
+			part->nchunks = weight > 0 ?
+				(int64) rint(request->parts * weight_before / weight) - given : 0;
+		}
+		else
+			part->nchunks = (int64) ceil(blocks * part->rows_per_block / request->chunk_size);
+		part->nchunks = Min(Max(part->nchunks, 1), blocks);
+		given += part->nchunks;
+	}
+}
+
+/* Blocks from..to - 1 as a condition on ctid. */
+static char *
+block_predicate(const char *qualifier, int64 from, int64 to, bool open_start)
+{
+	char	   *column = qualifier == NULL ? "ctid" : psprintf("%s.ctid", qualifier);
+	char	   *upper = psprintf("%s OPERATOR(pg_catalog.<=) '(" INT64_FORMAT ",%d)'::pg_catalog.tid",
+								 column, to - 1, END_OF_BLOCK);
+
+	if (open_start)
+		return upper;
+	return psprintf("%s OPERATOR(pg_catalog.>) '(" INT64_FORMAT ",%d)'::pg_catalog.tid AND %s",
+					column, from - 1, END_OF_BLOCK, upper);
+}
+
+/* The matching rows of a block range, on the statement's snapshot. */
+static int64
+count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	char	   *filter = request->filter == NULL ? "TRUE" : text_to_cstring(request->filter);
+	char	   *query = psprintf("SELECT pg_catalog.count(*) FROM ONLY %s WHERE %s AND (%s\n)",
+								 relation_quoted_name(rel),
+								 block_predicate(NULL, from, to, from == 0), filter);
+	bool		isnull;
+	int64		rows;
+
+	SPI_connect();
+	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count rows by ctid");
+	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	relation_close(rel, NoLock);
+	return rows;
+}

@@ -1,0 +1,373 @@
+/*
+ * paginate.c
+ *		SQL entry points that count, seek and number pages: row_count(), seek(),
+ *		paginator(), paginate().
+ *
+ * Page numbers, orphans and empty pages are those of Django's
+ * django.core.paginator.Paginator.  A page is found by the rank of the row
+ * ahead of it, so that its cost is that of counting index entries, or of a
+ * look at the index's upper pages, never of fetching the rows it skips.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "common/int.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "arguments.h"
+#include "btree.h"
+#include "compat.h"
+#include "filter.h"
+#include "relation.h"
+#include "rows.h"
+#include "walk.h"
+
+/* Children of an index level wanted to tell one rank from another */
+#define RANK_CHILDREN 10000
+
+PG_FUNCTION_INFO_V1(chunked_row_count);
+PG_FUNCTION_INFO_V1(chunked_seek);
+PG_FUNCTION_INFO_V1(chunked_paginator);
+PG_FUNCTION_INFO_V1(chunked_paginate);
+
+static int64 count_relation(Relation rel, bool exact, ArrayType *key, text *filter);
+static bool count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows);
+static int64 count_by_query(Relation rel, text *filter);
+static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact);
+static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known);
+static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
+pg_noreturn static void report_past_end(int64 page_number);
+
+/*
+ * chunked.row_count(relation regclass, exact boolean, key text[],
+ *					 filter text) RETURNS bigint
+ *
+ * The number of (matching) rows; not exact: an estimate, where that shows
+ * nothing that the caller may not see.  Reads under AccessShareLock.
+ */
+Datum
+chunked_row_count(PG_FUNCTION_ARGS)
+{
+	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	int64		rows = count_relation(rel, argument_boolean(fcinfo, 1, "exact"),
+									  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
+									  PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+
+	table_close(rel, NoLock);
+	PG_RETURN_INT64(rows);
+}
+
+/*
+ * chunked.seek(relation regclass, rank bigint, exact boolean, key text[],
+ *				filter text) RETURNS jsonb
+ *
+ * The position of the rank-th row in walk order, counted from 1; null if there
+ * are fewer rows.  Errors: 22023 a rank below 1, and those of page().
+ */
+Datum
+chunked_seek(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	int64		rank = argument_positive(fcinfo, 1, "rank");
+	bool		exact = argument_boolean(fcinfo, 2, "exact");
+	Walk	   *walk;
+	Position   *position;
+	Jsonb	   *result = NULL;
+
+	SPI_connect();
+	walk = walk_open(rel, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
+					 PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
+	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
+	position = seek_rank(walk, rel, rank, exact);
+	MemoryContextSwitchTo(context);
+	if (position != NULL)
+		result = position_write(walk->key, position);
+	SPI_finish();
+	table_close(rel, NoLock);
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(result);
+}
+
+/*
+ * chunked.paginator(relation regclass, per_page int, orphans int,
+ *					 allow_empty_first_page boolean, exact boolean, key text[],
+ *					 filter text, OUT row_count bigint, OUT page_count bigint)
+ *
+ * The number of rows and of the pages that they make.
+ */
+Datum
+chunked_paginator(PG_FUNCTION_ARGS)
+{
+	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	int64		per_page = argument_positive(fcinfo, 1, "per_page");
+	int64		orphans = argument_orphans(fcinfo, 2);
+	bool		allow_empty = argument_boolean(fcinfo, 3, "allow_empty_first_page");
+	int64		rows = count_relation(rel, argument_boolean(fcinfo, 4, "exact"),
+									  PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
+									  PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	int64		pages = 0;
+	TupleDesc	tupdesc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	if (rows > 0 || allow_empty)
+		pages = (Max(rows - orphans, 1) - 1) / per_page + 1;
+	table_close(rel, NoLock);
+	values[0] = Int64GetDatum(rows);
+	values[1] = Int64GetDatum(pages);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+/*
+ * chunked.paginate(relation anyelement, page_number bigint, per_page int,
+ *					orphans int, exact boolean, key text[], filter text)
+ *					RETURNS SETOF anyelement
+ *
+ * The rows of one numbered page.  Not exact: the pages lie between estimated
+ * positions, each row on one of them, their sizes approximate.
+ *
+ * Errors: 22023 a page number below 1, P0002 one past the end, and those of
+ * page().
+ */
+Datum
+chunked_paginate(PG_FUNCTION_ARGS)
+{
+	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	int64		per_page = argument_positive(fcinfo, 2, "per_page");
+	int64		orphans = argument_orphans(fcinfo, 3);
+	bool		exact = argument_boolean(fcinfo, 4, "exact");
+	int64		page_number = argument_page_number(fcinfo, 1);
+	int64		skip;
+	int64		through;
+	bool		between_estimates = false;
+	Walk	   *walk;
+	Range		range = {0};
+	WalkReader	reader = {0};
+	RowSink		sink;
+
+	if (pg_mul_s64_overflow(page_number - 1, per_page, &skip) ||
+		pg_add_s64_overflow(skip, per_page, &through))
+		report_past_end(page_number);
+
+	rows_begin(&sink, fcinfo, rel, false);
+	SPI_connect();
+	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
+					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
+
+	if (skip > 0)
+	{
+		range.after = seek_rank(walk, rel, skip, exact);
+		if (range.after == NULL)
+			report_past_end(page_number);
+	}
+
+	reader.output = WALK_ROWS;
+	reader.boundary = true;
+	reader.limit = per_page;
+	if (!exact)
+	{
+		Position   *end = seek_estimated(walk, rel, through, &between_estimates);
+
+		if (between_estimates)
+		{
+			range.upto = end;
+			reader.limit = PG_INT64_MAX;
+		}
+	}
+	if (orphans > 0 && !between_estimates)
+	{
+		/* the last page takes in up to that many more */
+		WalkReader	rest = {0};
+
+		rest.output = WALK_KEYS;
+		rest.limit = per_page + orphans + 1;
+		walk_read(walk, &range, &rest);
+		if (page_number > 1 && (int64) rest.count <= orphans)
+			report_past_end(page_number);
+		if ((int64) rest.count <= per_page + orphans)
+			reader.limit = per_page + orphans;
+	}
+	rows_read(&sink, walk, &range, &reader);
+	if (page_number > 1 && reader.count == 0)
+		report_past_end(page_number);
+
+	SPI_finish();
+	table_close(rel, NoLock);
+	return (Datum) 0;
+}
+
+/*
+ * Count by the index where that is sound, else by a query, unless an estimate
+ * will do and the catalog's shows nothing that the caller may not see.
+ */
+static int64
+count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
+{
+	int64		rows;
+
+	if (filter == NULL && count_by_index(rel, exact, key, &rows))
+		return rows;
+	if (filter == NULL && !exact && relation_is_local_table(rel) &&
+		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED)
+		return (int64) relation_estimate_rows(rel);
+	return count_by_query(rel, filter);
+}
+
+/*
+ * Count along the key's index; false if there is none, or it may not be read
+ * directly.  A key that is given is checked in any case.
+ */
+static bool
+count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
+{
+	Walk	   *walk;
+	bool		counted = false;
+
+	if (key == NULL && key_default_columns(rel) == NIL)
+		return false;
+
+	SPI_connect();
+	walk = walk_open(rel, key, NULL);
+	if (!exact)
+	{
+		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, 1);
+
+		if (estimate != NULL)
+		{
+			*rows = (int64) rint(btree_estimate_rows(estimate));
+			btree_estimate_free(estimate);
+			counted = true;
+		}
+	}
+	if (!counted)
+	{
+		BtreeIndex *btree = btree_open(rel, walk->key);
+
+		if (btree != NULL)
+		{
+			BtreeCount	count;
+
+			btree_count(btree, NULL, NULL, PG_INT64_MAX, &count);
+			btree_close(btree);
+			*rows = count.rows;
+			counted = true;
+		}
+	}
+	SPI_finish();
+	return counted;
+}
+
+static int64
+count_by_query(Relation rel, text *filter)
+{
+	StringInfoData query;
+	bool		isnull;
+	int64		rows;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s", relation_quoted_name(rel));
+	if (filter != NULL)
+	{
+		bool		clock_literal;
+
+		filter_check_syntax(text_to_cstring(filter), &clock_literal);
+		appendStringInfo(&query, " WHERE (%s\n)", text_to_cstring(filter));
+	}
+	SPI_connect();
+	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count rows");
+	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return rows;
+}
+
+/*
+ * The position of the rank-th row, or NULL if there are fewer.  SPI must be
+ * connected.
+ */
+static Position *
+seek_rank(Walk *walk, Relation rel, int64 rank, bool exact)
+{
+	Range		all = {0};
+	WalkReader	reader = {0};
+	BtreeIndex *btree;
+
+	if (!exact)
+	{
+		bool		known;
+		Position   *position = seek_estimated(walk, rel, rank, &known);
+
+		if (known)
+			return position;
+	}
+	if (walk->filter == NULL && (btree = btree_open(rel, walk->key)) != NULL)
+	{
+		BtreeCount	count;
+
+		btree_count(btree, NULL, NULL, rank, &count);
+		btree_close(btree);
+		return count.end;
+	}
+	reader.output = WALK_KEYS;
+	reader.limit = rank;
+	reader.boundary = true;
+	reader.keep_end = true;
+	walk_read(walk, &all, &reader);
+	return reader.ended ? reader.end : NULL;
+}
+
+/*
+ * The same from the index's upper pages; *known is false if they cannot be read
+ * directly.
+ */
+static Position *
+seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known)
+{
+	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
+		btree_estimate_make(rel, walk->key, RANK_CHILDREN);
+	Position   *position = NULL;
+
+	*known = (estimate != NULL);
+	if (estimate == NULL)
+		return NULL;
+	if (rank <= btree_estimate_rows(estimate))
+		position = btree_estimate_position(estimate, (double) rank);
+	btree_estimate_free(estimate);
+	return position;
+}
+
+/* Rows that do not make a page of their own: not below zero. */
+static int64
+argument_orphans(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno) || PG_GETARG_INT32(argno) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("orphans must not be negative or null"),
+				 errhint("Leave it out, or give the number of rows that the last page may take in.")));
+	return PG_GETARG_INT32(argno);
+}
+
+static void
+report_past_end(int64 page_number)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("page " INT64_FORMAT " contains no results", page_number),
+			 errhint("paginator() tells the number of pages.")));
+}

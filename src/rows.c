@@ -1,0 +1,82 @@
+/*
+ * rows.c
+ *		Rows of a walk as the result of a set-returning function.
+ *
+ * The rows go straight from the executor into a tuplestore, of work_mem at
+ * most in memory.  Read backwards, they take a second one to be turned round.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "rows.h"
+
+static bool put_row(WalkReader *reader, TupleTableSlot *slot);
+static void put_reversed(RowSink *sink, uint64 count);
+
+/*
+ * Make the function's result a tuplestore of rel's rows.  To be called ahead of
+ * SPI_connect().
+ */
+void
+rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext context;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	/* the shape of the rows as they are, for the executor to hold against its own */
+	context = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	FreeTupleDesc(rsinfo->setDesc);
+	sink->tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
+	rsinfo->setDesc = sink->tupdesc;
+	MemoryContextSwitchTo(context);
+
+	sink->result = rsinfo->setResult;
+	sink->reversed = backward ? tuplestore_begin_heap(true, false, work_mem) : NULL;
+}
+
+/*
+ * Read a range into the result, in walk order whichever way it is read.
+ * reader->output must be WALK_ROWS.
+ */
+void
+rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader)
+{
+	Assert(reader->output == WALK_ROWS);
+	reader->backward = (sink->reversed != NULL);
+	reader->row = put_row;
+	reader->arg = reader->backward ? sink->reversed : sink->result;
+	walk_read(walk, range, reader);
+	if (reader->backward)
+		put_reversed(sink, reader->count);
+}
+
+static bool
+put_row(WalkReader *reader, TupleTableSlot *slot)
+{
+	tuplestore_puttupleslot((Tuplestorestate *) reader->arg, slot);
+	return true;
+}
+
+/* Put the count rows that were read into the result from last to first. */
+static void
+put_reversed(RowSink *sink, uint64 count)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(sink->tupdesc, &TTSOpsMinimalTuple);
+
+	if (count > 0)
+		(void) tuplestore_skiptuples(sink->reversed, (int64) count, true);
+	(void) tuplestore_advance(sink->reversed, true);	/* reach the end, to turn there */
+	while (tuplestore_gettupleslot(sink->reversed, false, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplestore_puttupleslot(sink->result, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(sink->reversed);
+}

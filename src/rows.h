@@ -1,0 +1,22 @@
+/*
+ * rows.h
+ *		Rows of a walk as the result of a set-returning function.
+ */
+#ifndef PG_CHUNKED_ROWS_H
+#define PG_CHUNKED_ROWS_H
+
+#include "fmgr.h"
+#include "utils/tuplestore.h"
+#include "walk.h"
+
+typedef struct RowSink
+{
+	TupleDesc	tupdesc;
+	Tuplestorestate *result;
+	Tuplestorestate *reversed;	/* rows as read backwards, or NULL */
+} RowSink;
+
+extern void rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward);
+extern void rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader);
+
+#endif							/* PG_CHUNKED_ROWS_H */

@@ -1,0 +1,146 @@
+/*
+ * steer.c
+ *		Planning the queries of a walk for its index, whatever costs say.
+ *
+ * A page must cost the same wherever it starts, so the plan must be a scan of
+ * the index that supports the order.  Settings such as enable_sort do not make
+ * sure of that: they lose against costs from bad statistics, and with an equal
+ * prefix another index may seem to give the order, reading the whole table by
+ * it.  So, while one of these queries is planned, the planner is shown no other
+ * index of the relation, and of the ways to read it only those in walk order.
+ *
+ * This is in force just while steer_plan() has the plan made, not while it
+ * runs, so that functions called from a filter are planned as ever.
+ */
+#include "postgres.h"
+
+#include "catalog/partition.h"
+#include "jit/jit.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/plancat.h"
+#include "parser/parsetree.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+
+#include "compat.h"
+#include "steer.h"
+
+static const Walk *steered_walk = NULL;
+static compat_relation_hook_type next_relation_hook = NULL;
+static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
+
+static void hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS);
+static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
+static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
+static bool index_is_the_walks(Oid index);
+
+/* Called once, when the library is loaded. */
+void
+steer_install(void)
+{
+	next_relation_hook = compat_relation_hook;
+	compat_relation_hook = hide_other_indexes;
+	next_pathlist_hook = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = keep_ordered_paths;
+}
+
+/*
+ * Have the generic plan made, or made anew if it has become invalid; the plan
+ * must be a kept one.  It is run without JIT, which would cost more than a page.
+ */
+void
+steer_plan(Walk *walk, SPIPlanPtr plan)
+{
+	CachedPlan *cached = NULL;
+
+	steered_walk = walk;
+	PG_TRY();
+	{
+		cached = SPI_plan_get_cached_plan(plan);
+	}
+	PG_FINALLY();
+	{
+		steered_walk = NULL;
+	}
+	PG_END_TRY();
+
+	if (cached != NULL)
+	{
+		linitial_node(PlannedStmt, cached->stmt_list)->jitFlags = PGJIT_NONE;
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	}
+}
+
+static void
+hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
+{
+	if (next_relation_hook != NULL)
+		next_relation_hook(COMPAT_RELATION_HOOK_ARGS);
+
+	if (steered_walk != NULL && OidIsValid(steered_walk->key->index) &&
+		is_walked(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
+	{
+		ListCell   *lc;
+
+		foreach(lc, rel->indexlist)
+		{
+			if (!index_is_the_walks(((IndexOptInfo *) lfirst(lc))->indexoid))
+				rel->indexlist = foreach_delete_current(rel->indexlist, lc);
+		}
+	}
+}
+
+static void
+keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+{
+	if (next_pathlist_hook != NULL)
+		next_pathlist_hook(root, rel, rti, rte);
+
+	if (steered_walk != NULL && is_walked(root, rel))
+	{
+		List	   *ordered = NIL;
+		ListCell   *lc;
+
+		foreach(lc, rel->pathlist)
+		{
+			Path	   *path = lfirst(lc);
+
+			if (path->param_info == NULL &&
+				(IsA(path, IndexPath) || rte->inh || !OidIsValid(steered_walk->key->index)) &&
+				pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
+				ordered = lappend(ordered, path);
+		}
+		if (ordered != NIL)
+		{
+			rel->pathlist = ordered;
+			rel->partial_pathlist = NIL;
+		}
+	}
+}
+
+/*
+ * Is this the relation that the query walks, or a partition of it?  It is the
+ * one range table entry of the query's FROM; others come from the filter.
+ */
+static bool
+is_walked(PlannerInfo *root, RelOptInfo *rel)
+{
+	Index		rti = rel->relid;
+
+	if (root->parent_root != NULL || root->query_level != 1)
+		return false;
+	while (root->append_rel_array != NULL && root->append_rel_array[rti] != NULL)
+		rti = root->append_rel_array[rti]->parent_relid;
+	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_walk->relid;
+}
+
+/* The walk's index, or a partition of it; any of an inheritance child. */
+static bool
+index_is_the_walks(Oid index)
+{
+	return index == steered_walk->key->index ||
+		steered_walk->inherited ||
+		(steered_walk->style.prune &&
+		 list_member_oid(get_partition_ancestors(index), steered_walk->key->index));
+}

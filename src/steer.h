@@ -1,0 +1,13 @@
+/*
+ * steer.h
+ *		Planning the queries of a walk for its index, whatever costs say.
+ */
+#ifndef PG_CHUNKED_STEER_H
+#define PG_CHUNKED_STEER_H
+
+#include "walk.h"
+
+extern void steer_install(void);
+extern void steer_plan(Walk *walk, SPIPlanPtr plan);
+
+#endif							/* PG_CHUNKED_STEER_H */
