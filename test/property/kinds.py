@@ -246,6 +246,8 @@ def multirange(r: Random) -> str:
 
 
 def pair(r: Random) -> str:
+    if r.random() < 0.3:
+        return r.choice(("(,,)", "(,,)", "(0,,)", '(,"",)'))
     a = "" if r.random() < 0.25 else str(r.randint(-2, 2))
     b = "" if r.random() < 0.25 else quote_element(text(20)(r))
     c = "" if r.random() < 0.25 else quote_element(moment("+00")(r))
@@ -319,6 +321,9 @@ KINDS = (
     Kind("tid", lambda r: f"({r.choice((0, 1, 4294967294))},{r.randint(0, 9)})"),
     Kind("pg_lsn", lambda r: f"{r.choice((0, 22, 4294967295)):X}/{r.getrandbits(32):X}"),
     Kind("xid8", lambda r: str(r.choice((0, 3, 2**63, 2**64 - 1, r.getrandbits(40))))),
+    # its text depends on search_path
+    Kind("regtype", one_of("integer", "text", "information_schema.sql_identifier", "information_schema.yes_or_no"), weight=1),
+    Kind("money", lambda r: f"{r.uniform(-9, 9):.2f}", hashable=False, weight=1),
     Kind("oidvector", lambda r: " ".join(str(r.randint(0, 3)) for _ in range(r.randint(0, 3)))),
     Kind("{common}.mood", one_of(*MOODS), weight=3),
     Kind('{common}."Small int"', lambda r: str(r.randint(-50, 10**6)), json=number_as_json),
@@ -333,7 +338,7 @@ KINDS = (
     Kind("numrange", span(decimal)),
     Kind("tstzrange", span(instant)),
     Kind("int4multirange", multirange),
-    Kind('{common}."Pair"', pair, hashable=True, weight=3, opclasses=(OpClass("record_image_ops", "*<", "*>"),)),
+    Kind('{common}."Pair"', pair, weight=5, opclasses=(OpClass("record_image_ops", "*<", "*>"),)),
     Kind("jsonb", document, weight=2),
     Kind("tsvector", one_of("", "a", "a b", "'it''s':1A,2 b:3", "'\\\\':4"), hashable=False, weight=1),
     Kind("tsquery", one_of("a", "a & b", "a | !b", "'it''s'"), hashable=False, weight=1),

@@ -91,7 +91,7 @@ class Sessions:
         return connection
 
     def random_settings(self, r: Random, hostile: bool, array_nulls: bool, read_only: bool = True) -> str:
-        paths = ["''", "public", "pg_catalog", '"$user", public']
+        paths = ["''", "public", "pg_catalog", '"$user", public', "information_schema"]
         if hostile:
             paths.append(f"{self.hostile}, pg_catalog")
         lines = ["RESET ALL", FIXED, f"SET search_path = {r.choice(paths)}"]
