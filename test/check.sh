@@ -39,10 +39,12 @@ while [ $# -gt 0 ]; do
 	esac
 done
 
+packages+=("${test_packages[@]}")
 in_sandbox || enter_sandbox check.sh ${arguments[@]+"${arguments[@]}"}
 
 passed=0
 failed=0
+skipped=0
 summary=()
 
 # heading NAME: starts a step.
@@ -58,18 +60,19 @@ logged() {
 	"$@" 2>&1 | tee "$log"
 }
 
-# count STATUS PASSED FAILED: ends a step. A step that fails without a failed
-# test, or ends well without any test, counts as one failure.
+# count STATUS PASSED FAILED [SKIPPED]: ends a step. A step that fails without
+# a failed test, or ends well without any test, counts as one failure.
 count() {
-	local pass=$2 fail=$3
+	local pass=$2 fail=$3 skip=${4:-0}
 
-	if [ "$fail" -eq 0 ] && [ $(($1 != 0 || pass == 0)) -eq 1 ]; then
+	if [ "$fail" -eq 0 ] && [ $(($1 != 0 || pass + skip == 0)) -eq 1 ]; then
 		fail=1
 	fi
 	passed=$((passed + pass))
 	failed=$((failed + fail))
-	summary+=("$(printf '%-10s %5d passed %5d failed %10s' "$step" "$pass" "$fail" "$(elapsed "$step_start")")")
-	say "$pass passed, $fail failed in $(elapsed "$step_start")"
+	skipped=$((skipped + skip))
+	summary+=("$(printf '%-10s %5d passed %5d failed %5d skipped %10s' "$step" "$pass" "$fail" "$skip" "$(elapsed "$step_start")")")
+	say "$step took $(elapsed "$step_start"): $(totals "$pass" "$fail" "$skip")"
 }
 
 # show FILE...: those that exist; of a very long one, as a server's log can be, both ends.
@@ -120,15 +123,16 @@ regress_tests() {
 
 # Assertions are counted, which only prove's verbose output tells, and those that passed are not shown.
 tap_tests() {
-	local status=0 pass fail name
+	local status=0 pass fail skip name
 
 	logged make -s prove_installcheck PROVE_FLAGS='--verbose --timer' | sed -uE '/^ *(ok [0-9]|1\.\.[0-9]|# Subtest)/d' || status=$?
 	pass=$(grep -E '^ok [0-9]' "$log" | grep -cviE '# *skip' || true)
 	fail=$(grep -E '^not ok [0-9]' "$log" | grep -cviE '# *todo' || true)
+	skip=$(grep -ciE '^(ok [0-9].*|1\.\.0) # *skip' "$log" || true)
 	sed -nE 's,^test/t/([^ ]+)\.pl +\(Wstat.*,\1,p' "$log" | while IFS= read -r name; do
 		show "tmp_check/log/regress_log_$name" tmp_check/log/"$name"_*.log
 	done
-	count "$status" "$pass" "$fail"
+	count "$status" "$pass" "$fail" "$skip"
 }
 
 property_tests() {
@@ -137,24 +141,31 @@ property_tests() {
 	fresh_database property || status=$?
 	PGDATABASE=property logged /usr/bin/python3 test/property/walks.py --tables 300 || status=$?
 	numbers=$(tally "$log")
-	# shellcheck disable=SC2086	# two numbers
+	# shellcheck disable=SC2086	# numbers
 	count "$status" ${numbers:-0 0}
 }
 
+# A client that cannot run here, for want of a language or a library, says so by status 77.
 client_tests() {
-	local run pass=0 fail=0
+	local run number=0 status pass=0 fail=0 skip=0
 
 	for run in test/clients/*/run; do
 		[ -x "$run" ] || continue
 		say "-- $run"
-		if fresh_database "client_$((pass + fail))" && PGDATABASE=client_$((pass + fail)) logged "./$run"; then
-			pass=$((pass + 1))
-		else
-			say "-- $run failed"
-			fail=$((fail + 1))
-		fi
+		number=$((number + 1))
+		status=0
+		fresh_database "client_$number" || status=$?
+		PGDATABASE=client_$number logged "./$run" || status=$?
+		case $status in
+			0) pass=$((pass + 1)) ;;
+			77) skip=$((skip + 1)) ;;
+			*)
+				fail=$((fail + 1))
+				say "-- $run failed with status $status"
+				;;
+		esac
 	done
-	count 0 "$pass" "$fail"
+	count 0 "$pass" "$fail" "$skip"
 }
 
 # server_log: a crash fails the check even where a test was content with it.
@@ -178,7 +189,7 @@ finish() {
 	fi
 	printf '\n'
 	[ "${#summary[@]}" -eq 0 ] || printf '%s\n' "${summary[@]}" ''
-	printf '%d passed, %d failed\n' "$passed" "$failed"
+	totals "$passed" "$failed" "$skipped"
 	[ "$failed" -eq 0 ] || exit 1
 }
 

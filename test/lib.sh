@@ -20,11 +20,15 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Everything that build and tests need besides the server, which is chosen below.
-packages=(gcc libc6-dev make perl libipc-run-perl python3-psycopg)
+# Every package that is needed besides the server's, which are chosen below:
+# to build and to connect, and, for check.sh, to run the tests.
+packages=(gcc libc6-dev make perl python3-psycopg)
+# shellcheck disable=SC2034	# by check.sh
+test_packages=(libipc-run-perl pgbouncer python3-django python3-psycopg2)
 
 sandbox=${CHUNKED_SANDBOX:-}
 createcluster_conf=
+policy_file=
 
 say() {
 	printf '%s\n' "$*"
@@ -47,9 +51,18 @@ elapsed() {
 	say "$((tenths / 10)).$((tenths % 10)) s"
 }
 
-# tally FILE: "PASSED FAILED" from the last line of the form "N passed, N failed" in FILE, or nothing.
+# tally FILE: "PASSED FAILED SKIPPED" from the last line of the form "N passed, N failed[, N skipped]" in FILE, or nothing.
 tally() {
-	sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$1" | tail -n 1
+	sed -nE 's/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?$/\1 \2 \4/p' "$1" | tail -n 1
+}
+
+# totals PASSED FAILED SKIPPED: such a line.
+totals() {
+	printf '%d passed, %d failed' "$1" "$2"
+	if [ "$3" -gt 0 ]; then
+		printf ', %d skipped' "$3"
+	fi
+	printf '\n'
 }
 
 #
@@ -107,16 +120,31 @@ install_packages() {
 	# A third party's repository out of reach is no reason to stop: whether
 	# the packages can be had, the next command tells.
 	apt update || true
+	keep_services_down
 	if [[ " ${missing[*]} " =~ \ postgresql-[0-9]+\  ]]; then
 		keep_main_cluster_away
 	fi
 	apt install --no-install-recommends "${missing[@]}" || die "cannot install ${missing[*]}"
-	restore_main_cluster
+	if [[ " ${missing[*]} " == *" pgbouncer "* ]] && command -v systemctl >/dev/null; then
+		as_root systemctl -q disable pgbouncer >/dev/null 2>&1 || true
+	fi
+	restore_configuration
 	say "installed in $(elapsed "$start")"
 }
 
-# keep_main_cluster_away: Debian's server package makes a cluster and starts it,
-# unless told otherwise in a file of postgresql-common's, which must be there first.
+# keep_services_down: what is installed for a test is no reason to start a
+# server on the machine. Debian asks this file.
+keep_services_down() {
+	local file=/usr/sbin/policy-rc.d
+
+	[ ! -e "$file" ] || return 0
+	policy_file=$file
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$file" >/dev/null
+	as_root chmod +x "$file"
+}
+
+# keep_main_cluster_away: Debian's server package makes a cluster unless told
+# otherwise in a file of postgresql-common's, which must be there first.
 keep_main_cluster_away() {
 	local conf=/etc/postgresql-common/createcluster.conf
 
@@ -127,10 +155,15 @@ keep_main_cluster_away() {
 	say "create_main_cluster = false" | as_root tee -a "$conf" >/dev/null
 }
 
-restore_main_cluster() {
-	[ -n "$createcluster_conf" ] || return 0
-	as_root cp -p "$sandbox/createcluster.conf" "$createcluster_conf"
-	createcluster_conf=
+restore_configuration() {
+	if [ -n "$createcluster_conf" ]; then
+		as_root cp -p "$sandbox/createcluster.conf" "$createcluster_conf"
+		createcluster_conf=
+	fi
+	if [ -n "$policy_file" ]; then
+		as_root rm -f "$policy_file"
+		policy_file=
+	fi
 }
 
 #
@@ -254,7 +287,7 @@ clean_up() {
 		"${as_user[@]}" bash -c "$(declare -f sandbox_processes stop_processes); stop_processes '$sandbox'" ||
 			say "could not stop every process of $sandbox" >&2
 	fi
-	restore_main_cluster
+	restore_configuration
 	rm -rf "$sandbox"
 }
 
