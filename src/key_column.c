@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
@@ -141,6 +142,19 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 	else
 		column->value_cast = column->column_cast =
 			psprintf("::%s", type_text(column->opcintype));
+
+	/*
+	 * An equal prefix is found by the equality operator, which must agree with
+	 * the comparison; citext's does not under such a collation.
+	 */
+	if (OidIsValid(collation) && !get_collation_isdeterministic(collation) &&
+		column->opcintype >= FirstNormalObjectId)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("key column \"%s\" of type %s cannot be walked under a nondeterministic collation",
+						column->name, format_type_be(attr->atttypid)),
+				 errhint("Name a deterministic collation in the key, for example '{%s COLLATE \"C\"}'.",
+						 quote_identifier(column->name))));
 
 	for (int strategy = 1; strategy <= BTMaxStrategyNumber; strategy++)
 		column->operators[strategy] =

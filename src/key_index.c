@@ -39,6 +39,7 @@ static DefaultRank default_rank(Relation rel, Relation index);
 static int	compare_ranks(DefaultRank a, DefaultRank b);
 static List *columns_of_index(Relation rel, Relation index);
 static int	unique_prefix(Relation index, const WalkKey *key);
+static bool collations_agree(Oid a, Oid b);
 static bool index_supports(Relation index, const WalkKey *key, bool *backward);
 static Oid	index_opclass(Relation index, int i);
 
@@ -191,6 +192,16 @@ index_may_be_default(Relation rel, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
+	/* not one that tells apart what the column's own collation holds equal */
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = form->indkey.values[i];
+
+		if (attnum > 0 &&
+			!collations_agree(index->rd_indcollation[i],
+							  TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attcollation))
+			return false;
+	}
 	if (index_is_unique_set(rel, index))
 		return true;
 	if (!form->indisunique || !index_is_usable(index) ||
@@ -276,9 +287,7 @@ unique_prefix(Relation index, const WalkKey *key)
 			if (column->attnum == index->rd_index->indkey.values[i] &&
 				get_opfamily_member(column->opfamily, column->opcintype,
 									column->opcintype, BTEqualStrategyNumber) == equality &&
-				(column->collation == collation ||
-				 (get_collation_isdeterministic(column->collation) &&
-				  get_collation_isdeterministic(collation))))
+				collations_agree(column->collation, collation))
 				found = k + 1;
 		}
 		if (found == 0)
@@ -286,6 +295,14 @@ unique_prefix(Relation index, const WalkKey *key)
 		prefix = Max(prefix, found);
 	}
 	return prefix;
+}
+
+/* Is equality the same under both collations?  InvalidOid: not collatable. */
+static bool
+collations_agree(Oid a, Oid b)
+{
+	return a == b ||
+		(get_collation_isdeterministic(a) && get_collation_isdeterministic(b));
 }
 
 /* Does reading this index, forwards or backwards, give the key's order? */

@@ -21,6 +21,7 @@
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -44,6 +45,7 @@ typedef struct WalkReceiver
 
 static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit);
 static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static int	begin_generic_plans(void);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
@@ -143,6 +145,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	SPIExecuteOptions options = {0};
 	WalkReceiver receiver = {0};
 	bool		kept;
+	int			nest_level;
 	int			result;
 
 	if (reader->boundary && !walk->key->unique)
@@ -182,9 +185,29 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 
 	if (walk->steered && kept)
 		steer_plan(walk, plan);
+	nest_level = walk->steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+}
+
+/*
+ * Have the generic plan used even where the session asks for custom ones, which
+ * are made when they run.  Returns the nest level to leave, or 0.
+ */
+static int
+begin_generic_plans(void)
+{
+	int			nest_level;
+
+	if (plan_cache_mode != PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
+		return 0;
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
 }
 
 static void
