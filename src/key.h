@@ -12,6 +12,7 @@
 #include "access/attnum.h"
 #include "access/stratnum.h"
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/relcache.h"
 
@@ -67,6 +68,7 @@ extern int	key_compare_datums(const KeyColumn *column, Datum a, bool a_null,
 /* key_index.c: what the relation's indexes say of a key */
 extern List *key_default_columns(Relation rel);
 extern void key_match_indexes(Relation rel, WalkKey *key);
+extern Oid	key_partial_index(Relation rel, WalkKey *key, List *clauses);
 
 /* key_column.c: one column of a key */
 extern KeyColumn *key_column_make(Relation rel, AttrNumber attnum, Oid opclass,

@@ -14,7 +14,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opclass.h"
-#include "nodes/pg_list.h"
+#include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -33,6 +33,7 @@ typedef struct DefaultRank
 } DefaultRank;
 
 static bool index_is_usable(Relation index);
+static bool index_is_finished(Relation index);
 static bool index_is_unique_set(Relation rel, Relation index);
 static bool index_may_be_default(Relation rel, Relation index);
 static DefaultRank default_rank(Relation rel, Relation index);
@@ -40,7 +41,8 @@ static int	compare_ranks(DefaultRank a, DefaultRank b);
 static List *columns_of_index(Relation rel, Relation index);
 static int	unique_prefix(Relation index, const WalkKey *key);
 static bool collations_agree(Oid a, Oid b);
-static bool index_supports(Relation index, const WalkKey *key, bool *backward);
+static bool index_supports(Relation index, const WalkKey *key, bool any_nulls, bool *backward);
+static void take_nulls_placement(WalkKey *key, Relation index, bool backward);
 static Oid	index_opclass(Relation index, int i);
 
 /*
@@ -87,9 +89,7 @@ key_default_columns(Relation rel)
 }
 
 /*
- * Fill in what depends on the indexes: unique, norder, index; and for columns
- * without nulls the NULLS placement of that index, which means nothing to the
- * walk but must be the index's for the planner to see that it serves.
+ * Fill in what depends on the indexes: unique, norder, index.
  */
 void
 key_match_indexes(Relation rel, WalkKey *key)
@@ -128,31 +128,78 @@ key_match_indexes(Relation rel, WalkKey *key)
 		int			ncolumns = IndexRelationGetNumberOfKeyAttributes(index);
 		bool		backward;
 
-		if (ncolumns < best_ncolumns && index_supports(index, key, &backward))
+		if (ncolumns < best_ncolumns && index_is_usable(index) &&
+			index_supports(index, key, true, &backward))
 		{
 			best_ncolumns = ncolumns;
 			key->index = RelationGetRelid(index);
-			for (int i = 0; i < key->norder; i++)
-			{
-				bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
-
-				if (!key->columns[i].nullable)
-					key->columns[i].nulls_first = (nulls_first != backward);
-			}
+			take_nulls_placement(key, index, backward);
 		}
 		index_close(index, AccessShareLock);
 	}
+}
+
+/*
+ * A partial index that holds all rows that satisfy these clauses (an implicit
+ * AND) and supports the key's order, or InvalidOid.
+ */
+Oid
+key_partial_index(Relation rel, WalkKey *key, List *clauses)
+{
+	Oid			best = InvalidOid;
+	ListCell   *lc;
+
+	if (!relation_is_local_table(rel) || relation_has_children(rel))
+		return InvalidOid;
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		List	   *predicate = RelationGetIndexPredicate(index);
+		bool		backward;
+
+		if (!OidIsValid(best) && predicate != NIL && index_is_finished(index) &&
+			index_supports(index, key, !OidIsValid(key->index), &backward) &&
+			predicate_implied_by(predicate, clauses, false))
+		{
+			best = RelationGetRelid(index);
+			if (!OidIsValid(key->index))
+				take_nulls_placement(key, index, backward);
+		}
+		index_close(index, AccessShareLock);
+	}
+	return best;
 }
 
 /* A finished btree index over all rows */
 static bool
 index_is_usable(Relation index)
 {
+	return index_is_finished(index) && RelationGetIndexPredicate(index) == NIL;
+}
+
+static bool
+index_is_finished(Relation index)
+{
 	Form_pg_index form = index->rd_index;
 
 	return form->indisvalid && form->indisready && form->indislive &&
-		index->rd_rel->relam == BTREE_AM_OID &&
-		RelationGetIndexPredicate(index) == NIL;
+		index->rd_rel->relam == BTREE_AM_OID;
+}
+
+/*
+ * For columns without nulls their placement means nothing to the walk, but must
+ * be the index's for the planner to see that it serves.
+ */
+static void
+take_nulls_placement(WalkKey *key, Relation index, bool backward)
+{
+	for (int i = 0; i < key->norder; i++)
+	{
+		bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+
+		if (!key->columns[i].nullable)
+			key->columns[i].nulls_first = (nulls_first != backward);
+	}
 }
 
 /*
@@ -305,12 +352,15 @@ collations_agree(Oid a, Oid b)
 		(get_collation_isdeterministic(a) && get_collation_isdeterministic(b));
 }
 
-/* Does reading this index, forwards or backwards, give the key's order? */
+/*
+ * Does reading this index, forwards or backwards, give the key's order?
+ * any_nulls: the placement of nulls is still free where there are none.
+ */
 static bool
-index_supports(Relation index, const WalkKey *key, bool *backward)
+index_supports(Relation index, const WalkKey *key, bool any_nulls, bool *backward)
 {
 	*backward = false;
-	if (!index_is_usable(index) ||
+	if (index->rd_rel->relam != BTREE_AM_OID ||
 		IndexRelationGetNumberOfKeyAttributes(index) < key->norder)
 		return false;
 
@@ -328,7 +378,7 @@ index_supports(Relation index, const WalkKey *key, bool *backward)
 			*backward = (descending != column->descending);
 		else if (*backward != (descending != column->descending))
 			return false;
-		if (column->nullable && *backward != (nulls_first != column->nulls_first))
+		if ((column->nullable || !any_nulls) && *backward != (nulls_first != column->nulls_first))
 			return false;
 	}
 	return true;

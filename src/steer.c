@@ -27,6 +27,7 @@
 #include "steer.h"
 
 static const Walk *steered_walk = NULL;
+static Oid	steered_index = InvalidOid; /* that gives the order, or InvalidOid */
 static compat_relation_hook_type next_relation_hook = NULL;
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 
@@ -46,15 +47,16 @@ steer_install(void)
 }
 
 /*
- * Have the generic plan made, or made anew if it has become invalid; the plan
- * must be a kept one.  It is run without JIT, which would cost more than a page.
+ * Have the generic plan made, or made anew if it has become invalid, for this
+ * index (for a foreign table there is none); the plan must be a kept one.  It is run without JIT, which would cost more than a page.
  */
 void
-steer_plan(Walk *walk, SPIPlanPtr plan)
+steer_plan(Walk *walk, Oid index, SPIPlanPtr plan)
 {
 	CachedPlan *cached = NULL;
 
 	steered_walk = walk;
+	steered_index = index;
 	PG_TRY();
 	{
 		cached = SPI_plan_get_cached_plan(plan);
@@ -78,7 +80,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 	if (next_relation_hook != NULL)
 		next_relation_hook(COMPAT_RELATION_HOOK_ARGS);
 
-	if (steered_walk != NULL && OidIsValid(steered_walk->key->index) &&
+	if (steered_walk != NULL && OidIsValid(steered_index) &&
 		is_walked(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
 	{
 		ListCell   *lc;
@@ -107,7 +109,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 			Path	   *path = lfirst(lc);
 
 			if (path->param_info == NULL &&
-				(IsA(path, IndexPath) || rte->inh || !OidIsValid(steered_walk->key->index)) &&
+				(IsA(path, IndexPath) || rte->inh || !OidIsValid(steered_index)) &&
 				pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
 				ordered = lappend(ordered, path);
 		}
@@ -139,8 +141,8 @@ is_walked(PlannerInfo *root, RelOptInfo *rel)
 static bool
 index_is_the_walks(Oid index)
 {
-	return index == steered_walk->key->index ||
+	return index == steered_index ||
 		steered_walk->inherited ||
 		(steered_walk->style.prune &&
-		 list_member_oid(get_partition_ancestors(index), steered_walk->key->index));
+		 list_member_oid(get_partition_ancestors(index), steered_index));
 }

@@ -8,6 +8,6 @@
 #include "walk.h"
 
 extern void steer_install(void);
-extern void steer_plan(Walk *walk, SPIPlanPtr plan);
+extern void steer_plan(Walk *walk, Oid index, SPIPlanPtr plan);
 
 #endif							/* PG_CHUNKED_STEER_H */

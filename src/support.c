@@ -14,6 +14,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+/* As many rows as can be, where the catalog has no count */
+#define UNKNOWN_ROWS ((double) PG_INT64_MAX)
+
 PG_FUNCTION_INFO_V1(chunked_page_support);
 PG_FUNCTION_INFO_V1(chunked_chunks_support);
 
@@ -60,7 +63,7 @@ chunked_chunks_support(PG_FUNCTION_ARGS)
 		if (relation == NULL || relation->constisnull)
 			PG_RETURN_POINTER(NULL);
 		rows = relation_rows(DatumGetObjectId(relation->constvalue));
-		if (rows >= PG_INT64_MAX)
+		if (rows >= UNKNOWN_ROWS)
 			PG_RETURN_POINTER(NULL);
 		request->rows = clamp_row_est(rows / Max(constant_number(request, 1, 1000), 1));
 		PG_RETURN_POINTER(request);
@@ -98,7 +101,7 @@ static double
 relation_rows(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	double		rows = PG_INT64_MAX;
+	double		rows = UNKNOWN_ROWS;
 
 	if (!HeapTupleIsValid(tuple))
 		return rows;

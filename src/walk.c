@@ -18,14 +18,12 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "relation.h"
 #include "steer.h"
@@ -45,14 +43,12 @@ typedef struct WalkReceiver
 
 static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit);
 static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static bool is_filtered(const Walk *walk, const WalkReader *reader);
 static int	begin_generic_plans(void);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
 static void check_boundary(WalkReceiver *receiver, TupleTableSlot *slot);
-static bool walk_sorts(Walk *walk);
-static bool plan_sorts(const Plan *plan);
-static bool any_plan_sorts(List *plans);
 
 /*
  * Read the rows of a range, in walk order or backwards, until the reader has
@@ -98,10 +94,11 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 void
 walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 {
-	if (*warned || OidIsValid(walk->key->index) || !relation_is_local_table(rel))
+	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
+		!relation_is_local_table(rel))
 		return;
 	*warned = true;
-	if (relation_estimate_rows(rel) < WARN_MIN_ROWS || !walk_sorts(walk))
+	if (relation_estimate_rows(rel) < WARN_MIN_ROWS)
 		return;
 	ereport(WARNING,
 			(errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
@@ -113,8 +110,7 @@ static char *
 query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
 {
 	StringInfoData buf;
-	bool		filtered = walk->filter != NULL &&
-		(reader->output == WALK_ROWS || reader->output == WALK_KEYS);
+	bool		filtered = is_filtered(walk, reader);
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT %s FROM %s",
@@ -144,6 +140,9 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	SPIPlanPtr	plan;
 	SPIExecuteOptions options = {0};
 	WalkReceiver receiver = {0};
+	Oid			index = is_filtered(walk, reader) && OidIsValid(walk->filter_index) ?
+		walk->filter_index : walk->key->index;
+	bool		steered = OidIsValid(index) || walk->style.expand;
 	bool		kept;
 	int			nest_level;
 	int			result;
@@ -183,14 +182,22 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	options.read_only = true;
 	options.dest = &receiver.pub;
 
-	if (walk->steered && kept)
-		steer_plan(walk, plan);
-	nest_level = walk->steered ? begin_generic_plans() : 0;
+	if (steered && kept)
+		steer_plan(walk, index, plan);
+	nest_level = steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+}
+
+/* Does the query bring only rows that match the filter? */
+static bool
+is_filtered(const Walk *walk, const WalkReader *reader)
+{
+	return walk->filter != NULL &&
+		(reader->output == WALK_ROWS || reader->output == WALK_KEYS);
 }
 
 /*
@@ -282,62 +289,4 @@ check_boundary(WalkReceiver *receiver, TupleTableSlot *slot)
 					JsonbToCString(NULL, &position_write(walk->key, reader->end)->root, 0)),
 			 errdetail("The walk would skip rows there, since its key is not unique."),
 			 errhint("Add columns to the key until it is unique.")));
-}
-
-/*
- * Would this walk be sorted after all?  A partial index that the filter
- * implies, for one, supports the order without being seen by key_resolve().
- */
-static bool
-walk_sorts(Walk *walk)
-{
-	Range		all = {0};
-	WalkReader	reader = {0};
-	Oid			limit_type = INT8OID;
-	RangeQuery *query = linitial(range_queries(walk->key, walk->style, walk->qualifier, &all));
-	SPIPlanPtr	plan;
-	CachedPlan *cached;
-	bool		kept;
-	bool		sorts;
-
-	reader.output = WALK_KEYS;
-	plan = walk_prepare(walk, query_text(walk, query, &reader, 1), 1, &limit_type, &kept);
-	cached = kept ? SPI_plan_get_cached_plan(plan) : NULL;
-	if (cached == NULL)
-		return true;
-	sorts = plan_sorts(linitial_node(PlannedStmt, cached->stmt_list)->planTree);
-	ReleaseCachedPlan(cached, CurrentResourceOwner);
-	return sorts;
-}
-
-static bool
-plan_sorts(const Plan *plan)
-{
-	if (plan == NULL)
-		return false;
-	switch (nodeTag(plan))
-	{
-		case T_Sort:
-		case T_IncrementalSort:
-			return true;
-		case T_Append:
-			return any_plan_sorts(((const Append *) plan)->appendplans);
-		case T_MergeAppend:
-			return any_plan_sorts(((const MergeAppend *) plan)->mergeplans);
-		default:
-			return plan_sorts(plan->lefttree);
-	}
-}
-
-static bool
-any_plan_sorts(List *plans)
-{
-	ListCell   *lc;
-
-	foreach(lc, plans)
-	{
-		if (plan_sorts(lfirst(lc)))
-			return true;
-	}
-	return false;
 }

@@ -44,7 +44,8 @@ typedef struct Walk
 	Oid			relid;
 	WalkKey    *key;
 	RangeStyle	style;
-	bool		steered;		/* plan for index order whatever costs say */
+	Oid			filter_index;	/* partial index that supports the order of the
+								 * rows that match the filter, or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
 	bool		planned_by_value;	/* views: plan anew for each call's values */
 	char	   *relation;		/* quoted and qualified */

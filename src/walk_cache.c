@@ -19,10 +19,14 @@
 #include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -48,7 +52,7 @@ static void free_plans(Walk *walk);
 static void pin(Walk *walk);
 static void unpin(void *arg);
 static void build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
-static void check_filter(Walk *walk);
+static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
 /*
@@ -302,13 +306,12 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
 	walk->inherited = relation_has_children(rel);
 	walk->planned_by_value = (relkind == RELKIND_VIEW);
-	walk->steered = OidIsValid(walk->key->index) || relkind == RELKIND_FOREIGN_TABLE;
 	walk->plans = palloc(MAX_PLANS * sizeof(WalkPlan));
 
 	if (filter != NULL)
 	{
 		walk->filter = text_to_cstring(filter);
-		check_filter(walk);
+		walk->filter_index = key_partial_index(rel, walk->key, check_filter(walk));
 	}
 	make_select_lists(walk, rel);
 }
@@ -316,13 +319,16 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 /*
  * Refuse a filter that is not one boolean expression over the relation's
  * columns, and do not keep the walk if the filter reads the clock when parsed.
+ * Returns its clauses as an implicit AND, the relation being number 1.
  */
-static void
+static List *
 check_filter(Walk *walk)
 {
 	MemoryContext context = CurrentMemoryContext;
 	bool		clock_literal;
 	SPIPlanPtr	plan;
+	CachedPlanSource *source;
+	Node	   *quals;
 
 	filter_check_syntax(walk->filter, &clock_literal);
 	if (clock_literal)
@@ -331,8 +337,12 @@ check_filter(Walk *walk)
 	/* in WHERE, so that its type and its functions are judged as there */
 	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter),
 					   0, NULL);
-	SPI_freeplan(plan);
+	source = linitial(SPI_plan_get_plan_sources(plan));
 	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
+	quals = copyObject(linitial_node(Query, source->query_list)->jointree->quals);
+	SPI_freeplan(plan);
+	return make_ands_implicit((Expr *) canonicalize_qual((Expr *) eval_const_expressions(NULL, quals),
+														 false));
 }
 
 static void
