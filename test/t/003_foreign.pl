@@ -32,11 +32,13 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER loopback;
 CREATE FOREIGN TABLE event (id int, a int, n int, t text COLLATE "C", kind int) SERVER loopback;
 CREATE FOREIGN TABLE event_not_null (id int NOT NULL, a int NOT NULL, n int, t text COLLATE "C" NOT NULL, kind int)
 	SERVER loopback OPTIONS (table_name 'event');
+ANALYZE event, event_not_null;
 SQL
 
 my $session = explained(session($node));
 
-# shipped(WHAT, CALL, ROWS): every query under CALL is one remote query, and all of it.
+# shipped(WHAT, CALL, ROWS): every query under CALL is one remote query, and all
+# of it. Where the planner thinks that LIMIT cuts nothing off, postgres_fdw keeps it.
 sub shipped
 {
 	my ($what, $call, $rows) = @_;
@@ -66,13 +68,12 @@ for my $table (qw(event event_not_null))
 	shipped("$table, first page", "page(NULL::$table, 10, key => '{id}')", 10);
 	shipped("$table, after", qq|page(NULL::$table, 10, after => '{"id": 1000}', key => '{id}')|, 10);
 	shipped("$table, before", qq|page(NULL::$table, 10, before => '{"id": 1000}', key => '{id}')|, 10);
-	shipped("$table, between", qq|page(NULL::$table, 1000, after => '{"id": 1000}', upto => '{"id": 1100}', key => '{id DESC}')|, 0);
+	shipped("$table, between", qq|page(NULL::$table, 10, after => '{"id": 1100}', upto => '{"id": 1000}', key => '{id DESC}')|, 10);
 	shipped("$table, text", qq|page(NULL::$table, 10, after => '{"t": "8", "id": "8"}', key => '{t, id}')|, 10);
 	shipped("$table, two columns", qq|page(NULL::$table, 10, after => '{"a": 20, "id": 1000}', key => '{a, id}')|, 10);
 	shipped("$table, mixed directions", qq|page(NULL::$table, 100, after => '{"a": 20, "n": 3, "id": 1000}', key => '{a, n DESC, id}')|, 100);
 	shipped("$table, nulls", qq|page(NULL::$table, 100, after => '{"n": null, "id": 1000}', key => '{n, id}')|, 100);
-	shipped("$table, upto a null", qq|page(NULL::$table, 5000, after => '{"n": 2, "id": 1000}', upto => '{"n": null, "id": 1000}', key => '{n, id}')|,
-		scalar $node->safe_psql('remote', 'SELECT count(*) FROM event WHERE n > 2 OR (n = 2 AND id > 1000) OR (n IS NULL AND id <= 1000)'));
+	shipped("$table, upto a null", qq|page(NULL::$table, 100, after => '{"n": 2, "id": 1000}', upto => '{"n": null, "id": 1000}', key => '{n, id}')|, 100);
 	shipped("$table, filter", qq|page(NULL::$table, 10, after => '{"id": 1000}', key => '{id}', filter => 'kind = 1')|, 10);
 	shipped("$table, next_chunk", qq|next_chunk('$table', 100, after => '{"a": 20, "id": 1000}', key => '{a, id}')|, 1);
 	shipped("$table, bounds", "bounds('$table', key => '{a, id}')", 1);
