@@ -177,7 +177,7 @@ for my $schema (qw(emptied fresh))
 
 # The plans of the first session are made on tables that are empty, and analysed so.
 my $session = explained(session($node));
-$session->query('SET search_path = emptied, public');
+$session->query('SET search_path = emptied, public; SET pg_chunked.native = off');
 $node->safe_psql('postgres', 'ANALYZE');
 check_all('made on empty tables', $session, walk_only => 1);
 fill('emptied');
@@ -265,7 +265,7 @@ sub check_all
 	unless (defined $on)
 	{
 		my $path = $options{search_path} // 'fresh';
-		my (undef, $complaint) = $session->query("SET search_path = $path, public;" . ($options{settings} // ''));
+		my (undef, $complaint) = $session->query("SET search_path = $path, public; SET pg_chunked.native = off;" . ($options{settings} // ''));
 		$complaint eq '' or die $complaint;
 	}
 	for my $shape (@shapes)
