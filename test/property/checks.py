@@ -45,6 +45,7 @@ class Walker:
     def __init__(self, table: Table, sessions: Sessions, r: Random):
         self.table, self.sessions, self.r = table, sessions, r
         self.filter: str | None = None
+        self.session: psycopg.Connection | None = None  # None: any, a call
         self.ask_oracle()
 
     # the oracle: plain SQL
@@ -90,7 +91,7 @@ class Walker:
     def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
         array_nulls = array_nulls and self.table.relkind != "foreign"
-        connection = self.sessions.pick(self.r, self.filter is None, array_nulls)
+        connection = self.session or self.sessions.pick(self.r, self.filter is None, array_nulls)
         return self.sessions.fetch(connection, statement, params)
 
     def arguments(self, given: dict) -> str:
@@ -386,6 +387,8 @@ def delete_some(w: Walker, share: float) -> None:
     if w.table.frozen or w.r.random() < 0.4:
         return
     delete(w, [row for row in w.rows if w.r.random() < share])
+    if w.r.random() < 0.2:
+        w.sessions.owner().execute(f"VACUUM {w.table.base}")
 
 
 def delete(w: Walker, rows: list[int]) -> None:

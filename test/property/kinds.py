@@ -14,6 +14,8 @@ from typing import Callable
 
 # Objects that the types and opclasses below need.  One schema of them a run; its
 # name has to be quoted, so that type names in predicates have to be, too.
+# The reversed opclass has operators of its own: were < in two families, the
+# server's own row comparisons would fail ("contains wrong operator").
 COMMON_DDL = """
 CREATE SCHEMA {common};
 CREATE COLLATION {common}.caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -28,8 +30,12 @@ CREATE DOMAIN {common}.label AS varchar(12);
 CREATE TYPE {common}."Pair" AS (a int, b text, c timestamptz);
 CREATE FUNCTION {common}.int4_reversed(int, int) RETURNS int LANGUAGE sql IMMUTABLE STRICT
     AS 'SELECT pg_catalog.btint4cmp($2, $1)';
+CREATE OPERATOR {common}.<| (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4gt, COMMUTATOR = OPERATOR({common}.|>));
+CREATE OPERATOR {common}.<=| (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4ge, COMMUTATOR = OPERATOR({common}.|>=));
+CREATE OPERATOR {common}.|>= (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4le, COMMUTATOR = OPERATOR({common}.<=|));
+CREATE OPERATOR {common}.|> (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4lt, COMMUTATOR = OPERATOR({common}.<|));
 CREATE OPERATOR CLASS {common}.int4_reversed FOR TYPE int4 USING btree AS
-    OPERATOR 1 >, OPERATOR 2 >=, OPERATOR 3 =, OPERATOR 4 <=, OPERATOR 5 <,
+    OPERATOR 1 {common}.<|, OPERATOR 2 {common}.<=|, OPERATOR 3 pg_catalog.=, OPERATOR 4 {common}.|>=, OPERATOR 5 {common}.|>,
     FUNCTION 1 {common}.int4_reversed(int, int);
 """
 
@@ -286,7 +292,7 @@ TEXT_OPCLASSES = (
 KINDS = (
     Kind("smallint", integer(16), json=number_as_json),
     Kind("int", integer(32), json=number_as_json, weight=4, opclasses=(
-        OpClass("{common}.int4_reversed", ">", "<"), OpClass("int4_ops", "<", ">"))),
+        OpClass("{common}.int4_reversed", "{common}.<|", "{common}.|>"), OpClass("int4_ops", "<", ">"))),
     Kind("bigint", integer(64), json=number_as_json, weight=4),
     Kind("numeric", numeric, json=number_as_json, weight=4),
     Kind("numeric(12,3)", lambda r: f"{r.uniform(-99, 99):.3f}", json=number_as_json),

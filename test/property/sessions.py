@@ -48,6 +48,7 @@ class Sessions:
         self.admin.execute(f"{FIXED}; SET TimeZone = UTC; SET client_min_messages = error")
         self.clients: list[psycopg.Connection | None] = [None] * count
         self.variant: dict[str, str] = {}
+        self.stale: set[int] = set()  # clients that have not heard of the variant yet
         self.only_admin = False
         self.admin_is_clean = True
         self.last_call = ""
@@ -57,6 +58,10 @@ class Sessions:
         for connection in [self.admin, *self.clients]:
             if connection:
                 connection.close()
+
+    def use_variant(self, variant: dict[str, str]) -> None:
+        self.variant = variant
+        self.stale = set(range(len(self.clients)))
 
     def owner(self) -> psycopg.Connection:
         """The session that makes the tables and asks the oracle, always with the same settings."""
@@ -81,8 +86,9 @@ class Sessions:
                 client.close()
             client = self.clients[i] = self.connect()
             client.execute(self.random_settings(r, hostile, array_nulls))
-        elif r.random() < 0.25 or not hostile or not array_nulls:
+        elif r.random() < 0.25 or i in self.stale or not hostile or not array_nulls:
             client.execute(self.random_settings(r, hostile, array_nulls))
+        self.stale.discard(i)
         return client
 
     def connect(self) -> psycopg.Connection:

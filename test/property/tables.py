@@ -132,6 +132,7 @@ class Table:
     base: str = ""  # where rows are inserted and deleted
     temporary: bool = False
     frozen: bool = False  # a materialized view does not follow its base
+    afterwards: list[str] = field(default_factory=list)  # what cannot be run in a transaction
 
     @property
     def relation(self) -> str:
@@ -142,8 +143,9 @@ class Table:
         return ", ".join(element.order_by() for element in self.order)
 
     def describe(self) -> str:
+        afterwards = [statement + ";" for statement in self.afterwards]
         key = "the default" if self.key is None else "ARRAY[" + ", ".join(literal(k) for k in self.key) + "]"
-        return "\n".join(self.ddl + [self.insert[:400], f"-- key: {key}", f"-- order: {self.order_by}"])
+        return "\n".join(self.ddl + [self.insert[:400], *afterwards, f"-- key: {key}", f"-- order: {self.order_by}"])
 
 
 def qualify(schema: str, name: str) -> str:
@@ -158,6 +160,10 @@ class Maker:
         self.used: set[str] = {"_row"}
         self.ddl: list[str] = []
         self.after_insert: list[str] = []
+
+    def sparse(self) -> str:
+        """An index of few rows a page has pages to count, and upper pages to estimate by."""
+        return " WITH (fillfactor = 10)" if self.r.random() < 0.5 else ""
 
     def fill(self, text: str) -> str:
         return text.replace("{common}", self.facts["common"]).replace("{citext}", self.facts["citext"] or "")
@@ -185,6 +191,13 @@ class Maker:
 
     # columns
 
+    def collation(self, kind: Kind) -> str:
+        while True:
+            collation = self.fill(self.r.choice(COLLATIONS))
+            # citext's = and < disagree under a nondeterministic one, so that it cannot be walked
+            if "citext" not in kind.sql or not nondeterministic(collation):
+                return collation
+
     def pooled(self, kind: Kind, nulls: float) -> Callable[[Random, int], str | None]:
         """Few or many different values, some of them NULL."""
         size = self.r.choice((1, 2, 2, 4, 10, 40, 400))
@@ -193,7 +206,7 @@ class Maker:
 
     def key_column(self, number: int, not_null: bool) -> Column:
         kind = self.kind()
-        collation = self.fill(self.r.choice(COLLATIONS)) if kind.collatable and self.r.random() < 0.6 else None
+        collation = self.collation(kind) if kind.collatable and self.r.random() < 0.6 else None
         nulls = 0.0 if not_null else self.r.choice((0.0, 0.1, 0.5, 1.0))
         return Column(self.name(f"k{number}"), self.fill(kind.sql), self.pooled(kind, nulls), kind, collation, not_null)
 
@@ -230,7 +243,7 @@ class Maker:
         if kind is None:
             return element
         if kind.collatable and r.random() < 0.25:
-            element.collation = self.fill(r.choice(COLLATIONS))
+            element.collation = self.collation(kind)
         if kind.opclasses and r.random() < 0.25:
             opclass = r.choice(kind.opclasses)
             element.opclass = OpClass(self.fill(opclass.name), self.fill(opclass.less), self.fill(opclass.greater))
@@ -245,9 +258,9 @@ class Maker:
         relkind = self.relkind = r.choices(
             ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", "foreign"),
             (46, 24, 6, 8, 5, 3, 2, 6 if self.facts["foreign"] else 0))[0]
-        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.08)
+        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.15)
         unique = "none" if unproven else r.choice(("primary", "separate", "separate", "index"))
-        duplicates = unproven and r.random() < 0.25
+        duplicates = unproven and r.random() < 0.4
 
         columns = [self.key_column(i, unique in ("primary", "index") or r.random() < 0.4)
                    for i in range(1, r.choice((1, 1, 2, 2, 3, 4)) + 1)]
@@ -369,6 +382,10 @@ class Maker:
             self.after_insert.append(self.cover(table, base_name))
         if r.random() < 0.3:
             self.after_insert.append(f"ANALYZE {table.base}")
+        if r.random() < 0.3:
+            table.afterwards.append(f"REINDEX TABLE {table.base}")
+        if r.random() < 0.3:
+            table.afterwards.append(f"VACUUM {table.relation if table.frozen else table.base}")
         table.ddl = [line + ";" for line in self.ddl]
         table.insert = "\n".join([table.insert] + [line + ";" for line in self.after_insert if line])
 
@@ -460,9 +477,9 @@ class Maker:
         names = ", ".join(quote(c.name) for c in columns)
         include = ' INCLUDE (_row)' if self.r.random() < 0.15 else ""
         if unique == "index":
-            self.ddl.append(f"CREATE UNIQUE INDEX ON {table.base} ({names}){include}")
+            self.ddl.append(f"CREATE UNIQUE INDEX ON {table.base} ({names}){include}{self.sparse()}")
         else:
-            self.ddl.append(f"ALTER TABLE {table.base} ADD PRIMARY KEY ({names}){include}")
+            self.ddl.append(f"ALTER TABLE {table.base} ADD PRIMARY KEY ({names}){include}{self.sparse()}")
 
     def special_index(self, table: Table, column: Column, template: str, partition_columns: list[Column]) -> str:
         if partition_columns or table.base != table.relation:
@@ -481,7 +498,7 @@ class Maker:
             i = self.r.randrange(len(parts))
             parts[i] = elements[i].index_element(True)
         lines = self.after_insert if late in [e.column for e in elements] or self.r.random() < 0.3 else self.ddl
-        lines.append(f"CREATE INDEX ON {table.base} ({', '.join(parts)})")
+        lines.append(f"CREATE INDEX ON {table.base} ({', '.join(parts)}){self.sparse()}")
 
     def create_children(self, table: Table, columns: list[Column]) -> list[str]:
         children = []

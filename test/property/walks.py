@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import psycopg
 
 import checks
+import planning
 from kinds import COMMON_DDL, hostile_ddl
 from sessions import Mismatch, Sessions, existing_variants
 from tables import Maker, Table, literal, quote
@@ -123,6 +124,8 @@ class Tester:
         table = maker.make()
         self.sessions.only_admin = table.temporary
         owner.execute("\n".join(table.ddl + [table.insert]))
+        for statement in table.afterwards:
+            owner.execute(statement)
         return table
 
     def sort(self, type: str, values: list[str]) -> list[str]:
@@ -132,8 +135,8 @@ class Tester:
         return [text for text, in rows]
 
     def check(self, table: Table, index: int, variant: dict, outcome: Outcome) -> None:
-        self.sessions.variant = variant
-        walks = (checks.ties,) if table.ambiguous else checks.READING + checks.WRITING
+        self.sessions.use_variant(variant)
+        walks = (checks.ties,) if table.ambiguous else checks.READING + planning.WRITING + checks.WRITING
         for walk in walks:
             r = random.Random(f"{self.run.seed}/{index}/{walk.__name__}")
             try:
