@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Callable
 
 import psycopg
+
+# The number of rows that the goals are about.
+FULL_SIZE = 10_000_000
 
 
 @dataclass
@@ -14,9 +17,13 @@ class Bench:
     conninfo: dict  # what is given on the command line; libpq's environment has the rest
     rows: int
     rounds: int
+    pictures: dict[str, list[list]] = field(default_factory=dict)  # by the name of a line or picture, the numbers to draw
 
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(autocommit=True, **self.conninfo)
+
+    def picture(self, name: str, columns: list[str], lines: list[list]) -> None:
+        self.pictures[name] = [columns, *lines]
 
 
 @dataclass

@@ -19,7 +19,7 @@ from bench import Bench, Result
 from events import SCHEMA
 
 SIZE = 1000
-SLICE = 20_000
+SLICE = 5_000
 
 # A walk yields pages, each a list of rows.
 Walk = Callable[[Bench], Iterator[list]]
@@ -85,12 +85,15 @@ def psycopg2_cursor(query: str) -> Walk:
 
 
 ORDERED = f"SELECT * FROM {SCHEMA}.event ORDER BY id"
-DRIVERS = {
-    f"psycopg {psycopg.__version__}": (
-        psycopg3(pages_by_client), psycopg3(pages_by_position_of), psycopg3_cursor(ORDERED)),
-    f"psycopg2 {psycopg2.__version__.split()[0]}": (
-        psycopg2_walk(pages_by_client), psycopg2_walk(pages_by_position_of), psycopg2_cursor(ORDERED)),
-}
+GOAL = 0.95
+# The goal is set for psycopg 3. psycopg2, which takes a tenth of its time for a row
+# and prepares nothing, shows what difference is left when the client costs little.
+DRIVERS = (
+    (f"psycopg {psycopg.__version__}", GOAL,
+     (psycopg3(pages_by_client), psycopg3(pages_by_position_of), psycopg3_cursor(ORDERED))),
+    (f"psycopg2 {psycopg2.__version__.split()[0]}", None,
+     (psycopg2_walk(pages_by_client), psycopg2_walk(pages_by_position_of), psycopg2_cursor(ORDERED))),
+)
 
 
 class Runner:
@@ -137,11 +140,16 @@ def race(bench: Bench, walks: tuple[Walk, ...]) -> list[Runner]:
 
 def measure(bench: Bench) -> list[Result]:
     results = []
-    for driver, walks in DRIVERS.items():
+    for driver, goal, walks in DRIVERS:
         by_client, by_position_of, peer = race(bench, walks)
-        for runner, name, goal in ((by_client, "position built in the client", 0.95), (by_position_of, "position_of() beside every row", None)):
-            ratio = median(ours / theirs for ours, theirs in zip(runner.rates, peer.rates))
-            results.append(Result(
-                f"full walk, {driver}, {name}", f"{median(runner.rates):,.0f}/s", f"{median(peer.rates):,.0f}/s", f"{ratio:.2f}x",
-                f">= {goal}x" if goal else "", ratio >= goal if goal else None))
+        results += [
+            compare(f"full walk, {driver}, position built in the client", by_client, peer, goal),
+            compare(f"full walk, {driver}, position_of() beside every row", by_position_of, peer, None),
+        ]
     return results
+
+
+def compare(what: str, runner: Runner, peer: Runner, goal: float | None) -> Result:
+    ratio = median(ours / theirs for ours, theirs in zip(runner.rates, peer.rates))
+    return Result(what, f"{median(runner.rates):,.0f}/s", f"{median(peer.rates):,.0f}/s", f"{ratio:.2f}x",
+                  f">= {goal}x" if goal else "", ratio >= goal if goal else None)
