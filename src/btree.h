@@ -105,6 +105,6 @@ extern void btree_estimate_free(BtreeEstimate *estimate);
 extern double btree_estimate_rows(const BtreeEstimate *estimate);
 extern int64 btree_estimate_children(const BtreeEstimate *estimate);
 extern double btree_estimate_rank(BtreeEstimate *estimate, const Position *position);
-extern Position *btree_estimate_position(BtreeEstimate *estimate, double rank);
+extern Position *btree_estimate_position(BtreeEstimate *estimate, double rank, bool far);
 
 #endif							/* PG_CHUNKED_BTREE_H */

@@ -28,7 +28,7 @@
 /* Leaves looked at where the catalog has no row count */
 #define DENSITY_LEAVES 32
 
-/* Leaves searched for a visible row near a rank */
+/* Leaves searched for a visible row that is near */
 #define VISIBLE_LEAVES 16
 
 /* One index: a plain table's, or one of a partition */
@@ -74,7 +74,8 @@ static int	compare_separators(const BtreeEstimate *estimate, const EstimatePart 
 static IndexTuple separator_of(const BtreeEstimate *estimate, const EstimateChild *child);
 static double rows_of(const BtreeEstimate *estimate, int64 i);
 static void go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction);
-static Position *visible_position(BtreeIndex *btree, BtreePage *page, double fraction);
+static Position *visible_position(BtreeIndex *btree, BtreePage *page, double fraction,
+								  int64 leaves);
 static bool item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
 
 /*
@@ -183,12 +184,14 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 }
 
 /*
- * The position of a visible row about this rank (in walk order, from 0 to the
- * estimated rows); NULL if none is near.
+ * The position of the first visible row, in walk order, from this rank on (0 to
+ * the estimated rows); a higher rank never gives an earlier row.  NULL if there
+ * is none; without "far", none near.
  */
 Position *
-btree_estimate_position(BtreeEstimate *estimate, double rank)
+btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
 {
+	int64		leaves = far ? MaxBlockNumber : VISIBLE_LEAVES;
 	double		place = estimate->backward ? estimate->rows - rank : rank;
 	int64		low = 0;
 	int64		high = estimate->nchildren;
@@ -221,10 +224,10 @@ btree_estimate_position(BtreeEstimate *estimate, double rank)
 	if (part->level.level > 0)
 	{
 		go_to_leaf(part->btree, page, part->level.children[child->child].block, &fraction);
-		position = visible_position(part->btree, page, fraction);
+		position = visible_position(part->btree, page, fraction, leaves);
 	}
 	else if (btree_descend(part->btree, page, NULL))
-		position = visible_position(part->btree, page, fraction);
+		position = visible_position(part->btree, page, fraction, leaves);
 	btree_page_release(page);
 	pfree(page);
 	return position;
@@ -465,37 +468,31 @@ go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fracti
 }
 
 /*
- * The position of the first visible row from the fraction of this leaf on, or
- * else of the last one ahead of it on this leaf.
+ * The position of the first visible row, in walk order, from the fraction of
+ * this leaf on; NULL if there is none on that many leaves.
  */
 static Position *
-visible_position(BtreeIndex *btree, BtreePage *page, double fraction)
+visible_position(BtreeIndex *btree, BtreePage *page, double fraction, int64 leaves)
 {
-	Position   *position = position_make(btree->key);
-	BlockNumber home = page->block;
 	int			n = page->last - page->first + 1;
-	int			start = page->first + Max(Min((int) (fraction * n), n - 1), 0);
+	int			step = btree->backward ? -1 : 1;
+	int			offset = page->first + Max(Min((int) (fraction * n), n - 1), 0);
 
-	for (int leaves = 0; leaves < VISIBLE_LEAVES; leaves++)
+	for (; leaves > 0; leaves--)
 	{
-		for (int offset = start; offset <= page->last; offset++)
+		for (; offset >= page->first && offset <= page->last; offset += step)
 			if (item_visible(btree, page, offset))
 			{
+				Position   *position = position_make(btree->key);
+
 				btree_position(btree, btree_page_item(page, offset), position);
 				return position;
 			}
-		if (!btree_page_step_right(btree, page))
+		if (!(btree->backward ? btree_page_step_left(btree, page) :
+			  btree_page_step_right(btree, page)))
 			break;
-		start = page->first;
+		offset = btree->backward ? page->last : page->first;
 	}
-
-	btree_page_read(btree, page, home);
-	for (int offset = page->last; offset >= page->first; offset--)
-		if (item_visible(btree, page, offset))
-		{
-			btree_position(btree, btree_page_item(page, offset), position);
-			return position;
-		}
 	return NULL;
 }
 

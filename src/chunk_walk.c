@@ -258,7 +258,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	{
 		bool		last = (i == (int64) nchunks);
 		Position   *end = last ? upto :
-			btree_estimate_position(estimate, first_rank + rows * i / nchunks);
+			btree_estimate_position(estimate, first_rank + rows * i / nchunks, false);
 
 		/* ends that fall together make one chunk */
 		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
@@ -310,7 +310,10 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 	if (request->scan_limit > 0)
 	{
 		reader.limit = Min(request->scan_limit, count.chunk_size);
-		if (walk->filter != NULL)
+
+		/* an index of just the matching rows bounds what is examined by itself */
+		if (walk->filter != NULL &&
+			(OidIsValid(walk->key->index) || !OidIsValid(walk->filter_index)))
 		{
 			reader.output = WALK_MATCHES;
 			reader.limit = request->scan_limit;

@@ -33,6 +33,9 @@
 /* Children of an index level wanted to tell one rank from another */
 #define RANK_CHILDREN 10000
 
+/* With fewer leaves than this, counting is as quick */
+#define MIN_CHILDREN 4
+
 PG_FUNCTION_INFO_V1(chunked_row_count);
 PG_FUNCTION_INFO_V1(chunked_seek);
 PG_FUNCTION_INFO_V1(chunked_paginator);
@@ -202,7 +205,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 			reader.limit = per_page + orphans;
 	}
 	rows_read(&sink, walk, &range, &reader);
-	if (page_number > 1 && reader.count == 0)
+	if (page_number > 1 && reader.count == 0 && !between_estimates)
 		report_past_end(page_number);
 
 	SPI_finish();
@@ -333,7 +336,7 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact)
 
 /*
  * The same from the index's upper pages; *known is false if they cannot be read
- * directly.
+ * directly, or are so few that counting is as quick.
  */
 static Position *
 seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known)
@@ -342,11 +345,11 @@ seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known)
 		btree_estimate_make(rel, walk->key, RANK_CHILDREN);
 	Position   *position = NULL;
 
-	*known = (estimate != NULL);
+	*known = (estimate != NULL && btree_estimate_children(estimate) >= MIN_CHILDREN);
 	if (estimate == NULL)
 		return NULL;
-	if (rank <= btree_estimate_rows(estimate))
-		position = btree_estimate_position(estimate, (double) rank);
+	if (*known && rank <= btree_estimate_rows(estimate))
+		position = btree_estimate_position(estimate, (double) rank, true);
 	btree_estimate_free(estimate);
 	return position;
 }

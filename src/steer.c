@@ -96,28 +96,39 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 static void
 keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
+	List	   *ordered = NIL;
+	ListCell   *lc;
+
 	if (next_pathlist_hook != NULL)
 		next_pathlist_hook(root, rel, rti, rte);
 
-	if (steered_walk != NULL && is_walked(root, rel))
+	if (steered_walk == NULL || !is_walked(root, rel) || IS_DUMMY_REL(rel))
+		return;
+
+	/* a sequential scan that seems cheaper may have pushed out the index's paths */
+	if (OidIsValid(steered_index) && !rte->inh)
 	{
-		List	   *ordered = NIL;
-		ListCell   *lc;
+		List	   *all = rel->pathlist;
 
-		foreach(lc, rel->pathlist)
-		{
-			Path	   *path = lfirst(lc);
+		rel->pathlist = NIL;
+		rel->partial_pathlist = NIL;
+		create_index_paths(root, rel);
+		if (rel->pathlist == NIL)
+			rel->pathlist = all;
+	}
 
-			if (path->param_info == NULL &&
-				(IsA(path, IndexPath) || rte->inh || !OidIsValid(steered_index)) &&
-				pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
-				ordered = lappend(ordered, path);
-		}
-		if (ordered != NIL)
-		{
-			rel->pathlist = ordered;
-			rel->partial_pathlist = NIL;
-		}
+	foreach(lc, rel->pathlist)
+	{
+		Path	   *path = lfirst(lc);
+
+		if (path->param_info == NULL &&
+			pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
+			ordered = lappend(ordered, path);
+	}
+	if (ordered != NIL)
+	{
+		rel->pathlist = ordered;
+		rel->partial_pathlist = NIL;
 	}
 }
 
