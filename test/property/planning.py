@@ -8,7 +8,7 @@ from typing import Callable
 
 import psycopg
 
-from checks import (Walker, check_contiguous, check_exact, chunk_rows, delete_some, escape, expect)
+from checks import Walker, check_contiguous, chunk_rows, delete_some, escape, expect
 from sessions import Mismatch, canonical
 
 NO_DATA_FOUND = "P0002"
