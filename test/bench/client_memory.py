@@ -30,21 +30,21 @@ def select(bench: Bench, rows: int, total) -> None:
 
 
 def sample(read, bench: Bench, rows: int) -> list[list]:
-    """[seconds, megabytes] of a process of its own, until it ends."""
+    """[seconds, megabytes] of a process of its own, until it has read every row."""
     context = multiprocessing.get_context("spawn")
-    total = context.RawValue("q", 0)
+    total, whole = context.RawValue("q", 0), rows * (rows + 1) // 2
     process = context.Process(target=read, args=(bench, rows, total))
     samples = []
     start = time.monotonic()
     process.start()
-    while process.is_alive():
+    while process.is_alive() and total.value < whole:
         try:
             samples.append([time.monotonic() - start, anonymous(process.pid) / 1024])
         except (FileNotFoundError, ProcessLookupError, StopIteration):
             break  # it is no more
         time.sleep(0.02)
     process.join()
-    if total.value != rows * (rows + 1) // 2:
+    if total.value != whole:
         raise SystemExit(f"{read.__name__}() did not read the {rows} rows")
     return samples[::max(1, len(samples) // SAMPLES)]
 

@@ -110,7 +110,7 @@ def measure(bench: Bench) -> list[Result]:
     with bench.connect() as connection:
         for what, (table, goal) in SUBJECTS.items():
             if table in MADE:
-                make(connection, table, bench.rows // 4)
+                make(connection, table, bench.rows)
             total = connection.execute(f"SELECT count(*) FROM {SCHEMA}.{table}").fetchone()[0]
             calls = {
                 "split into 100": (f"chunked.split('{SCHEMA}.{table}', 100)", total / 100),

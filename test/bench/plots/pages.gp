@@ -3,7 +3,6 @@ set logscale xy
 set ytics @times
 set xtics @counts
 set xlabel "N" textcolor "#1f2328"
-set key top left
 plot data index "pages" using 1:5 with linespoints linecolor rgb peer_a pointtype 7 pointsize 0.5 title "OFFSET", \
      ''   index "pages" using 1:3 with linespoints linecolor rgb ours_b pointtype 5 pointsize 0.5 title "paginate()", \
      ''   index "pages" using 1:4 with linespoints linecolor rgb ours_c pointtype 9 pointsize 0.6 title "paginate(), exact => false", \

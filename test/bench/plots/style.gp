@@ -1,11 +1,11 @@
 # What the pictures share. White behind them, since a page may be dark.
-set terminal svg size 760,440 font "Helvetica,Arial,sans-serif,14" background "#ffffff" linewidth 1.4
+set terminal svg size 860,420 font "Helvetica,Arial,sans-serif,14" background "#ffffff" linewidth 1.4
 set output svg
 set encoding utf8
 set border 3 linecolor "#59636e"
 set tics nomirror textcolor "#1f2328"
 set grid linecolor "#d1d9e0" linetype 1 linewidth 0.5
-set key textcolor "#1f2328"
+set key outside right center Left reverse textcolor "#1f2328" spacing 1.4
 # Dark enough on white, and told apart by the colour-blind.
 ours_a = "#0550ae"
 ours_b = "#1a9e77"
