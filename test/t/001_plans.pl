@@ -341,6 +341,10 @@ sub check_plan
 {
 	my ($shape, $plan) = @_;
 	my @complaints;
+
+	# Proved empty when planned: nothing is read, whatever stands above it.
+	return () if $plan->{text} =~ /One-Time Filter: false/ && $plan->{text} !~ / Scan /;
+
 	my @others = map { $_->{type} }
 	  nodes_of_type('(?!(?:Limit|Result|Append|Merge Append|Index Scan|Index Only Scan)$).*', $plan);
 

@@ -24,7 +24,7 @@ my $chunk_after = 'NULL';
 my $chunk_rows = 0;
 my $crashes = 0;
 my $left_open;
-while (1)
+while ($crashes < 20)
 {
 	# A session that the crash finds in the middle of a walk
 	$left_open = session($node);
