@@ -116,9 +116,9 @@ def estimated_pages(w: Walker) -> None:
     w.filter = None
     w.session = w.sessions.pick(w.r)
     wanted = w.within(w.live, None, None)
-    per_page = w.size(len(wanted))
+    per_page = w.r.choice((1, 5, 20, 100))
     seen: list[int] = []
-    pages = 2 * len(w.rows) // per_page + 20
+    pages = 2 * w.table.most_rows // per_page + 5  # dead rows count, too
     if pages > 80:
         return
     for number in range(1, pages):

@@ -48,7 +48,7 @@ class Sessions:
         self.admin.execute(f"{FIXED}; SET TimeZone = UTC; SET client_min_messages = error")
         self.clients: list[psycopg.Connection | None] = [None] * count
         self.variant: dict[str, str] = {}
-        self.stale: set[int] = set()  # clients that have not heard of the variant yet
+        self.stale: set[int] = set()  # clients whose settings are another check's
         self.only_admin = False
         self.admin_is_clean = True
         self.last_call = ""
@@ -61,6 +61,10 @@ class Sessions:
 
     def use_variant(self, variant: dict[str, str]) -> None:
         self.variant = variant
+        self.forget_settings()
+
+    def forget_settings(self) -> None:
+        """Every session gets new ones before its next call."""
         self.stale = set(range(len(self.clients)))
 
     def owner(self) -> psycopg.Connection:
@@ -80,13 +84,15 @@ class Sessions:
             self.admin.execute(self.random_settings(r, hostile, array_nulls, read_only=False))
             return self.admin
         i = r.randrange(len(self.clients))
+        # every draw is made every time, so that a seed gives the same calls wherever it starts
+        new, other = r.random() < 0.01, r.random() < 0.25
         client = self.clients[i]
-        if client is None or r.random() < 0.01:
-            if client:
-                client.close()
+        if client and new:
+            client.close()
+        if client is None or new:
             client = self.clients[i] = self.connect()
-            client.execute(self.random_settings(r, hostile, array_nulls))
-        elif r.random() < 0.25 or i in self.stale or not hostile or not array_nulls:
+            self.stale.add(i)
+        if i in self.stale or other or not hostile or not array_nulls:
             client.execute(self.random_settings(r, hostile, array_nulls))
         self.stale.discard(i)
         return client

@@ -128,8 +128,10 @@ class Table:
     payload: str  # a column that may be updated at will
     ddl: list[str] = field(default_factory=list)
     insert: str = ""
+    then: list[str] = field(default_factory=list)
     spares: list[str] = field(default_factory=list)  # INSERT statements for later
     base: str = ""  # where rows are inserted and deleted
+    most_rows: int = 0  # that there can ever be
     temporary: bool = False
     frozen: bool = False  # a materialized view does not follow its base
     afterwards: list[str] = field(default_factory=list)  # what cannot be run in a transaction
@@ -143,9 +145,10 @@ class Table:
         return ", ".join(element.order_by() for element in self.order)
 
     def describe(self) -> str:
-        afterwards = [statement + ";" for statement in self.afterwards]
+        rows = self.insert[:400] + (" ..." if len(self.insert) > 400 else "")
+        afterwards = self.then + [statement + ";" for statement in self.afterwards]
         key = "the default" if self.key is None else "ARRAY[" + ", ".join(literal(k) for k in self.key) + "]"
-        return "\n".join(self.ddl + [self.insert[:400], *afterwards, f"-- key: {key}", f"-- order: {self.order_by}"])
+        return "\n".join(self.ddl + [rows, *afterwards, f"-- key: {key}", f"-- order: {self.order_by}"])
 
 
 def qualify(schema: str, name: str) -> str:
@@ -354,6 +357,7 @@ class Maker:
         late = special if special and special.value is None and "GENERATED" not in special.tail else None
         present = [c for c in table.columns if c is not late]
         inserted = [c for c in present if c.value is not None]
+        table.most_rows = count + 40
         rows = [[c.value(r, n) for c in inserted] for n in range(1, count + 41)]
 
         if partition_columns:
@@ -387,7 +391,7 @@ class Maker:
         if r.random() < 0.3:
             table.afterwards.append(f"VACUUM {table.relation if table.frozen else table.base}")
         table.ddl = [line + ";" for line in self.ddl]
-        table.insert = "\n".join([table.insert] + [line + ";" for line in self.after_insert if line])
+        table.then = [line + ";" for line in self.after_insert if line]
 
     def dropped(self, relation: str) -> tuple[list[str], str]:
         """Columns to be dropped again: their definitions, and the statement that drops them."""

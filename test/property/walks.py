@@ -123,7 +123,7 @@ class Tester:
         maker = Maker(r, schema, self.run.facts, self.sort)
         table = maker.make()
         self.sessions.only_admin = table.temporary
-        owner.execute("\n".join(table.ddl + [table.insert]))
+        owner.execute("\n".join(table.ddl + [table.insert] + table.then))
         for statement in table.afterwards:
             owner.execute(statement)
         return table
@@ -139,6 +139,7 @@ class Tester:
         walks = (checks.ties,) if table.ambiguous else checks.READING + planning.WRITING + checks.WRITING
         for walk in walks:
             r = random.Random(f"{self.run.seed}/{index}/{walk.__name__}")
+            self.sessions.forget_settings()
             try:
                 walker = checks.Walker(table, self.sessions, r)
                 if not table.ambiguous:
