@@ -32,14 +32,14 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name),
-				 errhint("Leave it out for the default, or give a number of rows.")));
+				 errhint("Give a number, such as 1000.")));
 	value = get_fn_expr_argtype(fcinfo->flinfo, argno) == INT4OID ?
 		PG_GETARG_INT32(argno) : PG_GETARG_INT64(argno);
 	if (value <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be greater than zero, not " INT64_FORMAT, name, value),
-				 errhint("Give a number of rows, such as 1000.")));
+				 errhint("Give a number, such as 1000.")));
 	return value;
 }
 

@@ -27,7 +27,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -49,6 +48,7 @@
 static bool may_read_heap(Relation rel);
 static bool may_read_index(Relation index);
 static bool reads_backward(const WalkKey *key, Relation index);
+static void leave_heap(BtreeIndex *btree);
 static void page_copy(BtreePage *page, Buffer buffer);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
@@ -58,12 +58,13 @@ static void collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *lev
 
 /*
  * Open the index that supports this key for direct reading, or NULL if that is
- * not sound here: then SPI is the way.
+ * not sound here: then SPI is the way, and so it is for a key that may have
+ * duplicates, which the walk has to look out for.
  */
 BtreeIndex *
 btree_open(Relation rel, const WalkKey *key)
 {
-	if (!btree_caller_may_read(rel, key))
+	if (!key->unique || !btree_caller_may_read(rel, key))
 		return NULL;
 	return btree_open_part(rel, key->index, key);
 }
@@ -122,6 +123,8 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 	btree->index = index;
 	btree->backward = reads_backward(key, index);
 	btree->snapshot = GetActiveSnapshot();
+	btree->skip_dead = !btree->snapshot->takenDuringRecovery;
+	btree->heap_block = InvalidBlockNumber;
 	if (RelationGetNumberOfBlocks(index) > (BlockNumber) NBuffers / BULK_READ_PART)
 		btree->strategy = GetAccessStrategy(BAS_BULKREAD);
 	return btree;
@@ -133,11 +136,7 @@ btree_close(BtreeIndex *btree)
 	for (int i = 0; i < BTREE_VM_BUFFERS; i++)
 		if (BufferIsValid(btree->vm_buffers[i]))
 			ReleaseBuffer(btree->vm_buffers[i]);
-	if (btree->fetch != NULL)
-	{
-		table_index_fetch_end(btree->fetch);
-		ExecDropSingleTupleTableSlot(btree->slot);
-	}
+	leave_heap(btree);
 	if (btree->strategy != NULL)
 		FreeAccessStrategy(btree->strategy);
 	relation_close(btree->index, AccessShareLock);
@@ -202,8 +201,8 @@ btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block)
 {
 	Buffer		buffer;
 
+	btree_page_release(btree, page);
 	CHECK_FOR_INTERRUPTS();
-	btree_page_release(page);
 	buffer = ReadBufferExtended(btree->index, MAIN_FORKNUM, block, RBM_NORMAL, btree->strategy);
 	LockBuffer(buffer, BT_READ);
 	_bt_checkpage(btree->index, buffer);
@@ -240,9 +239,11 @@ page_copy(BtreePage *page, Buffer buffer)
 	}
 }
 
+/* Let go of the page, and of the heap block that its items led to. */
 void
-btree_page_release(BtreePage *page)
+btree_page_release(BtreeIndex *btree, BtreePage *page)
 {
+	leave_heap(btree);
 	if (BufferIsValid(page->buffer))
 		ReleaseBuffer(page->buffer);
 	page->buffer = InvalidBuffer;
@@ -300,11 +301,13 @@ btree_page_step_left(BtreeIndex *btree, BtreePage *page)
 static bool
 read_root(BtreeIndex *btree, BtreePage *page)
 {
-	Buffer		buffer = compat_bt_getroot(btree->index, btree->heap);
+	Buffer		buffer;
 
+	leave_heap(btree);
+	buffer = compat_bt_getroot(btree->index, btree->heap);
 	if (!BufferIsValid(buffer))
 		return false;
-	btree_page_release(page);
+	btree_page_release(btree, page);
 	page_copy(page, buffer);
 	return true;
 }
@@ -435,33 +438,54 @@ btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position)
 /*
  * Is the row of this leaf item visible?  The leaf must be pinned.  If so
  * because its whole heap block is, *all_visible is set to that block, and holds
- * as long as the pin.  The visibility map's pages stay pinned as well, since a random index goes back
- * and forth between them.
+ * as long as the pin.  The visibility map's pages stay pinned as well, since a
+ * random index goes back and forth between them.
+ *
+ * A block that is not all-visible stays share-locked while the items of one
+ * leaf lead to it.  No index page may be locked under that lock, since nbtree
+ * locks in the other order: btree_page_release() gives it up.
  */
 bool
 btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(tid);
-	Buffer	   *vm_buffer = &btree->vm_buffers[(block / HEAP_BLOCKS_PER_VM_PAGE) % BTREE_VM_BUFFERS];
-	ItemPointerData copy = *tid;
-	bool		call_again = false;
-	bool		visible;
+	ItemPointerData place = *tid;
+	HeapTupleData tuple;
 
-	if (VM_ALL_VISIBLE(btree->heap, block, vm_buffer))
+	if (block != btree->heap_block)
 	{
-		*all_visible = block;
-		return true;
+		leave_heap(btree);
+		if (VM_ALL_VISIBLE(btree->heap, block,
+						   &btree->vm_buffers[(block / HEAP_BLOCKS_PER_VM_PAGE) % BTREE_VM_BUFFERS]))
+		{
+			*all_visible = block;
+			return true;
+		}
+		btree->heap_buffer = ReadBuffer(btree->heap, block);
+		LockBuffer(btree->heap_buffer, BUFFER_LOCK_SHARE);
+		btree->heap_block = block;
 	}
+	return heap_hot_search_buffer(&place, btree->heap, btree->heap_buffer, btree->snapshot,
+								  &tuple, NULL, true);
+}
 
-	if (btree->fetch == NULL)
-	{
-		btree->fetch = compat_index_fetch_begin(btree->heap);
-		btree->slot = table_slot_create(btree->heap, NULL);
-	}
-	visible = table_index_fetch_tuple(btree->fetch, &copy, btree->snapshot, btree->slot,
-									  &call_again, NULL);
-	ExecClearTuple(btree->slot);
-	return visible;
+/*
+ * May this leaf item be passed over unseen?  A standby's snapshot may see rows
+ * that the primary, where items are marked, holds dead.
+ */
+bool
+btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+{
+	return btree->skip_dead && ItemIdIsDead(PageGetItemId((Page) page->copy.data, offset));
+}
+
+static void
+leave_heap(BtreeIndex *btree)
+{
+	if (BufferIsValid(btree->heap_buffer))
+		UnlockReleaseBuffer(btree->heap_buffer);
+	btree->heap_buffer = InvalidBuffer;
+	btree->heap_block = InvalidBlockNumber;
 }
 
 /* ------------------------------------------------------------------- levels */
@@ -481,7 +505,7 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level)
 	level->children = NULL;
 	if (!read_root(btree, page) || page->level == 0)
 	{
-		btree_page_release(page);
+		btree_page_release(btree, page);
 		pfree(page);
 		return;
 	}
@@ -499,7 +523,7 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level)
 		btree_page_read(btree, page, leftmost_child);
 		skip_ignored(btree, page);
 	}
-	btree_page_release(page);
+	btree_page_release(btree, page);
 	pfree(page);
 }
 

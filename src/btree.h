@@ -10,7 +10,6 @@
 #define PG_CHUNKED_BTREE_H
 
 #include "access/nbtree.h"
-#include "access/tableam.h"
 #include "position.h"
 #include "storage/bufmgr.h"
 
@@ -25,8 +24,9 @@ typedef struct BtreeIndex
 	bool		backward;		/* walk order is this index's, read backwards */
 	Snapshot	snapshot;
 	BufferAccessStrategy strategy;	/* NULL: ordinary */
-	IndexFetchTableData *fetch; /* for rows that the visibility map leaves open */
-	TupleTableSlot *slot;
+	bool		skip_dead;		/* items marked dead are dead to the snapshot */
+	Buffer		heap_buffer;	/* of a block not all-visible, share-locked */
+	BlockNumber heap_block;		/* that block, or InvalidBlockNumber */
 	Buffer		vm_buffers[BTREE_VM_BUFFERS];
 } BtreeIndex;
 
@@ -67,7 +67,7 @@ extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key)
 extern void btree_close(BtreeIndex *btree);
 extern BtreePage *btree_page_make(void);
 extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
-extern void btree_page_release(BtreePage *page);
+extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
 extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);
@@ -76,6 +76,8 @@ extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Positi
 extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *page,
 									  const Position *position, bool equal_before);
 extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
+extern bool btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page,
+							   OffsetNumber offset);
 extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
 
 static inline IndexTuple
@@ -104,6 +106,7 @@ extern BtreeEstimate *btree_estimate_make(Relation rel, const WalkKey *key,
 extern void btree_estimate_free(BtreeEstimate *estimate);
 extern double btree_estimate_rows(const BtreeEstimate *estimate);
 extern int64 btree_estimate_children(const BtreeEstimate *estimate);
+extern bool btree_estimate_is_merged(const BtreeEstimate *estimate);
 extern double btree_estimate_rank(BtreeEstimate *estimate, const Position *position);
 extern Position *btree_estimate_position(BtreeEstimate *estimate, double rank, bool far);
 

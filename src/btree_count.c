@@ -4,7 +4,7 @@
  *
  * What an index-only scan does, without an executor around it: a leaf is copied
  * and stays pinned while the visibility of its items is looked up.  All-visible
- * heap blocks need no further look; rows of the others are fetched under the
+ * heap blocks need no further look; rows of the others are judged by the
  * snapshot, so that every row is counted once, by the one entry that leads to
  * its visible version.
  */
@@ -45,12 +45,11 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 		for (int offset = btree->backward ? to : from;
 			 offset >= from && offset <= to; offset += step)
 		{
-			ItemId		item = PageGetItemId((Page) page->copy.data, offset);
 			IndexTuple	tuple;
 
-			if (ItemIdIsDead(item))
+			if (btree_item_is_dead(btree, page, offset))
 				continue;
-			tuple = (IndexTuple) PageGetItem((Page) page->copy.data, item);
+			tuple = btree_page_item(page, offset);
 			count->rows += count_item(btree, tuple, &visible_block);
 			if (count->rows >= limit)
 			{
@@ -65,7 +64,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 		more = btree->backward ? btree_page_step_left(btree, page) :
 			btree_page_step_right(btree, page);
 	}
-	btree_page_release(page);
+	btree_page_release(btree, page);
 	pfree(page);
 }
 

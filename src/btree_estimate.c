@@ -3,8 +3,8 @@
  *		Where a rank lies in a key's order, and the rank of a position, read off
  *		the upper pages of btree indexes.
  *
- * The children of one index level cut the order into intervals of about as many
- * rows each: the relation's rows divided by their number.  Those of a
+ * The children of one index level cut the order into intervals; how many rows
+ * each has is told by a look at some leaves among them.  Those of a
  * partitioned relation's indexes are merged in key order, each with its own
  * weight.  A rank is found by adding up weights, then by going down to the leaf
  * at the fraction that is left; the position there is one of a row visible to
@@ -14,6 +14,8 @@
  * the index meanwhile, so ranges between such positions cover the relation.
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "access/relation.h"
 #include "catalog/partition.h"
@@ -25,8 +27,10 @@
 
 #include "btree.h"
 
-/* Leaves looked at where the catalog has no row count */
-#define DENSITY_LEAVES 32
+/* Leaves and items of each looked at, and the error that disproves the catalog */
+#define SAMPLE_LEAVES 256
+#define SAMPLE_ITEMS 8
+#define STALE_FRACTION 0.2
 
 /* Leaves searched for a visible row that is near */
 #define VISIBLE_LEAVES 16
@@ -40,6 +44,8 @@ typedef struct EstimatePart
 	IndexTuple	first;			/* first leaf item, the lower bound that the first
 								 * child's separator does not tell; or NULL */
 	double		rows;
+	int			nsamples;		/* leaves looked at, spread over the level */
+	double	   *weights;		/* rows of each child about that leaf */
 } EstimatePart;
 
 /* One child page in the merged order (always index order, not walk order) */
@@ -65,15 +71,16 @@ static List *open_parts(Relation rel, const WalkKey *key);
 static void close_parts(List *parts);
 static Oid	index_of_part(Relation part, Oid parent_index);
 static IndexTuple first_item(EstimatePart *part);
-static double part_rows(EstimatePart *part);
-static double leaf_density(EstimatePart *part);
+static void weigh_part(EstimatePart *part, int nparts);
+static int	sample_of_child(const EstimatePart *part, int64 child);
+static double child_rows(EstimatePart *part, int sample);
 static void merge_children(BtreeEstimate *estimate);
 static int	compare_children(const void *a, const void *b, void *arg);
 static int	compare_separators(const BtreeEstimate *estimate, const EstimatePart *part_a,
 							   IndexTuple a, const EstimatePart *part_b, IndexTuple b);
 static IndexTuple separator_of(const BtreeEstimate *estimate, const EstimateChild *child);
 static double rows_of(const BtreeEstimate *estimate, int64 i);
-static void go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction);
+static double go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction);
 static Position *visible_position(BtreeIndex *btree, BtreePage *page, double fraction,
 								  int64 leaves);
 static bool item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
@@ -109,7 +116,7 @@ btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted)
 		*part = *(EstimatePart *) lfirst(lc);
 		btree_read_level(part->btree, children_wanted, &part->level);
 		part->first = estimate->nparts > 1 ? first_item(part) : NULL;
-		part->rows = part_rows(part);
+		weigh_part(part, estimate->nparts);
 		estimate->rows += part->rows;
 		estimate->nchildren += Max(part->level.nchildren, 1);
 		estimate->backward = part->btree->backward;
@@ -140,6 +147,13 @@ int64
 btree_estimate_children(const BtreeEstimate *estimate)
 {
 	return estimate->nchildren;
+}
+
+/* Is it of several partitions, between whose rows no one index tells the order? */
+bool
+btree_estimate_is_merged(const BtreeEstimate *estimate)
+{
+	return estimate->nparts > 1;
 }
 
 /* The estimated number of rows up to a position, in walk order. */
@@ -176,7 +190,7 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 		if (page->level == 0 && page->last >= page->first)
 			fraction = (double) (btree_search_page(part->btree, page, position, true) - page->first) /
 				(page->last - page->first + 1);
-		btree_page_release(page);
+		btree_page_release(part->btree, page);
 		pfree(page);
 	}
 	rank = estimate->children[low].rows_before + fraction * rows_of(estimate, low);
@@ -185,8 +199,9 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 
 /*
  * The position of the first visible row, in walk order, from this rank on (0 to
- * the estimated rows); a higher rank never gives an earlier row.  NULL if there
- * is none; without "far", none near.
+ * the estimated rows); NULL if there is none, without "far", none near.  A
+ * higher rank never gives an earlier row, unless partitions are merged, each of
+ * which is only searched by itself.
  */
 Position *
 btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
@@ -228,7 +243,7 @@ btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
 	}
 	else if (btree_descend(part->btree, page, NULL))
 		position = visible_position(part->btree, page, fraction, leaves);
-	btree_page_release(page);
+	btree_page_release(part->btree, page);
 	pfree(page);
 	return position;
 }
@@ -310,54 +325,85 @@ first_item(EstimatePart *part)
 		(void) btree_descend(part->btree, page, NULL);
 	if (page->last >= page->first)
 		tuple = CopyIndexTuple(btree_page_item(page, page->first));
-	btree_page_release(page);
+	btree_page_release(part->btree, page);
 	pfree(page);
 	return tuple;
 }
 
-/* The catalog's row density over the current size; counted leaves if it has none. */
-static double
-part_rows(EstimatePart *part)
+/*
+ * Look at some leaves, spread over the level: how many visible rows each has
+ * tells what the children about it weigh.  Then set the rows of the part: the
+ * catalog's density over the current size, unless the look contradicts it, as
+ * after a mass DELETE not yet vacuumed.
+ */
+static void
+weigh_part(EstimatePart *part, int nparts)
 {
+	double		sum = 0;
+	double		sampled;
 	BlockNumber pages;
 	double		rows;
 	double		all_visible;
 
-	if (part->level.level == 0 || part->rel->rd_rel->reltuples < 0)
-		return leaf_density(part) *
-			(part->level.level == 0 ? 1 : RelationGetNumberOfBlocks(part->btree->index));
-	estimate_rel_size(part->rel, NULL, &pages, &rows, &all_visible);
-	return rows;
+	part->nsamples = part->level.level == 0 ? 1 :
+		(int) Min(Max(SAMPLE_LEAVES / nparts, 2), part->level.nchildren);
+	part->weights = palloc(part->nsamples * sizeof(double));
+	for (int i = 0; i < part->nsamples; i++)
+	{
+		part->weights[i] = child_rows(part, i);
+		sum += part->weights[i];
+	}
+	sampled = sum / part->nsamples * Max(part->level.nchildren, 1);
+	part->rows = sampled;
+	if (part->level.level > 0 && part->rel->rd_rel->reltuples >= 0)
+	{
+		estimate_rel_size(part->rel, NULL, &pages, &rows, &all_visible);
+		if (fabs(sampled - rows) <= rows * STALE_FRACTION)
+			part->rows = rows;
+	}
+
+	/* make the weights of all children add up to the rows */
+	sum = 0;
+	for (int64 c = 0; c < Max(part->level.nchildren, 1); c++)
+		sum += part->weights[sample_of_child(part, c)];
+	for (int i = 0; i < part->nsamples; i++)
+		part->weights[i] = sum > 0 ? part->weights[i] * part->rows / sum : 0;
 }
 
-/* The mean number of items on some leaves, spread over the level. */
+/* The sample that stands for a child */
+static int
+sample_of_child(const EstimatePart *part, int64 child)
+{
+	return (int) (child * part->nsamples / Max(part->level.nchildren, 1));
+}
+
+/* The visible rows below the child in the middle of a sample's range, judged by one leaf. */
 static double
-leaf_density(EstimatePart *part)
+child_rows(EstimatePart *part, int sample)
 {
 	BtreePage  *page = btree_page_make();
-	int64		items = 0;
-	int			leaves = 0;
+	int			most = part->level.level == 0 ? INT_MAX : SAMPLE_ITEMS;
+	double		leaves = 1;
+	int			n;
+	int			looked;
+	int			visible = 0;
 
 	if (part->level.level == 0)
-	{
-		if (btree_descend(part->btree, page, NULL))
-			for (OffsetNumber offset = page->first; offset <= page->last; offset++)
-				if (item_visible(part->btree, page, offset))
-					items++;
-		leaves = 1;
-	}
+		(void) btree_descend(part->btree, page, NULL);
 	else
-		for (; leaves < DENSITY_LEAVES; leaves++)
-		{
-			int64		child = part->level.nchildren * leaves / DENSITY_LEAVES;
-			double		fraction = 0;
+	{
+		double		fraction = 0.5;
+		int64		child = (int64) ((sample + 0.5) * part->level.nchildren / part->nsamples);
 
-			go_to_leaf(part->btree, page, part->level.children[child].block, &fraction);
-			items += page->last - page->first + 1;
-		}
-	btree_page_release(page);
+		leaves = go_to_leaf(part->btree, page, part->level.children[child].block, &fraction);
+	}
+	n = page->last - page->first + 1;
+	for (looked = 0; looked < Min(n, most); looked++)
+		if (item_visible(part->btree, page, page->first + (int64) n * looked / Min(n, most)))
+			visible++;
+	btree_page_release(part->btree, page);
 	pfree(page);
-	return (double) items / leaves;
+	return looked == 0 ? 0 : leaves * n * visible / looked;
 }
 
 /* Bring all parts' children into one order and add up the rows ahead of each. */
@@ -441,15 +487,21 @@ separator_of(const BtreeEstimate *estimate, const EstimateChild *child)
 static double
 rows_of(const BtreeEstimate *estimate, int64 i)
 {
-	const EstimatePart *part = &estimate->parts[estimate->children[i].part];
+	const EstimateChild *child = &estimate->children[i];
+	const EstimatePart *part = &estimate->parts[child->part];
 
-	return part->rows / Max(part->level.nchildren, 1);
+	return part->weights[sample_of_child(part, child->child)];
 }
 
-/* Go down from a child page to a leaf, taking the downlink at the fraction each time. */
-static void
+/*
+ * Go down from a child page to a leaf, taking the downlink at the fraction each
+ * time.  Returns about how many leaves there are below that child.
+ */
+static double
 go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction)
 {
+	double		leaves = 1;
+
 	for (;;)
 	{
 		double		place;
@@ -460,7 +512,8 @@ go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fracti
 			;
 		n = page->last - page->first + 1;
 		if (page->level == 0 || n <= 0)
-			return;
+			return leaves;
+		leaves *= n;
 		place = Min(*fraction * n, n - 1);
 		*fraction = Min(Max(*fraction * n - (int) place, 0), 1);
 		block = BTreeTupleGetDownLink(btree_page_item(page, page->first + (int) place));
@@ -504,7 +557,7 @@ item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
 	int			ntids = 1;
 	BlockNumber block;
 
-	if (ItemIdIsDead(PageGetItemId((Page) page->copy.data, offset)))
+	if (btree_item_is_dead(btree, page, offset))
 		return false;
 	if (BTreeTupleIsPosting(tuple))
 	{

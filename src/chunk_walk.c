@@ -229,8 +229,10 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	BtreeEstimate *estimate;
 	double		first_rank;
 	double		rows;
+	double		size;
 	double		nchunks;
 	double		last_rank;
+	double		rank = 0;		/* of the last end, behind the first */
 	int64		wanted;
 
 	wanted = request->parts > 0 ? request->parts :
@@ -243,7 +245,8 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	last_rank = request->upto == NULL ? btree_estimate_rows(estimate) :
 		btree_estimate_rank(estimate, upto);
 	rows = Max(last_rank - first_rank, 0);
-	nchunks = request->parts > 0 ? request->parts : Max(rint(rows / request->chunk_size), 1);
+	size = request->parts > 0 ? rows / request->parts : request->chunk_size;
+	nchunks = request->parts > 0 ? request->parts : Max(ceil(rows / size), 1);
 	if (btree_estimate_children(estimate) < nchunks ||
 		(request->parts > 0 &&
 		 btree_estimate_children(estimate) < request->parts * LEAVES_PER_PART))
@@ -258,16 +261,18 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	{
 		bool		last = (i == (int64) nchunks);
 		Position   *end = last ? upto :
-			btree_estimate_position(estimate, first_rank + rows * i / nchunks, false);
+			btree_estimate_position(estimate, first_rank + size * i, false);
 
 		/* ends that fall together make one chunk */
 		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
 			(!last && position_compare(walk->key, end, upto) >= 0))
 			continue;
 		split->planned[split->nplanned].upto = position_write(walk->key, end);
-		split->planned[split->nplanned].row_count = (int64) rint(rows / nchunks);
+		split->planned[split->nplanned].row_count =
+			(int64) rint((last ? rows : size * i) - rank);
 		split->nplanned++;
 		after = end;
+		rank = size * i;
 	}
 	btree_estimate_free(estimate);
 

@@ -44,13 +44,6 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define compat_bt_getroot(index, heap) _bt_getroot(index, BT_READ)
 #endif
 
-/* 19: flags came last */
-#if PG_VERSION_NUM >= 190000
-#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel, 0)
-#else
-#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
-#endif
-
 /* 19: the hook moved from reading a relation's catalog data to building its RelOptInfo */
 #if PG_VERSION_NUM >= 190000
 #define compat_relation_hook build_simple_rel_hook

@@ -264,36 +264,64 @@ block_position(int64 block)
 }
 
 /*
- * Decide how many chunks each part gives: by rows where a chunk's size is
- * asked for, by bytes, heap and TOAST, where their number is.
+ * Decide how many chunks each part gives: by rows where a chunk's size is asked
+ * for; by bytes, heap and TOAST, where their number is: one for each part that
+ * has blocks, and each further one to the part whose chunks are largest.
  */
 static void
 share_out(HeapSplit *split)
 {
 	const ChunkRequest *request = &split->request;
-	double		weight = 0;
-	double		weight_before = 0;
-	int64		given = 0;
-
-	for (int i = 0; i < split->nparts; i++)
-		weight += split->parts[i].weight;
+	int64		left = request->parts;
 
 	for (int i = 0; i < split->nparts; i++)
 	{
 		HeapPart   *part = &split->parts[i];
 		int64		blocks = part->end_block - part->first_block;
 
-		if (request->parts > 0)
+		part->nchunks = Min(blocks, 1);
+		if (request->parts == 0)
+			part->nchunks = Min(blocks, Max(1, (int64) ceil(blocks * part->rows_per_block / request->chunk_size)));
+		left -= part->nchunks;
+	}
+
+	/* mostly at once, by proportion rounded down; then one by one */
+	if (left > 0)
+	{
+		double		weight = 0;
+		int64		to_share = left;
+
+		for (int i = 0; i < split->nparts; i++)
+			weight += split->parts[i].weight;
+		for (int i = 0; i < split->nparts && weight > 0; i++)
 		{
-			/* largest remainders, by rounding the running sum */
-			weight_before += part->weight;
-			part->nchunks = weight > 0 ?
-				(int64) rint(request->parts * weight_before / weight) - given : 0;
+			HeapPart   *part = &split->parts[i];
+			int64		blocks = part->end_block - part->first_block;
+			int64		more = Min(blocks - part->nchunks,
+								   Max((int64) (request->parts * part->weight / weight) - part->nchunks, 0));
+
+			more = Min(more, to_share);
+			part->nchunks += more;
+			to_share -= more;
 		}
-		else
-			part->nchunks = (int64) ceil(blocks * part->rows_per_block / request->chunk_size);
-		part->nchunks = Min(Max(part->nchunks, 1), blocks);
-		given += part->nchunks;
+		left = to_share;
+	}
+	for (; left > 0; left--)
+	{
+		HeapPart   *largest = NULL;
+
+		for (int i = 0; i < split->nparts; i++)
+		{
+			HeapPart   *part = &split->parts[i];
+
+			if (part->nchunks > 0 && part->nchunks < part->end_block - part->first_block &&
+				(largest == NULL ||
+				 part->weight / part->nchunks > largest->weight / largest->nchunks))
+				largest = part;
+		}
+		if (largest == NULL)
+			break;
+		largest->nchunks++;
 	}
 }
 

@@ -55,6 +55,12 @@ key_column_parse(Relation rel, const char *element)
 	bool		descending = (elem->ordering == SORTBY_DESC);
 	bool		nulls_first = descending;
 
+	if (elem->opclass != NIL && !OidIsValid(get_opclass_oid(BTREE_AM_OID, elem->opclass, true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("\"%s\" in the key is neither a direction nor a btree operator class",
+						NameListToString(elem->opclass)),
+				 errhint("Write ASC or DESC behind the column, or an operator class such as text_pattern_ops.")));
 	if (elem->opclass != NIL)
 		opclass = ResolveOpClass(elem->opclass, attr->atttypid, "btree", BTREE_AM_OID);
 	else
@@ -219,6 +225,8 @@ find_column(Relation rel, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("system column \"%s\" cannot be a key column here", name),
+				 strcmp(name, "ctid") == 0 ?
+				 errhint("chunks(), next_chunk() and split() take key => '{ctid}', by itself; else name columns of the table.") :
 				 errhint("Name columns of the table itself.")));
 	return attnum;
 }

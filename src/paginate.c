@@ -44,8 +44,8 @@ PG_FUNCTION_INFO_V1(chunked_paginate);
 static int64 count_relation(Relation rel, bool exact, ArrayType *key, text *filter);
 static bool count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows);
 static int64 count_by_query(Relation rel, text *filter);
-static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact);
-static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known);
+static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging);
+static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known);
 static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void report_past_end(int64 page_number);
 
@@ -90,7 +90,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 	walk = walk_open(rel, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
 					 PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
-	position = seek_rank(walk, rel, rank, exact);
+	position = seek_rank(walk, rel, rank, exact, false);
 	MemoryContextSwitchTo(context);
 	if (position != NULL)
 		result = position_write(walk->key, position);
@@ -173,7 +173,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 
 	if (skip > 0)
 	{
-		range.after = seek_rank(walk, rel, skip, exact);
+		range.after = seek_rank(walk, rel, skip, exact, true);
 		if (range.after == NULL)
 			report_past_end(page_number);
 	}
@@ -183,7 +183,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	reader.limit = per_page;
 	if (!exact)
 	{
-		Position   *end = seek_estimated(walk, rel, through, &between_estimates);
+		Position   *end = seek_estimated(walk, rel, through, true, &between_estimates);
 
 		if (between_estimates)
 		{
@@ -300,11 +300,11 @@ count_by_query(Relation rel, text *filter)
 }
 
 /*
- * The position of the rank-th row, or NULL if there are fewer.  SPI must be
- * connected.
+ * The position of the rank-th row, or NULL if there are fewer.  paging: a
+ * higher rank must not give an earlier row.  SPI must be connected.
  */
 static Position *
-seek_rank(Walk *walk, Relation rel, int64 rank, bool exact)
+seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 {
 	Range		all = {0};
 	WalkReader	reader = {0};
@@ -313,7 +313,7 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact)
 	if (!exact)
 	{
 		bool		known;
-		Position   *position = seek_estimated(walk, rel, rank, &known);
+		Position   *position = seek_estimated(walk, rel, rank, paging, &known);
 
 		if (known)
 			return position;
@@ -336,20 +336,27 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact)
 
 /*
  * The same from the index's upper pages; *known is false if they cannot be read
- * directly, or are so few that counting is as quick.
+ * directly, cannot tell, or are so few that counting is as quick.
  */
 static Position *
-seek_estimated(Walk *walk, Relation rel, int64 rank, bool *known)
+seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 {
 	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
 		btree_estimate_make(rel, walk->key, RANK_CHILDREN);
 	Position   *position = NULL;
 
-	*known = (estimate != NULL && btree_estimate_children(estimate) >= MIN_CHILDREN);
+	*known = false;
 	if (estimate == NULL)
 		return NULL;
-	if (*known && rank <= btree_estimate_rows(estimate))
-		position = btree_estimate_position(estimate, (double) rank, true);
+	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
+		!(paging && btree_estimate_is_merged(estimate)))
+	{
+		bool		within = rank <= btree_estimate_rows(estimate);
+
+		if (within)
+			position = btree_estimate_position(estimate, (double) rank, true);
+		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
+	}
 	btree_estimate_free(estimate);
 	return position;
 }

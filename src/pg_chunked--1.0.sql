@@ -234,7 +234,7 @@ COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, int, int, boolean, text
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
-exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate; orphans do not count then.
+exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate, as long as the table is at rest; orphans do not count then; partitioned tables are counted.
 key, filter: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
 

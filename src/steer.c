@@ -16,6 +16,7 @@
 
 #include "catalog/partition.h"
 #include "jit/jit.h"
+#include "optimizer/cost.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
@@ -33,6 +34,7 @@ static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 
 static void hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS);
 static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
+static void keep_index_paths(PlannerInfo *root, RelOptInfo *rel);
 static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
 static bool index_is_the_walks(Oid index);
 
@@ -105,17 +107,8 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	if (steered_walk == NULL || !is_walked(root, rel) || IS_DUMMY_REL(rel))
 		return;
 
-	/* a sequential scan that seems cheaper may have pushed out the index's paths */
 	if (OidIsValid(steered_index) && !rte->inh)
-	{
-		List	   *all = rel->pathlist;
-
-		rel->pathlist = NIL;
-		rel->partial_pathlist = NIL;
-		create_index_paths(root, rel);
-		if (rel->pathlist == NIL)
-			rel->pathlist = all;
-	}
+		keep_index_paths(root, rel);
 
 	foreach(lc, rel->pathlist)
 	{
@@ -130,6 +123,35 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		rel->pathlist = ordered;
 		rel->partial_pathlist = NIL;
 	}
+}
+
+/*
+ * Make the paths of a table anew, those of its index alone: a sequential or a
+ * bitmap scan that seems cheaper may have pushed them out.
+ */
+static void
+keep_index_paths(PlannerInfo *root, RelOptInfo *rel)
+{
+	List	   *all = rel->pathlist;
+	bool		indexscan = enable_indexscan;
+	bool		bitmapscan = enable_bitmapscan;
+
+	rel->pathlist = NIL;
+	rel->partial_pathlist = NIL;
+	enable_indexscan = true;
+	enable_bitmapscan = false;
+	PG_TRY();
+	{
+		create_index_paths(root, rel);
+	}
+	PG_FINALLY();
+	{
+		enable_indexscan = indexscan;
+		enable_bitmapscan = bitmapscan;
+	}
+	PG_END_TRY();
+	if (rel->pathlist == NIL)
+		rel->pathlist = all;
 }
 
 /*
