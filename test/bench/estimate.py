@@ -19,7 +19,10 @@ def measure(bench: Bench) -> list[Result]:
     size = bench.rows // PARTS
     with bench.connect() as connection:
         for table, note in (("sequential", ""), ("random", ", uuid"), ("composite", ", composite")):
-            ways = {f"split(..., {PARTS}){note}": split(table), f"chunks(..., {size:,}, exact => false){note}": chunks(table, size, ", exact => false")}
+            ways = {
+                f"split(..., {PARTS}){note}": split(table),
+                f"chunks(..., {size:,}, exact => false){note}": chunks(table, size, ", exact => false"),
+            }
             times = race(connection, {**ways, "skip-walk": peers.skip_walk(connection, table, size)}, bench.rounds)
             for way in ways:
                 ratio, seconds = times.faster(way, "skip-walk"), times.seconds(way)
