@@ -248,7 +248,7 @@ count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
 	walk = walk_open(rel, key, NULL);
 	if (!exact)
 	{
-		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, 1);
+		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, RANK_CHILDREN);
 
 		if (estimate != NULL)
 		{

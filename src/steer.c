@@ -21,6 +21,7 @@
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 
@@ -36,7 +37,8 @@ static void hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS);
 static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
 static void keep_index_paths(PlannerInfo *root, RelOptInfo *rel);
 static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
-static bool index_is_the_walks(Oid index);
+static bool index_is_the_walks(const IndexOptInfo *index, Oid relid);
+static bool index_has_key_columns(const IndexOptInfo *index, Oid relid);
 
 /* Called once, when the library is loaded. */
 void
@@ -85,13 +87,18 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 	if (steered_walk != NULL && OidIsValid(steered_index) &&
 		is_walked(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
 	{
+		Oid			relation = planner_rt_fetch(rel->relid, root)->relid;
+		List	   *kept = NIL;
 		ListCell   *lc;
 
 		foreach(lc, rel->indexlist)
 		{
-			if (!index_is_the_walks(((IndexOptInfo *) lfirst(lc))->indexoid))
-				rel->indexlist = foreach_delete_current(rel->indexlist, lc);
+			if (index_is_the_walks(lfirst(lc), relation))
+				kept = lappend(kept, lfirst(lc));
 		}
+		/* a child without such an index keeps what it has */
+		if (kept != NIL)
+			rel->indexlist = kept;
 	}
 }
 
@@ -170,12 +177,33 @@ is_walked(PlannerInfo *root, RelOptInfo *rel)
 	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_walk->relid;
 }
 
-/* The walk's index, or a partition of it; any of an inheritance child. */
+/* The index that is steered for, a partition of it, or one like it of a child. */
 static bool
-index_is_the_walks(Oid index)
+index_is_the_walks(const IndexOptInfo *index, Oid relid)
 {
-	return index == steered_index ||
-		steered_walk->inherited ||
-		(steered_walk->style.prune &&
-		 list_member_oid(get_partition_ancestors(index), steered_index));
+	if (index->indexoid == steered_index)
+		return true;
+	if (steered_walk->style.prune)
+		return list_member_oid(get_partition_ancestors(index->indexoid), steered_index);
+	return steered_walk->inherited && relid != steered_walk->relid &&
+		index_has_key_columns(index, relid);
+}
+
+/* Do a child's index's leading columns bear the names of the key's columns? */
+static bool
+index_has_key_columns(const IndexOptInfo *index, Oid relid)
+{
+	const WalkKey *key = steered_walk->key;
+
+	if (index->nkeycolumns < key->norder)
+		return false;
+	for (int i = 0; i < key->norder; i++)
+	{
+		char	   *name = index->indexkeys[i] == 0 ? NULL :
+			get_attname(relid, index->indexkeys[i], true);
+
+		if (name == NULL || strcmp(name, key->columns[i].name) != 0)
+			return false;
+	}
+	return true;
 }
