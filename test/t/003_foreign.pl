@@ -50,9 +50,9 @@ sub shipped
 	{
 		my ($sql) = $plan->{text} =~ /Remote SQL: (.*)/;
 		my $where = $plan->{query} =~ / WHERE /;
-		my ($limit) = $plan->{query} =~ / LIMIT (\d+)$/;
-		my ($expected) = $plan->{text} =~ /Foreign Scan .*? rows=(\d+) /;
-		my $cuts = $limit < $expected;
+		my ($limit) = $plan->{query} =~ / LIMIT (\d+)\s*$/m;
+		my ($expected) = $plan->{text} =~ /Foreign Scan .*? rows=(\d+)/;
+		my $cuts = defined $limit && defined $expected && $limit < $expected;
 
 		push @local, "$plan->{query}\n$plan->{text}"
 		  unless defined $sql
