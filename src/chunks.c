@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(chunked_split);
 
 static void read_chunks_request(FunctionCallInfo fcinfo, ChunkRequest *request);
 static void read_next_chunk_request(FunctionCallInfo fcinfo, ChunkRequest *request);
+static void read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next);
 static void read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request);
 static Datum chunk_srf(FunctionCallInfo fcinfo,
 					   void (*read_request) (FunctionCallInfo, ChunkRequest *));
@@ -65,29 +66,34 @@ chunked_split(PG_FUNCTION_ARGS)
 static void
 read_chunks_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
-	request->relid = argument_relation(fcinfo, 0);
-	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
 	request->exact = argument_boolean(fcinfo, 2, "exact");
-	request->after = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
-	request->upto = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
-	request->key = PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(5);
-	request->filter = PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_P_COPY(6);
-	request->scan_limit = PG_ARGISNULL(7) ? 0 : argument_positive(fcinfo, 7, "scan_limit");
-	request->alias = argument_alias(fcinfo, 8);
+	read_walk_request(fcinfo, request, 3);
 }
 
 static void
 read_next_chunk_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
+	request->exact = true;
+	read_walk_request(fcinfo, request, 2);
+}
+
+/* The arguments that both take, the last six from argument number "next" on. */
+static void
+read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
+{
 	request->relid = argument_relation(fcinfo, 0);
 	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
-	request->exact = true;
-	request->after = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
-	request->upto = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
-	request->key = PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(4);
-	request->filter = PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_P_COPY(5);
-	request->scan_limit = PG_ARGISNULL(6) ? 0 : argument_positive(fcinfo, 6, "scan_limit");
-	request->alias = argument_alias(fcinfo, 7);
+	request->after = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
+	next++;
+	request->upto = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
+	next++;
+	request->key = PG_ARGISNULL(next) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(next);
+	next++;
+	request->filter = PG_ARGISNULL(next) ? NULL : PG_GETARG_TEXT_P_COPY(next);
+	next++;
+	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
+	next++;
+	request->alias = argument_alias(fcinfo, next);
 }
 
 static void

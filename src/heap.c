@@ -20,7 +20,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/scansup.h"
 #include "storage/bufmgr.h"
@@ -344,18 +343,10 @@ static int64
 count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	char	   *filter = request->filter == NULL ? "TRUE" : text_to_cstring(request->filter);
-	char	   *query = psprintf("SELECT pg_catalog.count(*) FROM ONLY %s WHERE %s AND (%s\n)",
-								 relation_quoted_name(rel),
-								 block_predicate(NULL, from, to, from == 0), filter);
-	bool		isnull;
-	int64		rows;
+	int64		rows = filter_count_rows(psprintf("ONLY %s", relation_quoted_name(rel)),
+										 block_predicate(NULL, from, to, from == 0),
+										 request->filter);
 
-	SPI_connect();
-	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not count rows by ctid");
-	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
 	relation_close(rel, NoLock);
 	return rows;
 }

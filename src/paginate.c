@@ -43,7 +43,6 @@ PG_FUNCTION_INFO_V1(chunked_paginate);
 
 static int64 count_relation(Relation rel, bool exact, ArrayType *key, text *filter);
 static bool count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows);
-static int64 count_by_query(Relation rel, text *filter);
 static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging);
 static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known);
 static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
@@ -228,7 +227,7 @@ count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED)
 		return (int64) relation_estimate_rows(rel);
-	return count_by_query(rel, filter);
+	return filter_count_rows(relation_quoted_name(rel), NULL, filter);
 }
 
 /*
@@ -273,30 +272,6 @@ count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
 	}
 	SPI_finish();
 	return counted;
-}
-
-static int64
-count_by_query(Relation rel, text *filter)
-{
-	StringInfoData query;
-	bool		isnull;
-	int64		rows;
-
-	initStringInfo(&query);
-	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s", relation_quoted_name(rel));
-	if (filter != NULL)
-	{
-		bool		clock_literal;
-
-		filter_check_syntax(text_to_cstring(filter), &clock_literal);
-		appendStringInfo(&query, " WHERE (%s\n)", text_to_cstring(filter));
-	}
-	SPI_connect();
-	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not count rows");
-	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	return rows;
 }
 
 /*
