@@ -260,6 +260,6 @@ report_no_key(Relation rel)
 			 errmsg("relation \"%s\" has no unique key to walk by",
 					RelationGetRelationName(rel)),
 			 errdetail("It has neither a primary key nor a valid, non-partial, non-deferrable unique index over plain NOT NULL columns."),
-			 errhint("Add %s, or pass the columns that order its rows uniquely, for example key => '{id}'.",
+			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => '{id}', or split it physically, under one snapshot, with key => '{ctid}'.",
 					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key")));
 }
