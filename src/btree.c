@@ -552,7 +552,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *level)
 
 			if (level->nchildren == room)
 			{
-				room = Max(1024, room * 2);
+				room = Max(4096, room * 4);
 				level->children = level->children == NULL ?
 					MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(BtreeChild)) :
 					repalloc_huge(level->children, room * sizeof(BtreeChild));

@@ -28,7 +28,7 @@
 #include "btree.h"
 
 /* Leaves and items of each looked at, and the error that disproves the catalog */
-#define SAMPLE_LEAVES 256
+#define SAMPLE_LEAVES 128
 #define SAMPLE_ITEMS 8
 #define STALE_FRACTION 0.2
 
@@ -52,6 +52,7 @@ typedef struct EstimatePart
 typedef struct EstimateChild
 {
 	int			part;
+	int			sample;			/* the look that tells its weight */
 	int64		child;			/* in the part's level */
 	double		rows_before;	/* estimated rows ahead of it */
 } EstimateChild;
@@ -72,7 +73,7 @@ static void close_parts(List *parts);
 static Oid	index_of_part(Relation part, Oid parent_index);
 static IndexTuple first_item(EstimatePart *part);
 static void weigh_part(EstimatePart *part, int nparts);
-static int	sample_of_child(const EstimatePart *part, int64 child);
+static int64 first_of_sample(const EstimatePart *part, int sample);
 static double child_rows(EstimatePart *part, int sample);
 static void merge_children(BtreeEstimate *estimate);
 static int	compare_children(const void *a, const void *b, void *arg);
@@ -364,17 +365,17 @@ weigh_part(EstimatePart *part, int nparts)
 
 	/* make the weights of all children add up to the rows */
 	sum = 0;
-	for (int64 c = 0; c < Max(part->level.nchildren, 1); c++)
-		sum += part->weights[sample_of_child(part, c)];
+	for (int i = 0; i < part->nsamples; i++)
+		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
 	for (int i = 0; i < part->nsamples; i++)
 		part->weights[i] = sum > 0 ? part->weights[i] * part->rows / sum : 0;
 }
 
-/* The sample that stands for a child */
-static int
-sample_of_child(const EstimatePart *part, int64 child)
+/* The first of the children that a sample stands for */
+static int64
+first_of_sample(const EstimatePart *part, int sample)
 {
-	return (int) (child * part->nsamples / Max(part->level.nchildren, 1));
+	return Max(part->level.nchildren, 1) * sample / part->nsamples;
 }
 
 /* The visible rows below the child in the middle of a sample's range, judged by one leaf. */
@@ -393,7 +394,7 @@ child_rows(EstimatePart *part, int sample)
 	else
 	{
 		double		fraction = 0.5;
-		int64		child = (int64) ((sample + 0.5) * part->level.nchildren / part->nsamples);
+		int64		child = (first_of_sample(part, sample) + first_of_sample(part, sample + 1)) / 2;
 
 		leaves = go_to_leaf(part->btree, page, part->level.children[child].block, &fraction);
 	}
@@ -416,12 +417,15 @@ merge_children(BtreeEstimate *estimate)
 	estimate->children = MemoryContextAllocHuge(CurrentMemoryContext,
 												estimate->nchildren * sizeof(EstimateChild));
 	for (int p = 0; p < estimate->nparts; p++)
-		for (int64 c = 0; c < Max(estimate->parts[p].level.nchildren, 1); c++)
-		{
-			estimate->children[n].part = p;
-			estimate->children[n].child = c;
-			n++;
-		}
+		for (int sample = 0; sample < estimate->parts[p].nsamples; sample++)
+			for (int64 c = first_of_sample(&estimate->parts[p], sample);
+				 c < first_of_sample(&estimate->parts[p], sample + 1); c++)
+			{
+				estimate->children[n].part = p;
+				estimate->children[n].sample = sample;
+				estimate->children[n].child = c;
+				n++;
+			}
 	if (estimate->nparts > 1)
 		qsort_arg(estimate->children, n, sizeof(EstimateChild), compare_children, estimate);
 	for (int64 i = 0; i < n; i++)
@@ -488,9 +492,8 @@ static double
 rows_of(const BtreeEstimate *estimate, int64 i)
 {
 	const EstimateChild *child = &estimate->children[i];
-	const EstimatePart *part = &estimate->parts[child->part];
 
-	return part->weights[sample_of_child(part, child->child)];
+	return estimate->parts[child->part].weights[child->sample];
 }
 
 /*

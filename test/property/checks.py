@@ -338,7 +338,7 @@ def ties(w: Walker) -> None:
     """Where the key may hold duplicates: every row, or an error that says so."""
     unique = len(set(w.ranks.values())) == len(w.rows)
     wanted = sorted(w.rows)
-    for walk in (forwards_with_ties, backwards_with_ties, chunks_with_ties):
+    for walk in (forwards_with_ties, backwards_with_ties) + 3 * (chunks_with_ties,):
         w.filter = None
         try:
             seen = walk(w, w.size(len(w.rows)))

@@ -261,9 +261,9 @@ class Maker:
         relkind = self.relkind = r.choices(
             ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", "foreign"),
             (46, 24, 6, 8, 5, 3, 2, 6 if self.facts["foreign"] else 0))[0]
-        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.15)
+        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.2)
         unique = "none" if unproven else r.choice(("primary", "separate", "separate", "index"))
-        duplicates = unproven and r.random() < 0.4
+        duplicates = unproven and r.random() < 0.5
 
         columns = [self.key_column(i, unique in ("primary", "index") or r.random() < 0.4)
                    for i in range(1, r.choice((1, 1, 2, 2, 3, 4)) + 1)]
