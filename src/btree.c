@@ -52,7 +52,8 @@ static void leave_heap(BtreeIndex *btree);
 static void page_copy(BtreePage *page, Buffer buffer);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
-static void collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *level);
+static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators,
+							 BtreeLevel *level);
 
 /* ------------------------------------------------------------------ opening */
 
@@ -493,10 +494,11 @@ leave_heap(BtreeIndex *btree)
 /*
  * Read the children of the highest level that has as many as wanted, else of
  * the level above the leaves; level->level is 0 if the root is a leaf or there
- * is none.
+ * is none.  separators: set them, else they are NULL.
  */
 void
-btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level)
+btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
+				 BtreeLevel *level)
 {
 	BtreePage  *page = btree_page_make();
 
@@ -517,7 +519,7 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level)
 		level->level = page->level;
 		level->nchildren = 0;
 		leftmost_child = BTreeTupleGetDownLink(btree_page_item(page, page->first));
-		collect_children(btree, page, level);
+		collect_children(btree, page, separators, level);
 		if (level->nchildren >= children_wanted || level->level == 1)
 			break;
 		btree_page_read(btree, page, leftmost_child);
@@ -529,7 +531,7 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level)
 
 /* Gather the downlinks from page to the end of its level. */
 static void
-collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *level)
+collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel *level)
 {
 	int64		room = 0;
 	IndexTuple	lower = NULL;	/* of the page's first child: the separator there is
@@ -541,10 +543,14 @@ collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *level)
 	do
 	{
 		/* separators point into a copy of their page, which is kept */
-		BtreePage  *kept = palloc(sizeof(BtreePage));
+		BtreePage  *kept = page;
 
-		*kept = *page;
-		kept->buffer = InvalidBuffer;
+		if (separators)
+		{
+			kept = palloc(sizeof(BtreePage));
+			*kept = *page;
+			kept->buffer = InvalidBuffer;
+		}
 		for (OffsetNumber offset = page->first; offset <= page->last; offset++)
 		{
 			IndexTuple	tuple = btree_page_item(kept, offset);
@@ -559,7 +565,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, BtreeLevel *level)
 			}
 			child = &level->children[level->nchildren++];
 			child->block = BTreeTupleGetDownLink(tuple);
-			child->separator = offset > page->first ? tuple : lower;
+			child->separator = !separators ? NULL : offset > page->first ? tuple : lower;
 		}
 		if (!page->ignore && page->next != P_NONE)
 			lower = btree_page_item(kept, P_HIKEY);

@@ -71,7 +71,8 @@ extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
 extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);
-extern void btree_read_level(BtreeIndex *btree, int64 children_wanted, BtreeLevel *level);
+extern void btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
+							 BtreeLevel *level);
 extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *position);
 extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *page,
 									  const Position *position, bool equal_before);
@@ -102,7 +103,7 @@ extern void btree_count(BtreeIndex *btree, const Position *after, const Position
 typedef struct BtreeEstimate BtreeEstimate;
 
 extern BtreeEstimate *btree_estimate_make(Relation rel, const WalkKey *key,
-										  int64 children_wanted);
+										  int64 children_wanted, bool ranks);
 extern void btree_estimate_free(BtreeEstimate *estimate);
 extern double btree_estimate_rows(const BtreeEstimate *estimate);
 extern int64 btree_estimate_children(const BtreeEstimate *estimate);

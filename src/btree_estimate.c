@@ -46,6 +46,7 @@ typedef struct EstimatePart
 	double		rows;
 	int			nsamples;		/* leaves looked at, spread over the level */
 	double	   *weights;		/* rows of each child about that leaf */
+	double	   *sums;			/* rows ahead of the first of these children */
 } EstimatePart;
 
 /* One child page in the merged order (always index order, not walk order) */
@@ -65,7 +66,7 @@ struct BtreeEstimate
 	int			nparts;
 	EstimatePart *parts;
 	int64		nchildren;
-	EstimateChild *children;
+	EstimateChild *children;	/* merged, if there are several parts */
 };
 
 static List *open_parts(Relation rel, const WalkKey *key);
@@ -80,7 +81,8 @@ static int	compare_children(const void *a, const void *b, void *arg);
 static int	compare_separators(const BtreeEstimate *estimate, const EstimatePart *part_a,
 							   IndexTuple a, const EstimatePart *part_b, IndexTuple b);
 static IndexTuple separator_of(const BtreeEstimate *estimate, const EstimateChild *child);
-static double rows_of(const BtreeEstimate *estimate, int64 i);
+static double rows_of(const BtreeEstimate *estimate, const EstimateChild *child);
+static EstimateChild child_at(const BtreeEstimate *estimate, int64 i);
 static double go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction);
 static Position *visible_position(BtreeIndex *btree, BtreePage *page, double fraction,
 								  int64 leaves);
@@ -89,11 +91,11 @@ static bool item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 /*
  * Read the upper pages of the index that supports this key, down to the level
  * that has about children_wanted children, at most to that above the leaves;
- * NULL if that is not sound here, as in btree_open().  All in the current
- * memory context.
+ * NULL if that is not sound here, as in btree_open().  ranks: the ranks of
+ * positions will be asked for.  All in the current memory context.
  */
 BtreeEstimate *
-btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted)
+btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, bool ranks)
 {
 	BtreeEstimate *estimate;
 	List	   *parts;
@@ -115,14 +117,16 @@ btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted)
 		EstimatePart *part = &estimate->parts[i++];
 
 		*part = *(EstimatePart *) lfirst(lc);
-		btree_read_level(part->btree, children_wanted, &part->level);
+		btree_read_level(part->btree, children_wanted, ranks || estimate->nparts > 1,
+						 &part->level);
 		part->first = estimate->nparts > 1 ? first_item(part) : NULL;
 		weigh_part(part, estimate->nparts);
 		estimate->rows += part->rows;
 		estimate->nchildren += Max(part->level.nchildren, 1);
 		estimate->backward = part->btree->backward;
 	}
-	merge_children(estimate);
+	if (estimate->nparts > 1)
+		merge_children(estimate);
 	return estimate;
 }
 
@@ -163,6 +167,7 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 {
 	int64		low = 0;
 	int64		high = estimate->nchildren;
+	EstimateChild found;
 	const EstimatePart *part;
 	double		fraction = 0.5;
 	double		rank;
@@ -171,30 +176,31 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 	while (high - low > 1)
 	{
 		int64		middle = low + (high - low) / 2;
-		const EstimateChild *child = &estimate->children[middle];
-		IndexTuple	separator = separator_of(estimate, child);
+		EstimateChild child = child_at(estimate, middle);
+		IndexTuple	separator = separator_of(estimate, &child);
 
 		if (separator == NULL ||
-			btree_compare(estimate->parts[child->part].btree, separator, position) <= 0)
+			btree_compare(estimate->parts[child.part].btree, separator, position) <= 0)
 			low = middle;
 		else
 			high = middle;
 	}
 
-	part = &estimate->parts[estimate->children[low].part];
+	found = child_at(estimate, low);
+	part = &estimate->parts[found.part];
 	if (part->level.level == 1 && estimate->nparts == 1)
 	{
 		BtreePage  *page = btree_page_make();
 
 		btree_page_read(part->btree, page,
-						part->level.children[estimate->children[low].child].block);
+						part->level.children[found.child].block);
 		if (page->level == 0 && page->last >= page->first)
 			fraction = (double) (btree_search_page(part->btree, page, position, true) - page->first) /
 				(page->last - page->first + 1);
 		btree_page_release(part->btree, page);
 		pfree(page);
 	}
-	rank = estimate->children[low].rows_before + fraction * rows_of(estimate, low);
+	rank = found.rows_before + fraction * rows_of(estimate, &found);
 	return estimate->backward ? estimate->rows - rank : rank;
 }
 
@@ -211,7 +217,7 @@ btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
 	double		place = estimate->backward ? estimate->rows - rank : rank;
 	int64		low = 0;
 	int64		high = estimate->nchildren;
-	const EstimateChild *child;
+	EstimateChild child;
 	EstimatePart *part;
 	double		fraction;
 	BtreePage  *page;
@@ -221,25 +227,25 @@ btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
 	{
 		int64		middle = low + (high - low) / 2;
 
-		if (estimate->children[middle].rows_before <= place)
+		if (child_at(estimate, middle).rows_before <= place)
 			low = middle;
 		else
 			high = middle;
 	}
-	child = &estimate->children[low];
-	part = &estimate->parts[child->part];
-	fraction = rows_of(estimate, low) > 0 ?
-		(place - child->rows_before) / rows_of(estimate, low) : 0;
+	child = child_at(estimate, low);
+	part = &estimate->parts[child.part];
+	fraction = rows_of(estimate, &child) > 0 ?
+		(place - child.rows_before) / rows_of(estimate, &child) : 0;
 	fraction = Min(Max(fraction, 0), 1);
 
 	/* where other partitions' pages lie between, this page is wider than the gap */
-	if (low + 1 < estimate->nchildren && estimate->children[low + 1].part != child->part)
+	if (low + 1 < estimate->nchildren && child_at(estimate, low + 1).part != child.part)
 		fraction = 0;
 
 	page = btree_page_make();
 	if (part->level.level > 0)
 	{
-		go_to_leaf(part->btree, page, part->level.children[child->child].block, &fraction);
+		go_to_leaf(part->btree, page, part->level.children[child.child].block, &fraction);
 		position = visible_position(part->btree, page, fraction, leaves);
 	}
 	else if (btree_descend(part->btree, page, NULL))
@@ -369,6 +375,14 @@ weigh_part(EstimatePart *part, int nparts)
 		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
 	for (int i = 0; i < part->nsamples; i++)
 		part->weights[i] = sum > 0 ? part->weights[i] * part->rows / sum : 0;
+
+	part->sums = palloc(part->nsamples * sizeof(double));
+	sum = 0;
+	for (int i = 0; i < part->nsamples; i++)
+	{
+		part->sums[i] = sum;
+		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
+	}
 }
 
 /* The first of the children that a sample stands for */
@@ -426,12 +440,11 @@ merge_children(BtreeEstimate *estimate)
 				estimate->children[n].child = c;
 				n++;
 			}
-	if (estimate->nparts > 1)
-		qsort_arg(estimate->children, n, sizeof(EstimateChild), compare_children, estimate);
+	qsort_arg(estimate->children, n, sizeof(EstimateChild), compare_children, estimate);
 	for (int64 i = 0; i < n; i++)
 	{
 		estimate->children[i].rows_before = rows_before;
-		rows_before += rows_of(estimate, i);
+		rows_before += rows_of(estimate, &estimate->children[i]);
 	}
 }
 
@@ -489,11 +502,27 @@ separator_of(const BtreeEstimate *estimate, const EstimateChild *child)
 }
 
 static double
-rows_of(const BtreeEstimate *estimate, int64 i)
+rows_of(const BtreeEstimate *estimate, const EstimateChild *child)
 {
-	const EstimateChild *child = &estimate->children[i];
-
 	return estimate->parts[child->part].weights[child->sample];
+}
+
+/* The i-th child in index order. */
+static EstimateChild
+child_at(const BtreeEstimate *estimate, int64 i)
+{
+	const EstimatePart *part = &estimate->parts[0];
+	EstimateChild child = {0};
+
+	if (estimate->children != NULL)
+		return estimate->children[i];
+	child.child = i;
+	child.sample = (int) (i * part->nsamples / Max(part->level.nchildren, 1));
+	while (first_of_sample(part, child.sample + 1) <= i)
+		child.sample++;
+	child.rows_before = part->sums[child.sample] +
+		part->weights[child.sample] * (i - first_of_sample(part, child.sample));
+	return child;
 }
 
 /*

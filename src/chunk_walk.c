@@ -237,7 +237,8 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 
 	wanted = request->parts > 0 ? request->parts :
 		(int64) (relation_estimate_rows(rel) / request->chunk_size) + 1;
-	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK);
+	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK,
+								   after != NULL || request->upto != NULL);
 	if (estimate == NULL)
 		return false;
 

@@ -247,7 +247,7 @@ count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
 	walk = walk_open(rel, key, NULL);
 	if (!exact)
 	{
-		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, RANK_CHILDREN);
+		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, RANK_CHILDREN, false);
 
 		if (estimate != NULL)
 		{
@@ -317,7 +317,7 @@ static Position *
 seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 {
 	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
-		btree_estimate_make(rel, walk->key, RANK_CHILDREN);
+		btree_estimate_make(rel, walk->key, RANK_CHILDREN, false);
 	Position   *position = NULL;
 
 	*known = false;
