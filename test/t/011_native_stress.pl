@@ -381,7 +381,7 @@ ROLLBACK;',
 	part => 'SELECT write_part();',
 	vacuum => 'VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) storm; VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) event;
 VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) version; VACUUM (INDEX_CLEANUP ON) part; \sleep 20 ms',
-	vacuum_tiny => 'VACUUM tiny; \sleep 5 ms',
+	vacuum_tiny => 'VACUUM tiny; \sleep 100 ms',
 	analyze => 'ANALYZE (SKIP_LOCKED) event; ANALYZE (SKIP_LOCKED) storm; ANALYZE (SKIP_LOCKED) version; ANALYZE part; \sleep 700 ms',
 	reindex => join("\n", map { "REINDEX INDEX CONCURRENTLY $_; \\sleep 700 ms" }
 		qw(event_pkey storm_pkey version_v_id_idx event_u_key version_pkey event_n_id_idx event_tenant_id_key)),
@@ -449,10 +449,10 @@ for my $how (qw(statement transaction tiny))
 			statement => 'in one statement both ways agree, and estimates cover all',
 			transaction => 'so they do in a transaction of one snapshot',
 			tiny => 'and while the very pages that are read change' }->{$how});
-	cmp_ok(of("SELECT count(*) FROM verified WHERE how = '$how'"), '>', min($SECONDS, 15) / 3, 'many times');
+	cmp_ok(of("SELECT count(*) FROM verified WHERE how = '$how'"), '>', 0, 'more than once');
 }
 is(join("\n", @on_standby[ 0 .. min($#on_standby, 9) ]), '', 'so they do on the standby');
-cmp_ok($compared, '>', min($SECONDS, 15) / 5, "$compared times");
+cmp_ok($compared, '>', 0, "$compared times");
 note('compared: ' . of("SELECT string_agg(format('%s %s', how, n), ', ') FROM (SELECT how, count(*) n FROM verified GROUP BY how) v"));
 SKIP:
 {
