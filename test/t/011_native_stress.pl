@@ -504,6 +504,26 @@ for my $key ('{k}', '{k DESC}')
 }
 changed_under_way('versions', 'version', $_, map { ('UPDATE version SET v = v + 1') x 20, 'VACUUM version' } 1 .. 2)
 	for '{id}', '{id DESC}', '{v DESC, id DESC}';
+
+# Full leaves, whose rows are all to be looked up in the heap: a count is on one
+# of them at any time, and one row more splits it, or the one that comes next.
+$other->query('CREATE TABLE packed (id int PRIMARY KEY) WITH (autovacuum_enabled = off); ALTER INDEX packed_pkey SET (fillfactor = 100)');
+for my $key ('{id}', '{id DESC}')
+{
+	my $wrong = 0;
+
+	for (1 .. 8)
+	{
+		$other->query('TRUNCATE packed; INSERT INTO packed SELECT i * 2 FROM generate_series(1, 8000) i; REINDEX TABLE packed');
+		my $counts = "SELECT chunked.row_count('packed', key => '$key') FROM generate_series(1, 50)";
+		$walker->send("SELECT (SELECT count(*) FROM packed) = ALL ($counts)");
+		my (undef, $messages) = $other->query('DO $$ DECLARE id int; BEGIN FOR id IN SELECT i FROM generate_series(1, 16000, 366) i ORDER BY random() LOOP
+			INSERT INTO packed VALUES (id); PERFORM pg_sleep(0.004); END LOOP; END $$');
+		die $messages if $messages =~ /ERROR/;
+		$wrong++ if $walker->receive ne 't';
+	}
+	is($wrong, 0, "each row counted once while leaves split, by $key");
+}
 $_->quit for $walker, $other, $watcher;
 
 # The standby's snapshots --------------------------------------------------------------
