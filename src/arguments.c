@@ -81,11 +81,16 @@ argument_alias(FunctionCallInfo fcinfo, int argno)
 	return pstrdup(quote_identifier(linitial(names)));
 }
 
-/* A page number from 1 on.  Error: 22023. */
+/* A page number from 1 on.  Errors: 22004, 22023. */
 int64
 argument_page_number(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno) || PG_GETARG_INT64(argno) < 1)
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("page_number must not be null"),
+				 errhint("The first page is number 1.")));
+	if (PG_GETARG_INT64(argno) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("page_number must be 1 or more"),

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/visibilitymap.h"
 #include "btree.h"
 
 static int64 count_item(BtreeIndex *btree, IndexTuple tuple, BlockNumber *visible_block);

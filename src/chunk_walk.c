@@ -76,6 +76,8 @@ static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static int64 count_rows(Walk *walk, Relation rel, const Range *range);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep);
+static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
+							 MemoryContext scratch, MemoryContext keep);
 static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
@@ -114,11 +116,13 @@ chunk_walk_begin(const ChunkRequest *request)
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{
-		MemoryContextSwitchTo(keep);
+		MemoryContext scratch = MemoryContextSwitchTo(keep);
+
 		if (range.after != NULL)
 			split->after = position_write(walk->key, range.after);
 		split->high_water = position_write(walk->key, range.upto);
 		refresh_positions(split, walk);
+		MemoryContextSwitchTo(scratch);
 
 		if (!request->exact && request->filter == NULL)
 			(void) plan_estimated(split, walk, rel, keep);
@@ -131,12 +135,18 @@ chunk_walk_begin(const ChunkRequest *request)
 	return &split->source;
 }
 
+/*
+ * ChunkSource.next.  Finding the chunk is done in SPI's memory context, which
+ * goes with the call; only the end of the last chunk outlives it, in one of two
+ * contexts that take turns.
+ */
 static HeapTuple
 next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 {
 	ChunkWalk  *split = (ChunkWalk *) source;
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext next = split->contexts[split->number % 2];
+	MemoryContext scratch;
 	Relation	rel;
 	Walk	   *walk;
 	Range		range = {0};
@@ -146,8 +156,9 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 	SPI_connect();
 	walk = open_walk(split, &rel);
 	MemoryContextReset(next);
-	MemoryContextSwitchTo(keep);
+	scratch = MemoryContextSwitchTo(keep);
 	refresh_positions(split, walk);
+	MemoryContextSwitchTo(scratch);
 	range.after = split->after_position;
 	range.upto = split->high_water_position;
 
@@ -216,7 +227,7 @@ count_rows(Walk *walk, Relation rel, const Range *range)
 }
 
 /*
- * Set split->planned from an estimate.  False, and nothing planned, if the
+ * Set split->planned, in keep, from an estimate.  False, and nothing planned, if the
  * index cannot be read directly or is too small to tell the chunks apart: then
  * counting is quick, or the only sound way.
  */
@@ -233,6 +244,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	double		nchunks;
 	double		last_rank;
 	double		rank = 0;		/* of the last end, behind the first */
+	MemoryContext scratch;
 	int64		wanted;
 
 	wanted = request->parts > 0 ? request->parts :
@@ -256,8 +268,8 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 		return false;
 	}
 
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked plan", ALLOCSET_SMALL_SIZES);
 	split->planned = MemoryContextAllocHuge(keep, (Size) nchunks * sizeof(PlannedChunk));
-	MemoryContextSwitchTo(keep);
 	for (int64 i = 1; i <= (int64) nchunks; i++)
 	{
 		bool		last = (i == (int64) nchunks);
@@ -268,7 +280,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
 			(!last && position_compare(walk->key, end, upto) >= 0))
 			continue;
-		split->planned[split->nplanned].upto = position_write(walk->key, end);
+		split->planned[split->nplanned].upto = write_and_keep(walk->key, end, scratch, keep);
 		split->planned[split->nplanned].row_count =
 			(int64) rint((last ? rows : size * i) - rank);
 		split->nplanned++;
@@ -281,6 +293,22 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	if (request->parts > 0 && split->nplanned < request->parts)
 		split->nplanned = 0;
 	return split->nplanned > 0;
+}
+
+/* The jsonb of a position in keep, with what is left of making it thrown away. */
+static Jsonb *
+write_and_keep(const WalkKey *key, const Position *position, MemoryContext scratch,
+			   MemoryContext keep)
+{
+	MemoryContext context = MemoryContextSwitchTo(scratch);
+	Position	fresh = {position->values, position->nulls, NULL};
+	Jsonb	   *json = position_write(key, &fresh);
+	Jsonb	   *kept = MemoryContextAlloc(keep, VARSIZE(json));
+
+	memcpy(kept, json, VARSIZE(json));
+	MemoryContextSwitchTo(context);
+	MemoryContextReset(scratch);
+	return kept;
 }
 
 /*

@@ -336,14 +336,19 @@ seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 	return position;
 }
 
-/* Rows that do not make a page of their own: not below zero. */
+/* Rows that do not make a page of their own.  Errors: 22004, 22023. */
 static int64
 argument_orphans(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno) || PG_GETARG_INT32(argno) < 0)
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("orphans must not be null"),
+				 errhint("Leave it out for none, or give a number of rows.")));
+	if (PG_GETARG_INT32(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("orphans must not be negative or null"),
+				 errmsg("orphans must not be negative"),
 				 errhint("Leave it out, or give the number of rows that the last page may take in.")));
 	return PG_GETARG_INT32(argno);
 }

@@ -192,7 +192,7 @@ CREATE FUNCTION chunked.seek(
     AS 'MODULE_PATHNAME', 'chunked_seek'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION chunked.seek(regclass, bigint, boolean, text[], text) IS
-'The position of the rank-th row in key order; null if there are fewer rows.
+'The position of the rank-th row in key order; null if there are fewer rows or, by estimate, if no visible row follows.
 rank: counted from 1.
 exact: true, the default: of just that row. false: of a row about there, from the index''s upper pages; counted where these cannot be read directly, or with a filter.
 relation, key, filter: as for page().
@@ -234,7 +234,7 @@ COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, int, int, boolean, text
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
-exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate, as long as the table is at rest; orphans do not count then; partitioned tables are counted.
+exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate, as long as the table is at rest and all pages are read by sessions that may read the index alike; orphans do not count then; partitioned tables are counted.
 key, filter: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
 

@@ -35,7 +35,8 @@ static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 
 static void hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS);
 static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
-static void keep_index_paths(PlannerInfo *root, RelOptInfo *rel);
+static List *ordered_paths(PlannerInfo *root, List *paths);
+static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
 static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
 static bool index_is_the_walks(const IndexOptInfo *index, Oid relid);
 static bool index_has_key_columns(const IndexOptInfo *index, Oid relid);
@@ -52,7 +53,8 @@ steer_install(void)
 
 /*
  * Have the generic plan made, or made anew if it has become invalid, for this
- * index (for a foreign table there is none); the plan must be a kept one.  It is run without JIT, which would cost more than a page.
+ * index (InvalidOid for a foreign table); the plan must be a kept one.  It is
+ * run without JIT, which would cost more than a page.
  */
 void
 steer_plan(Walk *walk, Oid index, SPIPlanPtr plan)
@@ -106,7 +108,6 @@ static void
 keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
 	List	   *ordered = NIL;
-	ListCell   *lc;
 
 	if (next_pathlist_hook != NULL)
 		next_pathlist_hook(root, rel, rti, rte);
@@ -115,16 +116,9 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		return;
 
 	if (OidIsValid(steered_index) && !rte->inh)
-		keep_index_paths(root, rel);
-
-	foreach(lc, rel->pathlist)
-	{
-		Path	   *path = lfirst(lc);
-
-		if (path->param_info == NULL &&
-			pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
-			ordered = lappend(ordered, path);
-	}
+		ordered = ordered_paths(root, index_paths(root, rel));
+	if (ordered == NIL)
+		ordered = ordered_paths(root, rel->pathlist);
 	if (ordered != NIL)
 	{
 		rel->pathlist = ordered;
@@ -132,14 +126,35 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	}
 }
 
-/*
- * Make the paths of a table anew, those of its index alone: a sequential or a
- * bitmap scan that seems cheaper may have pushed them out.
- */
-static void
-keep_index_paths(PlannerInfo *root, RelOptInfo *rel)
+/* Those of the paths that read in the order of the query. */
+static List *
+ordered_paths(PlannerInfo *root, List *paths)
 {
-	List	   *all = rel->pathlist;
+	List	   *ordered = NIL;
+	ListCell   *lc;
+
+	foreach(lc, paths)
+	{
+		Path	   *path = lfirst(lc);
+
+		if (path->param_info == NULL &&
+			pathkeys_contained_in(root->query_pathkeys, path->pathkeys))
+			ordered = lappend(ordered, path);
+	}
+	return ordered;
+}
+
+/*
+ * The paths of a table by its indexes alone, made anew, since a sequential or a
+ * bitmap scan that seems cheaper may have pushed them out of its list, which is
+ * left as it is.
+ */
+static List *
+index_paths(PlannerInfo *root, RelOptInfo *rel)
+{
+	List	   *pathlist = rel->pathlist;
+	List	   *partial_pathlist = rel->partial_pathlist;
+	List	   *paths;
 	bool		indexscan = enable_indexscan;
 	bool		bitmapscan = enable_bitmapscan;
 
@@ -157,8 +172,10 @@ keep_index_paths(PlannerInfo *root, RelOptInfo *rel)
 		enable_bitmapscan = bitmapscan;
 	}
 	PG_END_TRY();
-	if (rel->pathlist == NIL)
-		rel->pathlist = all;
+	paths = rel->pathlist;
+	rel->pathlist = pathlist;
+	rel->partial_pathlist = partial_pathlist;
+	return paths;
 }
 
 /*

@@ -112,6 +112,29 @@ $session->query($altered) for 1 .. 5;
 my $grown = $session->query('SELECT memory()') - $before;
 cmp_ok($grown, '<=', $SLACK, "altered every time: 500 calls grow by $grown bytes");
 
+# One statement that brings very many chunks, each way: it is read through a
+# cursor, since what a call leaves behind is freed when its statement ends.
+$session->query('CREATE TABLE long (id int PRIMARY KEY); INSERT INTO long SELECT generate_series(1, 20000); VACUUM ANALYZE long');
+for my $native (qw(on off))
+{
+	for my $chunks ("chunks('long', 1)", "chunks('long', 1, filter => 'id > 0', scan_limit => 3)", "split('long', 19000, true)")
+	{
+		$session->query("SET pg_chunked.native = $native; BEGIN; DECLARE many CURSOR FOR SELECT chunked.$chunks; MOVE 1000 IN many");
+		my $start = $session->query('SELECT memory()');
+		$session->query('MOVE 17000 IN many');
+		my $more = $session->query('SELECT memory()') - $start;
+		my $last = $session->query('FETCH 1 FROM many');
+		$session->query('COMMIT');
+		like($last, qr/^\(18001,long,/, "native $native, $chunks: 18,000 chunks");
+		cmp_ok($more, '<=', $SLACK, "native $native, $chunks: in one statement grow by $more bytes");
+	}
+}
+$session->query(q{SET pg_chunked.native = on; INSERT INTO long SELECT generate_series(20001, 500000); VACUUM ANALYZE long;
+	BEGIN; DECLARE many CURSOR FOR SELECT chunked.chunks('long', 400, exact => false); MOVE 10 IN many});
+my $planned = $session->query(q{SELECT sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'SRF multi-call context'});
+cmp_ok($planned, '<=', 1250 * 256, "1,250 planned chunks are kept in $planned bytes");
+$session->query('COMMIT');
+
 # Errors from every depth of a call, ten thousand together
 my %errors = (
 	'position of another key' => q{SELECT FROM chunked.page(NULL::event, 1, after => jsonb_build_object('a', $1))},
