@@ -32,6 +32,9 @@
 #define SAMPLE_ITEMS 8
 #define STALE_FRACTION 0.2
 
+/* Looks below which a correlation between neighbours means nothing */
+#define MIN_CORRELATED 16
+
 /* Leaves searched for a visible row that is near */
 #define VISIBLE_LEAVES 16
 
@@ -74,6 +77,7 @@ static void close_parts(List *parts);
 static Oid	index_of_part(Relation part, Oid parent_index);
 static IndexTuple first_item(EstimatePart *part);
 static void weigh_part(EstimatePart *part, int nparts);
+static void shrink_weights(EstimatePart *part, double mean);
 static int64 first_of_sample(const EstimatePart *part, int sample);
 static double child_rows(EstimatePart *part, int sample);
 static void merge_children(BtreeEstimate *estimate);
@@ -362,6 +366,7 @@ weigh_part(EstimatePart *part, int nparts)
 	}
 	sampled = sum / part->nsamples * Max(part->level.nchildren, 1);
 	part->rows = sampled;
+	shrink_weights(part, sum / part->nsamples);
 	if (part->level.level > 0 && part->rel->rd_rel->reltuples >= 0)
 	{
 		estimate_rel_size(part->rel, NULL, &pages, &rows, &all_visible);
@@ -383,6 +388,33 @@ weigh_part(EstimatePart *part, int nparts)
 		part->sums[i] = sum;
 		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
 	}
+}
+
+/*
+ * Believe each look only as far as neighbours agree: draw the weights towards
+ * their mean by the correlation of each with the next.  After random inserts
+ * one leaf says nothing of those about it, and all get the same weight; where
+ * whole regions differ, the looks stand.
+ */
+static void
+shrink_weights(EstimatePart *part, double mean)
+{
+	double		variance = 0;
+	double		covariance = 0;
+	double		correlation = 0;
+
+	for (int i = 0; i < part->nsamples; i++)
+	{
+		double		deviation = part->weights[i] - mean;
+
+		variance += deviation * deviation;
+		if (i > 0)
+			covariance += deviation * (part->weights[i - 1] - mean);
+	}
+	if (part->nsamples >= MIN_CORRELATED && variance > 0)
+		correlation = Max(covariance / variance, 0);
+	for (int i = 0; i < part->nsamples; i++)
+		part->weights[i] = mean + correlation * (part->weights[i] - mean);
 }
 
 /* The first of the children that a sample stands for */
