@@ -3,8 +3,8 @@
  *		Reading a btree index's pages directly: opening, descending, stepping.
  *
  * Each page is copied under a share lock and interpreted from the copy, so that
- * no lock is held over comparisons, visibility checks or interrupts.  What the
- * copy says stays usable however the index changes meanwhile, by the rules of
+ * no lock is held over visibility checks or interrupts.  (A caller that only
+ * looks at the items can do so in place, as nbtree does.)  What the copy says stays usable however the index changes meanwhile, by the rules of
  * Lehman and Yao that nbtree keeps: keys only move right, a downlink's
  * separator stays a lower bound of what is to be found from its child on, and a
  * deleted page is not reused while our snapshot is live, so that its links can
@@ -48,8 +48,9 @@
 static bool may_read_heap(Relation rel);
 static bool may_read_index(Relation index);
 static bool reads_backward(const WalkKey *key, Relation index);
+static Buffer *vm_buffer(BtreeIndex *btree, BlockNumber block);
 static void leave_heap(BtreeIndex *btree);
-static void page_copy(BtreePage *page, Buffer buffer);
+static void page_take(BtreePage *page, Buffer buffer);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
 static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators,
@@ -190,13 +191,19 @@ btree_page_make(void)
 {
 	BtreePage  *page = palloc(sizeof(BtreePage));
 
+	page->in_place = false;
 	page->buffer = InvalidBuffer;
+	page->locked = false;
 	page->first = FirstOffsetNumber;
 	page->last = InvalidOffsetNumber;	/* no items yet */
 	return page;
 }
 
-/* Read a block into page, whose last buffer is released. */
+/*
+ * Read a block into page, whose last buffer is released.  With page->in_place
+ * it stays locked: then neither another page may be locked, nor anything be
+ * waited for, before btree_page_unlock() or _release().
+ */
 void
 btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block)
 {
@@ -207,21 +214,19 @@ btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block)
 	buffer = ReadBufferExtended(btree->index, MAIN_FORKNUM, block, RBM_NORMAL, btree->strategy);
 	LockBuffer(buffer, BT_READ);
 	_bt_checkpage(btree->index, buffer);
-	page_copy(page, buffer);
+	page_take(page, buffer);
+	if (!page->in_place)
+		btree_page_unlock(page);
 }
 
-/* Take over a buffer that is pinned and share-locked: copy it and unlock it. */
+/* Take over a buffer that is pinned and share-locked. */
 static void
-page_copy(BtreePage *page, Buffer buffer)
+page_take(BtreePage *page, Buffer buffer)
 {
-	Page		source = BufferGetPage(buffer);
-	BTPageOpaque opaque;
+	BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
 
-	memcpy(page->copy.data, source, BLCKSZ);
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-
-	opaque = BTPageGetOpaque((Page) page->copy.data);
 	page->buffer = buffer;
+	page->locked = true;
 	page->block = BufferGetBlockNumber(buffer);
 	page->previous = opaque->btpo_prev;
 	page->next = opaque->btpo_next;
@@ -236,8 +241,19 @@ page_copy(BtreePage *page, Buffer buffer)
 	else
 	{
 		page->first = P_FIRSTDATAKEY(opaque);
-		page->last = PageGetMaxOffsetNumber((Page) page->copy.data);
+		page->last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
 	}
+}
+
+/* Go on with a copy of the page, pinned, if it is still locked. */
+void
+btree_page_unlock(BtreePage *page)
+{
+	if (!page->locked)
+		return;
+	memcpy(page->copy.data, BufferGetPage(page->buffer), BLCKSZ);
+	LockBuffer(page->buffer, BUFFER_LOCK_UNLOCK);
+	page->locked = false;
 }
 
 /* Let go of the page, and of the heap block that its items led to. */
@@ -245,9 +261,12 @@ void
 btree_page_release(BtreeIndex *btree, BtreePage *page)
 {
 	leave_heap(btree);
-	if (BufferIsValid(page->buffer))
+	if (page->locked)
+		UnlockReleaseBuffer(page->buffer);
+	else if (BufferIsValid(page->buffer))
 		ReleaseBuffer(page->buffer);
 	page->buffer = InvalidBuffer;
+	page->locked = false;
 }
 
 /* Go to the next page of the level; false, and page unchanged, at its end. */
@@ -309,7 +328,8 @@ read_root(BtreeIndex *btree, BtreePage *page)
 	if (!BufferIsValid(buffer))
 		return false;
 	btree_page_release(btree, page);
-	page_copy(page, buffer);
+	page_take(page, buffer);
+	btree_page_unlock(page);
 	return true;
 }
 
@@ -456,8 +476,7 @@ btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 	if (block != btree->heap_block)
 	{
 		leave_heap(btree);
-		if (VM_ALL_VISIBLE(btree->heap, block,
-						   &btree->vm_buffers[(block / HEAP_BLOCKS_PER_VM_PAGE) % BTREE_VM_BUFFERS]))
+		if (VM_ALL_VISIBLE(btree->heap, block, vm_buffer(btree, block)))
 		{
 			*all_visible = block;
 			return true;
@@ -471,13 +490,23 @@ btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 }
 
 /*
- * May this leaf item be passed over unseen?  A standby's snapshot may see rows
- * that the primary, where items are marked, holds dead.
+ * Is this heap block all-visible by a page of the visibility map that is pinned
+ * already?  Does no I/O and takes no lock, so the leaf may be locked meanwhile.
  */
 bool
-btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+btree_block_known_visible(BtreeIndex *btree, BlockNumber block)
 {
-	return btree->skip_dead && ItemIdIsDead(PageGetItemId((Page) page->copy.data, offset));
+	Buffer	   *buffer = vm_buffer(btree, block);
+
+	return visibilitymap_pin_ok(block, *buffer) &&
+		VM_ALL_VISIBLE(btree->heap, block, buffer);
+}
+
+/* The place for the visibility map's page about a heap block */
+static Buffer *
+vm_buffer(BtreeIndex *btree, BlockNumber block)
+{
+	return &btree->vm_buffers[(block / HEAP_BLOCKS_PER_VM_PAGE) % BTREE_VM_BUFFERS];
 }
 
 static void

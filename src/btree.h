@@ -30,10 +30,14 @@ typedef struct BtreeIndex
 	Buffer		vm_buffers[BTREE_VM_BUFFERS];
 } BtreeIndex;
 
-/* A copy of an index page, read under share lock */
+/* An index page, read under share lock: a copy, or for a while in its place */
 typedef struct BtreePage
 {
-	Buffer		buffer;			/* pinned while this is the page in hand */
+	bool		in_place;		/* leave pages that are read next locked, not copied */
+
+	/* of the page in hand */
+	Buffer		buffer;			/* pinned */
+	bool		locked;			/* share-locked, and not copied yet */
 	BlockNumber block;
 	BlockNumber previous;
 	BlockNumber next;
@@ -42,7 +46,7 @@ typedef struct BtreePage
 	bool		deleted;
 	OffsetNumber first;			/* data items, the leftmost downlink included */
 	OffsetNumber last;
-	PGAlignedBlock copy;
+	PGAlignedBlock copy;		/* unless it is locked */
 } BtreePage;
 
 /* One child page seen from its parent's level, in index order */
@@ -67,6 +71,7 @@ extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key)
 extern void btree_close(BtreeIndex *btree);
 extern BtreePage *btree_page_make(void);
 extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
+extern void btree_page_unlock(BtreePage *page);
 extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
@@ -77,15 +82,31 @@ extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Positi
 extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *page,
 									  const Position *position, bool equal_before);
 extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
-extern bool btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page,
-							   OffsetNumber offset);
+extern bool btree_block_known_visible(BtreeIndex *btree, BlockNumber block);
 extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
+
+static inline Page
+btree_page_data(const BtreePage *page)
+{
+	return page->locked ? BufferGetPage(page->buffer) : (Page) page->copy.data;
+}
 
 static inline IndexTuple
 btree_page_item(const BtreePage *page, OffsetNumber offset)
 {
-	return (IndexTuple) PageGetItem((Page) page->copy.data,
-									PageGetItemId((Page) page->copy.data, offset));
+	Page		data = btree_page_data(page);
+
+	return (IndexTuple) PageGetItem(data, PageGetItemId(data, offset));
+}
+
+/*
+ * May this leaf item be passed over unseen?  A standby's snapshot may see rows
+ * that the primary, where items are marked, holds dead.
+ */
+static inline bool
+btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+{
+	return btree->skip_dead && ItemIdIsDead(PageGetItemId(btree_page_data(page), offset));
 }
 
 /* btree_count.c */

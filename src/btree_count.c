@@ -2,8 +2,8 @@
  * btree_count.c
  *		Counting the visible rows along a btree index, up to the one wanted.
  *
- * What an index-only scan does, without an executor around it: a leaf is copied
- * and stays pinned while the visibility of its items is looked up.  All-visible
+ * What an index-only scan does, without an executor around it: a leaf stays
+ * pinned while the visibility of its items is looked up.  All-visible
  * heap blocks need no further look; rows of the others are judged by the
  * snapshot, so that every row is counted once, by the one entry that leads to
  * its visible version.
@@ -12,6 +12,8 @@
 
 #include "btree.h"
 
+static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
+						 OffsetNumber end, int64 limit);
 static int64 count_item(BtreeIndex *btree, IndexTuple tuple, BlockNumber *visible_block);
 static void count_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
@@ -28,43 +30,92 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 {
 	BtreePage  *page = btree_page_make();
 	bool		more = btree_descend(btree, page, after);
-	int			step = btree->backward ? -1 : 1;
 
 	count->rows = 0;
 	count->ended = false;
 	count->end = NULL;
-	while (more && !count->ended)
+	page->in_place = true;
+	while (more)
 	{
 		OffsetNumber from;
 		OffsetNumber to;
 		bool		last_page = false;
-		BlockNumber visible_block = InvalidBlockNumber;
 
 		count_range(btree, page, after, upto, &from, &to, &last_page);
-		for (int offset = btree->backward ? to : from;
-			 offset >= from && offset <= to; offset += step)
+		if (from <= to)
 		{
-			IndexTuple	tuple;
+			OffsetNumber offset = btree->backward ? to : from;
 
-			if (btree_item_is_dead(btree, page, offset))
-				continue;
-			tuple = btree_page_item(page, offset);
-			count->rows += count_item(btree, tuple, &visible_block);
+			count->rows += count_items(btree, page, &offset, btree->backward ? from : to,
+									   limit - count->rows);
 			if (count->rows >= limit)
 			{
+				btree_page_unlock(page);
 				count->ended = true;
 				count->end = position_make(btree->key);
-				btree_position(btree, tuple, count->end);
+				btree_position(btree, btree_page_item(page, offset), count->end);
 				break;
 			}
 		}
-		if (count->ended || last_page)
+		if (last_page)
 			break;
 		more = btree->backward ? btree_page_step_left(btree, page) :
 			btree_page_step_right(btree, page);
 	}
 	btree_page_release(btree, page);
 	pfree(page);
+}
+
+/*
+ * The visible rows of a leaf's items from *offset to end, in walk order; once
+ * they are limit, *offset is the item of the last one.
+ *
+ * Where the rows' heap blocks are known to be all-visible, the page is read in
+ * its place, under its lock; the first item that takes more than that has it
+ * copied.  (Copying every leaf took a fifth of the time of a count.)
+ */
+static int64
+count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
+			OffsetNumber end, int64 limit)
+{
+	const bool	skip_dead = btree->skip_dead;
+	const int	step = btree->backward ? -1 : 1;
+	Page		data = btree_page_data(page);
+	BlockNumber visible_block = InvalidBlockNumber;
+	int64		rows = 0;
+	int			at = *offset;
+
+	for (;; at += step)
+	{
+		ItemId		item = PageGetItemId(data, at);
+
+		if (likely(!(skip_dead && ItemIdIsDead(item))))
+		{
+			IndexTuple	tuple = (IndexTuple) PageGetItem(data, item);
+			bool		posting = BTreeTupleIsPosting(tuple);
+			BlockNumber block = ItemPointerGetBlockNumberNoCheck(&tuple->t_tid);
+
+			if (likely(block == visible_block && !posting))
+				rows++;
+			else if (!posting && page->locked && btree_block_known_visible(btree, block))
+			{
+				visible_block = block;
+				rows++;
+			}
+			else
+			{
+				btree_page_unlock(page);
+				data = btree_page_data(page);
+				rows += count_item(btree, btree_page_item(page, at), &visible_block);
+			}
+			if (rows >= limit)
+				break;
+		}
+		if (at == end)
+			break;
+	}
+	*offset = at;
+	return rows;
 }
 
 /*
