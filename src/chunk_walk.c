@@ -16,7 +16,6 @@
 
 #include <math.h>
 
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -71,7 +70,7 @@ typedef struct ChunkCount
 	int64		rows;
 } ChunkCount;
 
-static HeapTuple next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep);
+static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static int64 count_rows(Walk *walk, Relation rel, const Range *range);
@@ -140,8 +139,8 @@ chunk_walk_begin(const ChunkRequest *request)
  * goes with the call; only the end of the last chunk outlives it, in one of two
  * contexts that take turns.
  */
-static HeapTuple
-next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
+static bool
+next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 {
 	ChunkWalk  *split = (ChunkWalk *) source;
 	MemoryContext context = CurrentMemoryContext;
@@ -150,8 +149,7 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 	Relation	rel;
 	Walk	   *walk;
 	Range		range = {0};
-	int64		rows;
-	HeapTuple	tuple = NULL;
+	bool		found;
 
 	SPI_connect();
 	walk = open_walk(split, &rel);
@@ -162,31 +160,24 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 	range.after = split->after_position;
 	range.upto = split->high_water_position;
 
-	if (find_chunk(split, walk, rel, &range, &rows))
+	found = find_chunk(split, walk, rel, &range, &chunk->row_count);
+	if (found)
 	{
-		Datum		values[6] = {0};
-		bool		nulls[6] = {0};
-
 		MemoryContextSwitchTo(context);
-		values[0] = Int64GetDatum(++split->number);
-		values[1] = ObjectIdGetDatum(split->request.relid);
-		nulls[2] = (split->after == NULL);
-		if (split->after != NULL)
-			values[2] = JsonbPGetDatum(split->after);
-		values[3] = JsonbPGetDatum(position_write(walk->key, range.upto));
-		values[4] = Int64GetDatum(rows);
-		values[5] = CStringGetTextDatum(range_predicate(walk->key, walk->style,
-														split->request.alias, &range));
-		tuple = heap_form_tuple(tupdesc, values, nulls);
+		chunk->number = ++split->number;
+		chunk->relid = split->request.relid;
+		chunk->after = split->after;
+		chunk->upto = position_write(walk->key, range.upto);
+		chunk->predicate = range_predicate(walk->key, walk->style, split->request.alias, &range);
 
 		MemoryContextSwitchTo(next);
-		split->after = (Jsonb *) PG_DETOAST_DATUM_COPY(values[3]);
+		split->after = DatumGetJsonbPCopy(JsonbPGetDatum(chunk->upto));
 		split->after_position = position_copy(walk->key, range.upto);
 	}
 	MemoryContextSwitchTo(context);
 	SPI_finish();
 	table_close(rel, NoLock);
-	return tuple;
+	return found;
 }
 
 static Walk *

@@ -24,6 +24,7 @@ static void read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, in
 static void read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request);
 static Datum chunk_srf(FunctionCallInfo fcinfo,
 					   void (*read_request) (FunctionCallInfo, ChunkRequest *));
+static Datum chunk_datum(const Chunk *chunk, TupleDesc tupdesc);
 
 /*
  * chunked.chunks(relation regclass, chunk_size bigint, exact boolean,
@@ -112,7 +113,7 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 {
 	FuncCallContext *funcctx;
 	ChunkSource *source;
-	HeapTuple	tuple = NULL;
+	Chunk		chunk;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -133,11 +134,26 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 
 	funcctx = SRF_PERCALL_SETUP();
 	source = funcctx->user_fctx;
-	if (!source->over)
-		tuple = source->next(source, funcctx->tuple_desc, funcctx->multi_call_memory_ctx);
-	if (tuple == NULL)
+	if (source->over || !source->next(source, &chunk, funcctx->multi_call_memory_ctx))
 		SRF_RETURN_DONE(funcctx);
 	if (read_request == read_next_chunk_request)
 		source->over = true;
-	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+	SRF_RETURN_NEXT(funcctx, chunk_datum(&chunk, funcctx->tuple_desc));
+}
+
+static Datum
+chunk_datum(const Chunk *chunk, TupleDesc tupdesc)
+{
+	Datum		values[6] = {0};
+	bool		nulls[6] = {0};
+
+	values[0] = Int64GetDatum(chunk->number);
+	values[1] = ObjectIdGetDatum(chunk->relid);
+	nulls[2] = (chunk->after == NULL);
+	if (chunk->after != NULL)
+		values[2] = JsonbPGetDatum(chunk->after);
+	values[3] = JsonbPGetDatum(chunk->upto);
+	values[4] = Int64GetDatum(chunk->row_count);
+	values[5] = CStringGetTextDatum(chunk->predicate);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }

@@ -6,8 +6,6 @@
 #define PG_CHUNKED_CHUNKS_H
 
 #include "fmgr.h"
-#include "access/htup.h"
-#include "access/tupdesc.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
@@ -26,14 +24,25 @@ typedef struct ChunkRequest
 	char	   *alias;			/* quoted, or NULL */
 } ChunkRequest;
 
+/* A chunk: chunked.chunk */
+typedef struct Chunk
+{
+	int64		number;
+	Oid			relid;
+	Jsonb	   *after;			/* or NULL */
+	Jsonb	   *upto;
+	int64		row_count;
+	char	   *predicate;
+} Chunk;
+
 /* A split in progress.  It lives in the SRF's multi-call memory context. */
 typedef struct ChunkSource
 {
 	/*
-	 * The next chunk, in the current memory context, or NULL when over; what
-	 * the following calls need goes into keep.
+	 * The next chunk, or false when there is none.  Its parts are good until
+	 * the next call; what that needs goes into keep.
 	 */
-	HeapTuple	(*next) (struct ChunkSource *source, TupleDesc tupdesc, MemoryContext keep);
+	bool		(*next) (struct ChunkSource *source, Chunk *chunk, MemoryContext keep);
 	bool		over;
 } ChunkSource;
 

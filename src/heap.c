@@ -62,7 +62,7 @@ typedef struct HeapSplit
 	int64		chunk;			/* in that part, from 0 */
 } HeapSplit;
 
-static HeapTuple next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep);
+static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
 static void open_parts(HeapSplit *split, Relation rel);
 static HeapPart read_part(const ChunkRequest *request, Relation rel);
 static void bound_part(const ChunkRequest *request, HeapPart *part);
@@ -114,8 +114,8 @@ heap_split_begin(const ChunkRequest *request)
 	return &split->source;
 }
 
-static HeapTuple
-next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
+static bool
+next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 {
 	HeapSplit  *split = (HeapSplit *) source;
 	const ChunkRequest *request = &split->request;
@@ -123,8 +123,6 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 	int64		blocks;
 	int64		from;
 	int64		to;
-	Datum		values[6] = {0};
-	bool		nulls[6] = {0};
 
 	(void) keep;
 	while (split->part < split->nparts &&
@@ -134,7 +132,7 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 		split->chunk = 0;
 	}
 	if (split->part >= split->nparts)
-		return NULL;
+		return false;
 
 	part = &split->parts[split->part];
 	blocks = part->end_block - part->first_block;
@@ -142,17 +140,15 @@ next_chunk(ChunkSource *source, TupleDesc tupdesc, MemoryContext keep)
 	to = part->first_block + blocks * (split->chunk + 1) / part->nchunks;
 	split->chunk++;
 
-	values[0] = Int64GetDatum(++split->number);
-	values[1] = ObjectIdGetDatum(part->relid);
-	nulls[2] = (from == 0);
-	if (from > 0)
-		values[2] = JsonbPGetDatum(block_position(from - 1));
-	values[3] = JsonbPGetDatum(block_position(to - 1));
-	values[4] = Int64GetDatum(request->exact || request->filter != NULL || part->count ?
-							  count_rows(request, part->relid, from, to) :
-							  (int64) rint((to - from) * part->rows_per_block));
-	values[5] = CStringGetTextDatum(block_predicate(request->alias, from, to, from == 0));
-	return heap_form_tuple(tupdesc, values, nulls);
+	chunk->number = ++split->number;
+	chunk->relid = part->relid;
+	chunk->after = from > 0 ? block_position(from - 1) : NULL;
+	chunk->upto = block_position(to - 1);
+	chunk->row_count = request->exact || request->filter != NULL || part->count ?
+		count_rows(request, part->relid, from, to) :
+		(int64) rint((to - from) * part->rows_per_block);
+	chunk->predicate = block_predicate(request->alias, from, to, from == 0);
+	return true;
 }
 
 /* List the tables to read, in the order of the partitions' OIDs. */

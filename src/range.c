@@ -62,6 +62,7 @@ typedef struct RangeWriter
 	RangeQuery *params;			/* NULL: literals */
 } RangeWriter;
 
+static char *write_condition(RangeWriter *writer, RangeStyle style, const Range *range);
 static bool range_is_empty(const WalkKey *key, RangeStyle style, const Range *range);
 static List *ladder(const WalkKey *key, const Range *range);
 static List *add_rungs(const WalkKey *key, List *branches, const Position *prefix,
@@ -133,17 +134,36 @@ char *
 range_predicate(const WalkKey *key, RangeStyle style, const char *qualifier,
 				const Range *range)
 {
-	RangeWriter *writer = writer_make(key, qualifier, true);
+	if (range->after != NULL)
+		(void) position_texts(key, range->after);
+	if (range->upto != NULL)
+		(void) position_texts(key, range->upto);
+	return write_condition(writer_make(key, qualifier, true), style, range);
+}
+
+/*
+ * The same with parameters, which point into the range's positions.  Whatever
+ * the qualifier, they are the same in the same order.
+ */
+RangeQuery *
+range_condition(const WalkKey *key, RangeStyle style, const char *qualifier,
+				const Range *range)
+{
+	RangeWriter *writer = writer_make(key, qualifier, false);
+
+	writer->params->condition = write_condition(writer, style, range);
+	return writer->params;
+}
+
+static char *
+write_condition(RangeWriter *writer, RangeStyle style, const Range *range)
+{
+	const WalkKey *key = writer->key;
 
 	if (range_is_empty(key, style, range))
 		return "FALSE";
 	if (range->after == NULL && range->upto == NULL)
 		return "TRUE";
-	if (range->after != NULL)
-		(void) position_texts(key, range->after);
-	if (range->upto != NULL)
-		(void) position_texts(key, range->upto);
-
 	if (style.expand)
 	{
 		if (!write_bounds(writer, range))

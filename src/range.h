@@ -43,6 +43,8 @@ extern List *range_queries(const WalkKey *key, RangeStyle style,
 						   const char *qualifier, const Range *range);
 extern char *range_predicate(const WalkKey *key, RangeStyle style,
 							 const char *qualifier, const Range *range);
+extern RangeQuery *range_condition(const WalkKey *key, RangeStyle style,
+								   const char *qualifier, const Range *range);
 extern void range_order_by(StringInfo buf, const WalkKey *key,
 						   const char *qualifier, bool backward);
 
