@@ -85,8 +85,7 @@ static bool count_row(WalkReader *reader, TupleTableSlot *slot);
 
 /*
  * Start a split along a key.  The high-water mark is the last position of the
- * range, whether the filter is true there or not, since looking for the last
- * match might read everything, unless an index holds just the matches.
+ * range.
  */
 ChunkSource *
 chunk_walk_begin(const ChunkRequest *request)
@@ -109,9 +108,7 @@ chunk_walk_begin(const ChunkRequest *request)
 		range.after = position_read(walk->key, request->after, "after");
 	if (request->upto != NULL)
 		range.upto = position_read(walk->key, request->upto, "upto");
-	range.upto = walk_end_of_range(walk, &range,
-								   OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED,
-								   true);
+	range.upto = walk_last_position(walk, &range);
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{

@@ -57,4 +57,15 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_RELATION_HOOK_ARGS root, relid, inhparent, rel
 #endif
 
+/* 19: the hook got the state that EXPLAIN wants filled in */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_PLANNER_HOOK_PARAMS Query *parse, const char *query_string, int cursorOptions, \
+	ParamListInfo boundParams, ExplainState *es
+#define COMPAT_PLANNER_HOOK_ARGS parse, query_string, cursorOptions, boundParams, es
+#else
+#define COMPAT_PLANNER_HOOK_PARAMS Query *parse, const char *query_string, int cursorOptions, \
+	ParamListInfo boundParams
+#define COMPAT_PLANNER_HOOK_ARGS parse, query_string, cursorOptions, boundParams
+#endif
+
 #endif							/* PG_CHUNKED_COMPAT_H */

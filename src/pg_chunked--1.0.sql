@@ -1,6 +1,7 @@
 \echo Use "CREATE EXTENSION pg_chunked" to load this file. \quit
 
--- Top to bottom: the API.  Walk a relation in pages, then split it into chunks.
+-- Top to bottom: the API.  Walk a relation in pages, split it into chunks, count
+-- and number its pages, run a statement over every chunk.
 -- Nothing here is SECURITY DEFINER: every read is a query of the caller.
 
 ----------------------------------------------------------------------
@@ -238,4 +239,444 @@ exact: true, the default: found by counting index entries. false: pages lie betw
 key, filter: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
 
+----------------------------------------------------------------------
+-- Run: the ledger
+----------------------------------------------------------------------
+
+-- A job's settings; written when they change, not as it goes.
+CREATE TABLE chunked.ledger_jobs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    owner regrole NOT NULL,
+    relation regclass NOT NULL,
+    statement text,
+    chunk_size bigint NOT NULL CHECK (chunk_size > 0),
+    key text[],
+    filter text,
+    target_time interval CHECK (target_time > interval '0'),
+    pause interval NOT NULL CHECK (pause >= interval '0'),
+    max_lag interval CHECK (max_lag > interval '0'),
+    throttle text,
+    max_attempts int NOT NULL CHECK (max_attempts > 0),
+    on_error text NOT NULL CHECK (on_error IN ('stop', 'continue')),
+    check_plan boolean NOT NULL,
+    search_path text NOT NULL,          -- by which names in the job's texts are found
+    high_water jsonb,                   -- null: there were no rows
+    total_rows bigint NOT NULL,         -- estimate
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    paused boolean NOT NULL DEFAULT false,
+    cancelled boolean NOT NULL DEFAULT false,
+    stopped boolean NOT NULL DEFAULT false,     -- by a failed chunk, with on_error = 'stop'
+    waiting text,                       -- what the runners wait for, while they live
+    error_sqlstate text,                -- that ended the last background worker
+    error text,
+    settings text[]                     -- name=value, for background workers
+);
+COMMENT ON TABLE chunked.ledger_jobs IS
+'Jobs: what the view chunked.jobs shows. Changed by functions alone.';
+
+-- How far a job's boundaries have been carved; written a batch of chunks at a time.
+CREATE TABLE chunked.ledger_carving (
+    job bigint PRIMARY KEY,
+    carved_upto jsonb,                  -- null: nothing yet
+    carved_all boolean NOT NULL,
+    chunks bigint NOT NULL DEFAULT 0,   -- numbers given out
+    chunk_size bigint NOT NULL,         -- of the next chunk
+    rate double precision,              -- rows a second, to go by for target_time
+    folded_number bigint NOT NULL DEFAULT 0,    -- all chunks up to this one are done; their sums:
+    folded_rows bigint NOT NULL DEFAULT 0,
+    folded_affected bigint NOT NULL DEFAULT 0,
+    folded_retries bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+COMMENT ON TABLE chunked.ledger_carving IS
+'How far the boundaries of each job have been carved. Changed by functions alone.';
+
+CREATE TABLE chunked.ledger_chunks (
+    job bigint NOT NULL,
+    number bigint NOT NULL,
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'failed')),
+    after jsonb,
+    upto jsonb NOT NULL,
+    row_count bigint NOT NULL,          -- when it was carved
+    rows_affected bigint,
+    attempts int NOT NULL DEFAULT 0,    -- that failed
+    fence bigint NOT NULL DEFAULT 0,    -- counts the claims
+    lease_until timestamptz,
+    retry_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    failed_key jsonb,
+    error_sqlstate text,
+    error text,
+    PRIMARY KEY (job, number)
+);
+CREATE INDEX ledger_chunks_open ON chunked.ledger_chunks (job, state, number) WHERE state <> 'done';
+COMMENT ON TABLE chunked.ledger_chunks IS
+'The chunks of all jobs: what the view chunked.job_chunks shows. Changed by functions alone.';
+
+SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_jobs', '');
+SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_jobs_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_carving', '');
+SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_chunks', '');
+
+-- A job is seen by the members of the role that owns it, and changed by those
+-- that have its privileges.
+ALTER TABLE chunked.ledger_jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chunked.ledger_carving ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chunked.ledger_chunks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY see ON chunked.ledger_jobs FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+CREATE POLICY change ON chunked.ledger_jobs
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+CREATE POLICY see ON chunked.ledger_carving FOR SELECT
+    USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
+CREATE POLICY change ON chunked.ledger_carving
+    USING (EXISTS (SELECT FROM chunked.ledger_jobs j
+                   WHERE j.id = job AND pg_catalog.pg_has_role(j.owner, 'USAGE')));
+CREATE POLICY see ON chunked.ledger_chunks FOR SELECT
+    USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
+CREATE POLICY change ON chunked.ledger_chunks
+    USING (EXISTS (SELECT FROM chunked.ledger_jobs j
+                   WHERE j.id = job AND pg_catalog.pg_has_role(j.owner, 'USAGE')));
+GRANT SELECT, INSERT, UPDATE, DELETE
+    ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chunks TO PUBLIC;
+
+----------------------------------------------------------------------
+-- Run: views
+----------------------------------------------------------------------
+
+CREATE VIEW chunked.jobs WITH (security_invoker = true) AS
+SELECT j.name, j.owner, j.relation, j.statement,
+       CASE
+           WHEN j.cancelled THEN 'cancelled'
+           WHEN v.carved_all AND NOT c.pending AND NOT c.failed THEN 'done'
+           WHEN r.runners > 0 THEN 'running'
+           WHEN j.paused THEN 'paused'
+           WHEN c.leased THEN 'running'
+           WHEN c.failed AND (j.stopped OR (v.carved_all AND NOT c.pending)) THEN 'failed'
+           WHEN v.folded_number > 0 OR EXISTS (
+               SELECT FROM chunked.ledger_chunks d
+               WHERE d.job = j.id AND d.number > v.folded_number AND d.started_at IS NOT NULL)
+               THEN 'stopped'
+           ELSE 'ready'
+       END AS status,
+       r.runners AS workers,
+       CASE WHEN r.runners > 0 THEN j.waiting END AS waiting,
+       j.chunk_size, j.key, j.filter, j.target_time, j.pause, j.max_lag, j.throttle,
+       j.max_attempts, j.on_error, j.check_plan, j.search_path, j.high_water, j.total_rows,
+       j.created_at, j.error_sqlstate, j.error, j.id
+FROM chunked.ledger_jobs j
+JOIN chunked.ledger_carving v ON v.job = j.id
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*)::int AS runners
+    FROM pg_catalog.pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+      AND l.classid = 'chunked.ledger_jobs'::regclass::oid AND l.objid = j.id::oid
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                        WHERE d.datname = pg_catalog.current_database())
+) r
+CROSS JOIN LATERAL (
+    SELECT coalesce(pg_catalog.bool_or(o.state = 'pending'), false) AS pending,
+           coalesce(pg_catalog.bool_or(o.state = 'failed'), false) AS failed,
+           coalesce(pg_catalog.bool_or(o.lease_until > pg_catalog.clock_timestamp()), false) AS leased
+    FROM chunked.ledger_chunks o
+    WHERE o.job = j.id AND o.state <> 'done'
+) c;
+COMMENT ON VIEW chunked.jobs IS
+'Jobs of the roles that you are a member of.
+status: ready, running (as live locks and leases show), paused, stopped (begun, and nobody is at it), failed, cancelled or done.
+workers: sessions and background workers at it now. waiting: what they wait for. error_sqlstate, error: what ended the last background worker.';
+
+CREATE VIEW chunked.job_chunks WITH (security_invoker = true) AS
+SELECT j.name AS job, c.number,
+       CASE WHEN c.state = 'pending' AND c.lease_until > pg_catalog.clock_timestamp() THEN 'leased'
+            ELSE c.state END AS state,
+       c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
+       c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error
+FROM chunked.ledger_chunks c
+JOIN chunked.ledger_jobs j ON j.id = c.job;
+COMMENT ON VIEW chunked.job_chunks IS
+'The chunks of jobs, as far as they have been carved.
+state: pending, leased (to a worker outside the server), done or failed. row_count: rows when it was carved. rows_affected: by its statement.
+attempts: those that failed. failed_key: the position of the row that fails, with its error_sqlstate and error.';
+
+CREATE FUNCTION chunked.human_number(number double precision) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE
+        WHEN number < 9999.5 THEN pg_catalog.round(number::numeric)::text
+        WHEN number < 999500 THEN pg_catalog.round((number / 1e3)::numeric)::text || 'k'
+        WHEN number < 999.95e6 THEN pg_catalog.round((number / 1e6)::numeric, 1)::text || 'M'
+        ELSE pg_catalog.round((number / 1e9)::numeric, 1)::text || 'G'
+    END;
+COMMENT ON FUNCTION chunked.human_number(double precision)
+    IS 'A number in short: 7.1M. number: any that is not negative.';
+
+CREATE FUNCTION chunked.human_time(seconds double precision) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE
+        WHEN seconds < 9.95 THEN pg_catalog.round(seconds::numeric, 1)::text || ' s'
+        WHEN seconds < 99.5 THEN pg_catalog.round(seconds::numeric)::text || ' s'
+        WHEN seconds < 5970 THEN pg_catalog.round((seconds / 60)::numeric)::text || ' min'
+        WHEN seconds < 356400 THEN pg_catalog.round((seconds / 3600)::numeric)::text || ' h'
+        ELSE pg_catalog.round((seconds / 86400)::numeric)::text || ' days'
+    END;
+COMMENT ON FUNCTION chunked.human_time(double precision)
+    IS 'A time in short: 14 s. seconds: any that is not negative.';
+
+CREATE FUNCTION chunked.progress_bar(fraction double precision) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN CASE
+        WHEN pg_catalog.getdatabaseencoding() = 'UTF8' AND pg_catalog.current_setting('client_encoding') = 'UTF8'
+        THEN pg_catalog.repeat(pg_catalog.chr(9608), pg_catalog.floor(fraction * 10)::int)
+             || pg_catalog.repeat(pg_catalog.chr(9617), 10 - pg_catalog.floor(fraction * 10)::int)
+        ELSE pg_catalog.repeat('#', pg_catalog.floor(fraction * 10)::int)
+             || pg_catalog.repeat('.', 10 - pg_catalog.floor(fraction * 10)::int)
+    END;
+COMMENT ON FUNCTION chunked.progress_bar(double precision)
+    IS 'A bar ten characters long, of blocks if database and client use UTF-8. fraction: filled, 0 to 1.';
+
+CREATE VIEW chunked.progress WITH (security_invoker = true) AS
+SELECT j.name AS job, j.relation, j.status, d.chunks AS chunks_done, d.rows AS rows_done,
+       t.total AS rows_total, n.fraction, b.bar, n.rate AS rows_per_second, n.eta,
+       v.chunk_size, j.workers, d.failed AS chunks_failed, d.retries, d.affected AS rows_affected,
+       j.waiting,
+       b.bar || pg_catalog.format(' %s%%  %s/%s rows', pg_catalog.floor(n.fraction * 100),
+                                  chunked.human_number(d.rows), chunked.human_number(t.total))
+           || coalesce('  ' || chunked.human_number(n.rate) || ' rows/s', '')
+           || coalesce('  ETA ' || chunked.human_time(extract(epoch FROM n.eta)::double precision), '')
+           || CASE WHEN d.failed > 0 THEN pg_catalog.format('  %s failed', d.failed) ELSE '' END
+           || coalesce('  waiting: ' || j.waiting, '') AS line
+FROM chunked.jobs j
+JOIN chunked.ledger_carving v ON v.job = j.id
+CROSS JOIN LATERAL (
+    SELECT v.folded_number + pg_catalog.count(*) FILTER (WHERE c.state = 'done') AS chunks,
+           pg_catalog.count(*) FILTER (WHERE c.state = 'failed') AS failed,
+           v.folded_rows + coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'), 0)::bigint AS rows,
+           v.folded_affected + coalesce(pg_catalog.sum(c.rows_affected) FILTER (WHERE c.state = 'done'), 0)::bigint AS affected,
+           v.folded_retries + coalesce(pg_catalog.sum(c.attempts), 0)::bigint AS retries,
+           coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state <> 'done'), 0)::bigint AS open_rows,
+           pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'
+               AND c.finished_at > pg_catalog.clock_timestamp() - interval '1 min')::double precision AS recent_rows,
+           pg_catalog.min(c.started_at) FILTER (WHERE c.state = 'done'
+               AND c.finished_at > pg_catalog.clock_timestamp() - interval '1 min') AS recent_start
+    FROM chunked.ledger_chunks c
+    WHERE c.job = j.id AND c.number > v.folded_number
+) d
+CROSS JOIN LATERAL (
+    -- once all boundaries are known the total is, too
+    SELECT CASE WHEN v.carved_all THEN d.rows + d.open_rows
+                ELSE greatest(j.total_rows, d.rows + d.open_rows) END AS total,
+           d.recent_rows / greatest(extract(epoch FROM pg_catalog.clock_timestamp() - greatest(d.recent_start,
+               pg_catalog.clock_timestamp() - interval '1 min'))::double precision, 0.001) AS rate
+) t
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN j.status = 'done' THEN 1
+                WHEN t.total = 0 THEN 0
+                ELSE least(d.rows::double precision / t.total, 1) END::double precision AS fraction,
+           CASE WHEN j.status = 'running' THEN t.rate END AS rate,
+           CASE WHEN j.status = 'running' AND t.rate > 0 THEN
+               pg_catalog.make_interval(secs => greatest(t.total - d.rows, 0) / t.rate) END AS eta
+) n
+CROSS JOIN LATERAL (SELECT chunked.progress_bar(n.fraction) AS bar) b;
+COMMENT ON VIEW chunked.progress IS
+'How far each job is, as of now; for \watch 1.
+fraction: of rows done, 0 to 1. rows_total: an estimate until all boundaries are carved. rows_per_second: over the last minute.
+eta: time left at that rate. chunk_size: of the next chunk. retries: attempts that failed. waiting: what the workers wait for. line: all of it in one line.';
+
+----------------------------------------------------------------------
+-- Run: jobs
+----------------------------------------------------------------------
+
+CREATE PROCEDURE chunked.run(
+    relation regclass,
+    statement text,
+    name text DEFAULT NULL,
+    chunk_size bigint DEFAULT 1000,
+    workers int DEFAULT 0,
+    key text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    target_time interval DEFAULT NULL,
+    pause interval DEFAULT '0',
+    max_lag interval DEFAULT NULL,
+    throttle text DEFAULT NULL,
+    max_attempts int DEFAULT 5,
+    on_error text DEFAULT 'stop',
+    check_plan boolean DEFAULT true,
+    dry_run boolean DEFAULT false
+)
+    AS 'MODULE_PATHNAME', 'chunked_run'
+    LANGUAGE C;
+COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text[], text, interval, interval, interval, text, int, text, boolean, boolean) IS
+'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
+relation, key, filter: as for chunks(); the filter only sizes the chunks.
+statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
+name: of the job; default the relation''s with a number. chunk_size: rows a chunk, the first one if target_time is given; default 1000.
+workers: background workers; default 0, this session.
+target_time: adapts the chunk size to take this long; default none. pause: sleeps between chunks; default 0.
+max_lag: waits while a standby lags more; default none. throttle: boolean SQL expression, waits while it is true or fails; default none.
+max_attempts: of a chunk that fails, before it is divided down to the row that fails; default 5. on_error: ''stop'' there, the default, or ''continue'' with the rest.
+check_plan: refuses a statement that would read a large table in full for every chunk; default true. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
+Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused; else as for chunks(), and the statement''s own.';
+
+CREATE FUNCTION chunked.create_job(
+    relation regclass,
+    statement text DEFAULT NULL,
+    name text DEFAULT NULL,
+    chunk_size bigint DEFAULT 1000,
+    key text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    target_time interval DEFAULT NULL,
+    pause interval DEFAULT '0',
+    max_lag interval DEFAULT NULL,
+    throttle text DEFAULT NULL,
+    max_attempts int DEFAULT 5,
+    on_error text DEFAULT 'stop',
+    check_plan boolean DEFAULT true
+) RETURNS text
+    AS 'MODULE_PATHNAME', 'chunked_create_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text[], text, interval, interval, interval, text, int, text, boolean) IS
+'Creates a job and returns its name; run_job() or start_job() runs it. Its high-water mark, the last position there is, is fixed here.
+statement: as for run(); null, the default, for a job whose chunks are claimed by claim_chunk() and done outside the server.
+The other arguments and the errors: as for run(). Lock: AccessShareLock.';
+
+CREATE FUNCTION chunked.alter_job(
+    name text,
+    chunk_size bigint DEFAULT NULL,
+    target_time interval DEFAULT NULL,
+    pause interval DEFAULT NULL,
+    max_lag interval DEFAULT NULL,
+    throttle text DEFAULT NULL,
+    max_attempts int DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    check_plan boolean DEFAULT NULL
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_alter_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.alter_job(text, bigint, interval, interval, interval, text, int, text, boolean) IS
+'Changes settings of a job, running or not, from its next chunk on.
+name: of the job. The others: as for run(); null, the default, leaves one as it is; the interval ''0'' for target_time or max_lag, and '''' for throttle, turn it off.
+Lock: the job''s row. Errors: 42704 no such job, 22023 a bad option.';
+
+CREATE PROCEDURE chunked.run_job(
+    name text,
+    workers int DEFAULT 0
+)
+    AS 'MODULE_PATHNAME', 'chunked_run_job'
+    LANGUAGE C;
+COMMENT ON PROCEDURE chunked.run_job(text, int) IS
+'Runs a job to its end: starts it, or goes on where it stopped or was paused.
+name: of a job that the current role owns. workers: background workers; default 0, this session.
+Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker to be had; else the statement''s own.';
+
+CREATE FUNCTION chunked.start_job(
+    name text,
+    workers int DEFAULT 1
+) RETURNS int
+    AS 'MODULE_PATHNAME', 'chunked_start_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.start_job(text, int) IS
+'Starts background workers for a job and returns their number; they go on when the client has gone. In a transaction block they begin when it commits.
+name: of a job that the current role owns. workers: how many, over 0; default 1.
+Errors: as for run_job().';
+
+CREATE FUNCTION chunked.pause_job(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_pause_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.pause_job(text) IS
+'Pauses a job: what runs it ends after the chunk in hand, and nothing is claimed. resume_job(), run_job() and start_job() go on.
+name: of the job. Lock: its row. Errors: 42704 no such job, 55000 cancelled.';
+
+CREATE FUNCTION chunked.resume_job(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_resume_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.resume_job(text) IS
+'Ends a job''s pause, for workers outside the server; runs nothing by itself.
+name: of the job. Lock: its row. Errors: 42704 no such job, 55000 cancelled.';
+
+CREATE FUNCTION chunked.cancel_job(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_cancel_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.cancel_job(text) IS
+'Cancels a job for good: what runs it ends after the chunk in hand; what was done stays done.
+name: of the job. Lock: its row. Errors: 42704 no such job.';
+
+CREATE FUNCTION chunked.drop_job(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_drop_job'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.drop_job(text) IS
+'Removes a job and its chunks from the ledger.
+name: of the job. Lock: its row. Errors: 42704 no such job, 55006 it is running.';
+
+CREATE FUNCTION chunked.retry_failed(name text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'chunked_retry_failed'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.retry_failed(text) IS
+'Makes a job''s failed chunks pending again, with all their attempts, and returns their number; run_job() then does them.
+name: of the job. Lock: its row and the chunks''. Errors: 42704 no such job, 55000 cancelled.';
+
+----------------------------------------------------------------------
+-- Run: workers outside the server
+----------------------------------------------------------------------
+
+CREATE FUNCTION chunked.claim_chunk(
+    name text,
+    lease interval DEFAULT '5 min',
+    OUT number bigint,
+    OUT fence bigint,
+    OUT after jsonb,
+    OUT upto jsonb,
+    OUT predicate text,
+    OUT state text,
+    OUT reason text
+) RETURNS record
+    AS 'MODULE_PATHNAME', 'chunked_claim_chunk'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.claim_chunk(text, interval) IS
+'Claims a chunk of a job for a worker outside the server; never waits for another claimer.
+name: of a job that the current role owns. lease: how long the chunk is the worker''s, over 0; default 5 minutes.
+Returns one row. state claimed: number, fence, after, upto and predicate are set. state wait: nothing now, for the reason given; ask again. state done, failed, paused, cancelled: there is nothing more to claim.
+A lease that ran out counts as a failed attempt.
+Lock: rows of the ledger. Errors: 42704 no such job, 42501 not the owner, 22023 a bad lease.';
+
+CREATE FUNCTION chunked.renew_chunk(
+    name text,
+    number bigint,
+    fence bigint,
+    lease interval DEFAULT '5 min'
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_renew_chunk'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.renew_chunk(text, bigint, bigint, interval) IS
+'Makes a lease end that long from now.
+name, number, fence: as claimed. lease: from now, over 0; default 5 minutes.
+Lock: the chunk''s row. Errors: 55000 the lease is lost, with whose the chunk is now; 42704 no such job or chunk.';
+
+CREATE FUNCTION chunked.complete_chunk(
+    name text,
+    number bigint,
+    fence bigint,
+    row_count bigint DEFAULT NULL
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_complete_chunk'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.complete_chunk(text, bigint, bigint, bigint) IS
+'Tells that a claimed chunk is done.
+name, number, fence: as claimed. row_count: rows that were worked on, for rows_affected; default not told.
+Lock: the chunk''s row. Errors: as for renew_chunk().';
+
+CREATE FUNCTION chunked.fail_chunk(
+    name text,
+    number bigint,
+    fence bigint,
+    error text DEFAULT NULL
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_fail_chunk'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.fail_chunk(text, bigint, bigint, text) IS
+'Gives a claimed chunk back as failed: it is tried again, and after max_attempts divided down to the row that fails.
+name, number, fence: as claimed. error: why, for job_chunks; default not told.
+Lock: the chunk''s row. Errors: as for renew_chunk().';
+
+GRANT SELECT ON chunked.jobs, chunked.job_chunks, chunked.progress TO PUBLIC;
 GRANT USAGE ON SCHEMA chunked TO PUBLIC;

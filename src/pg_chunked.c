@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "settings.h"
+#include "statement.h"
 #include "steer.h"
 
 COMPAT_MODULE_MAGIC("pg_chunked", PG_CHUNKED_VERSION);
@@ -16,6 +17,7 @@ COMPAT_MODULE_MAGIC("pg_chunked", PG_CHUNKED_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 bool		settings_native = true;
+int			settings_progress_interval = 1000;
 
 void
 _PG_init(void)
@@ -24,6 +26,12 @@ _PG_init(void)
 							 "Reads btree indexes directly where that is sound.",
 							 "Off: every walk, count and boundary goes through queries; the results are the same.",
 							 &settings_native, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_chunked.progress_interval",
+							"Time between the notices in which run() tells its progress.",
+							"0 turns them off.",
+							&settings_progress_interval, 1000, 0, INT_MAX, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	steer_install();
+	statement_install();
 	MarkGUCPrefixReserved("pg_chunked");
 }

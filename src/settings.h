@@ -7,5 +7,7 @@
 
 extern bool settings_native;	/* pg_chunked.native: read btree pages directly
 								 * where that is sound */
+extern int	settings_progress_interval; /* pg_chunked.progress_interval: ms
+								 * between the notices of run(); 0: none */
 
 #endif							/* PG_CHUNKED_SETTINGS_H */

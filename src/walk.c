@@ -84,6 +84,24 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 }
 
 /*
+ * The output to look for positions by: of any row, whether the filter is true
+ * there or not, since looking for the next match might read everything; unless
+ * an index holds just the matches.
+ */
+WalkOutput
+walk_all_keys(const Walk *walk)
+{
+	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+}
+
+/* The last position of a range, by that output, or NULL. */
+Position *
+walk_last_position(Walk *walk, const Range *range)
+{
+	return walk_end_of_range(walk, range, walk_all_keys(walk), true);
+}
+
+/*
  * Warn, unless *warned, that no index gives the order of this walk, with the
  * index to create; and set *warned.  Silent for small relations, and for those
  * whose indexes are not ours to know.

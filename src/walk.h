@@ -90,6 +90,8 @@ extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argt
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
 extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
 								   bool backward);
+extern WalkOutput walk_all_keys(const Walk *walk);
+extern Position *walk_last_position(Walk *walk, const Range *range);
 extern void walk_warn_unsupported(Walk *walk, Relation rel, bool *warned);
 
 #endif							/* PG_CHUNKED_WALK_H */

@@ -1,0 +1,520 @@
+/*
+ * job.c
+ *		Jobs in the ledger: reading, pausing, cancelling, dropping them.
+ *
+ * Nothing stored says that a job is running: whoever runs one holds an advisory
+ * lock for it, shared with the others, which goes with its session or with the
+ * end of the call.  Such a lock is numbered by the ledger's table and the job's
+ * id, so that it is no other extension's.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+#include "arguments.h"
+#include "job.h"
+#include "ledger.h"
+#include "throttle.h"
+
+#define JOB_COLUMNS \
+	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, high_water, " \
+	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
+	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting"
+
+PG_FUNCTION_INFO_V1(chunked_alter_job);
+PG_FUNCTION_INFO_V1(chunked_pause_job);
+PG_FUNCTION_INFO_V1(chunked_resume_job);
+PG_FUNCTION_INFO_V1(chunked_cancel_job);
+PG_FUNCTION_INFO_V1(chunked_drop_job);
+PG_FUNCTION_INFO_V1(chunked_retry_failed);
+
+static LedgerQuery select_by_name =
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1", TEXTOID);
+static LedgerQuery select_by_id =
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+static LedgerQuery update_paused =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = $2 WHERE id = $1", INT8OID, BOOLOID);
+static LedgerQuery update_cancelled =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET cancelled = true WHERE id = $1", INT8OID);
+static LedgerQuery update_settings =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET"
+	" chunk_size = coalesce($2, chunk_size),"
+	" target_time = CASE WHEN $3 IS NULL THEN target_time ELSE nullif($3, '0') END,"
+	" pause = coalesce($4, pause),"
+	" max_lag = CASE WHEN $5 IS NULL THEN max_lag ELSE nullif($5, '0') END,"
+	" throttle = CASE WHEN $6 IS NULL THEN throttle ELSE nullif($6, '') END,"
+	" max_attempts = coalesce($7, max_attempts),"
+	" on_error = coalesce($8, on_error),"
+	" check_plan = coalesce($9, check_plan) WHERE id = $1", INT8OID, INT8OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID);
+static LedgerQuery update_next_size =
+LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunk_size = $2, rate = NULL WHERE job = $1", INT8OID, INT8OID);
+static LedgerQuery delete_job =
+LEDGER_QUERY("DELETE FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+static LedgerQuery delete_carving =
+LEDGER_QUERY("DELETE FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery delete_chunks =
+LEDGER_QUERY("DELETE FROM chunked.ledger_chunks WHERE job = $1", INT8OID);
+static LedgerQuery retry_chunks =
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', attempts = 0, fence = fence + 1,"
+	" lease_until = NULL, retry_at = NULL, finished_at = NULL, failed_key = NULL,"
+	" error_sqlstate = NULL, error = NULL"
+	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);
+static LedgerQuery update_runnable =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
+	" error_sqlstate = NULL, error = NULL,"
+	" settings = CASE WHEN $2 THEN (SELECT pg_catalog.array_agg(s.name || '=' || s.setting)"
+	" FROM pg_catalog.pg_settings s WHERE s.source IN ('client', 'session')"
+	" AND s.context IN ('user', 'superuser') AND s.name NOT IN ('role', 'session_authorization',"
+	" 'client_encoding', 'application_name', 'transaction_isolation', 'transaction_read_only',"
+	" 'transaction_deferrable', 'is_superuser', 'seed', 'search_path', 'client_min_messages'))"
+	" ELSE settings END"
+	" WHERE id = $1 AND ($2 OR paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID, BOOLOID);
+static LedgerQuery update_not_stopped =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
+static LedgerQuery update_stopped =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true WHERE id = $1 AND NOT stopped", INT8OID);
+static LedgerQuery update_waiting =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET waiting = $2 WHERE id = $1", INT8OID, TEXTOID);
+static LedgerQuery update_error =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET error_sqlstate = $2, error = $3 WHERE id = $1", INT8OID, TEXTOID, TEXTOID);
+static LedgerQuery select_error =
+LEDGER_QUERY("SELECT error_sqlstate, error FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+
+/* The table that the locks are numbered by; known once one was asked for */
+static Oid	lock_class = InvalidOid;
+
+static Job *read_job(void);
+static double interval_column(int column);
+static void set_lock_tag(LOCKTAG *tag, int64 id);
+static void require_not_cancelled(const Job *job);
+static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
+
+/*
+ * chunked.alter_job(name text, chunk_size bigint, target_time interval,
+ *					 pause interval, max_lag interval, throttle text,
+ *					 max_attempts int, on_error text, check_plan boolean)
+ *					 RETURNS void
+ *
+ * Changes what is not null, from the next chunk on.  Locks the job's row.
+ * Errors: 42704 no such job, 22023 a bad value.
+ */
+Datum
+chunked_alter_job(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	Job		   *job;
+	Datum		values[9];
+	bool		nulls[9];
+	int			nest_level;
+
+	SPI_connect();
+	job = job_by_name(name);
+	values[0] = Int64GetDatum(job->id);
+	nulls[0] = false;
+	for (int i = 1; i < 9; i++)
+	{
+		values[i] = fcinfo->args[i].value;
+		nulls[i] = PG_ARGISNULL(i);
+	}
+	if (!nulls[5])
+	{
+		char	   *throttle = TextDatumGetCString(values[5]);
+
+		nest_level = job_use_search_path(job);
+		if (throttle[0] != '\0')
+			throttle_check(throttle);
+		AtEOXact_GUC(true, nest_level);
+	}
+	if (!nulls[4] && job_interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
+		throttle_check_lag_visible();
+	if (!nulls[1])
+		(void) argument_positive(fcinfo, 1, "chunk_size");
+	for (int i = 2; i <= 4; i++)
+		if (!nulls[i])
+			job_check_interval(PG_GETARG_INTERVAL_P(i), i == 2 ? "target_time" : i == 3 ? "pause" : "max_lag",
+							   true);
+	if (!nulls[6])
+		(void) argument_positive(fcinfo, 6, "max_attempts");
+	if (!nulls[7])
+		job_check_on_error(TextDatumGetCString(values[7]));
+	(void) ledger_execute(&update_settings, values, nulls);
+	if (!nulls[1])
+		(void) ledger_execute(&update_next_size, values, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.pause_job(name text) RETURNS void
+ *
+ * Errors: 42704 no such job, 55000 it is cancelled.  Locks the job's row.
+ */
+Datum
+chunked_pause_job(PG_FUNCTION_ARGS)
+{
+	return set_paused(fcinfo, true);
+}
+
+/* chunked.resume_job(name text) RETURNS void: the same the other way round. */
+Datum
+chunked_resume_job(PG_FUNCTION_ARGS)
+{
+	return set_paused(fcinfo, false);
+}
+
+static Datum
+set_paused(FunctionCallInfo fcinfo, bool paused)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	Job		   *job;
+	Datum		values[2];
+
+	SPI_connect();
+	job = job_by_name(name);
+	require_not_cancelled(job);
+	values[0] = Int64GetDatum(job->id);
+	values[1] = BoolGetDatum(paused);
+	(void) ledger_execute(&update_paused, values, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.cancel_job(name text) RETURNS void
+ *
+ * For good.  Error: 42704 no such job.  Locks the job's row.
+ */
+Datum
+chunked_cancel_job(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	Datum		id;
+
+	SPI_connect();
+	id = Int64GetDatum(job_by_name(name)->id);
+	(void) ledger_execute(&update_cancelled, &id, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.drop_job(name text) RETURNS void
+ *
+ * Errors: 42704 no such job, 55006 it is running.  Keeps others from running it
+ * until the transaction ends.
+ */
+Datum
+chunked_drop_job(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	Datum		id;
+	LOCKTAG		tag;
+
+	SPI_connect();
+	id = Int64GetDatum(job_by_name(name)->id);
+	lock_class = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
+	set_lock_tag(&tag, DatumGetInt64(id));
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("job \"%s\" is running", name),
+				 errhint("Call cancel_job() or pause_job(), and drop it when its chunks in hand are done.")));
+	(void) ledger_execute(&delete_job, &id, NULL);
+	(void) ledger_execute(&delete_carving, &id, NULL);
+	(void) ledger_execute(&delete_chunks, &id, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.retry_failed(name text) RETURNS bigint
+ *
+ * The number of chunks that had failed and now are pending.  Errors: 42704 no
+ * such job, 55000 it is cancelled.
+ */
+Datum
+chunked_retry_failed(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	Job		   *job;
+	Datum		id;
+	int64		chunks;
+
+	SPI_connect();
+	job = job_by_name(name);
+	require_not_cancelled(job);
+	id = Int64GetDatum(job->id);
+	chunks = (int64) ledger_execute(&retry_chunks, &id, NULL);
+	(void) ledger_execute(&update_not_stopped, &id, NULL);
+	SPI_finish();
+	PG_RETURN_INT64(chunks);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+/* A job's name.  Error: 22004. */
+char *
+job_argument_name(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be null"),
+				 errhint("Name a job; the view chunked.jobs lists them.")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* In the current memory context.  SPI must be connected.  Error: 42704. */
+Job *
+job_by_name(const char *name)
+{
+	Datum		value = CStringGetTextDatum(name);
+
+	if (ledger_execute(&select_by_name, &value, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" does not exist", name),
+				 errhint("The view chunked.jobs lists the jobs of the roles that you are a member of.")));
+	return read_job();
+}
+
+/* The same by id; NULL if it has been dropped. */
+Job *
+job_by_id(int64 id)
+{
+	Datum		value = Int64GetDatum(id);
+
+	return ledger_execute(&select_by_id, &value, NULL) == 0 ? NULL : read_job();
+}
+
+static Job *
+read_job(void)
+{
+	Job		   *job = palloc0(sizeof(Job));
+	bool		isnull;
+	Datum		value;
+	int			column = 0;
+
+	job->id = ledger_int64(++column);
+	job->name = ledger_text(++column);
+	job->owner = DatumGetObjectId(ledger_value(++column, &isnull));
+	job->relid = DatumGetObjectId(ledger_value(++column, &isnull));
+	job->statement = ledger_text(++column);
+	value = ledger_value(++column, &isnull);
+	job->key = isnull ? NULL : DatumGetArrayTypePCopy(value);
+	value = ledger_value(++column, &isnull);
+	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
+	job->search_path = ledger_text(++column);
+	value = ledger_value(++column, &isnull);
+	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
+	job->total_rows = ledger_int64(++column);
+	job->chunk_size = ledger_int64(++column);
+	job->target_time = interval_column(++column);
+	job->pause = interval_column(++column);
+	job->max_lag = interval_column(++column);
+	job->throttle = ledger_text(++column);
+	job->max_attempts = DatumGetInt32(ledger_value(++column, &isnull));
+	job->stop_on_error = ledger_bool(++column);
+	job->check_plan = ledger_bool(++column);
+	job->paused = ledger_bool(++column);
+	job->cancelled = ledger_bool(++column);
+	job->stopped = ledger_bool(++column);
+	job->waiting = ledger_text(++column);
+	return job;
+}
+
+static double
+interval_column(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : job_interval_ms(DatumGetIntervalP(value));
+}
+
+/* Milliseconds, a day of 24 hours and a month of 30 days. */
+double
+job_interval_ms(const Interval *interval)
+{
+	return interval->time / 1000.0 + interval->day * 86400000.0 +
+		interval->month * 30 * 86400000.0;
+}
+
+/* ------------------------------------------------------------------- checks */
+
+/*
+ * May the current role run this job?  Its texts are code of its owner, so no
+ * other role may, however powerful.  Errors: 42501, 55000 it is cancelled.
+ */
+void
+job_require_runnable(const Job *job)
+{
+	if (job->owner != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("job \"%s\" belongs to role \"%s\"", job->name, GetUserNameFromId(job->owner, true)),
+				 errdetail("Its statement, filter and throttle would run with your privileges."),
+				 errhint("SET ROLE to its owner first.")));
+	require_not_cancelled(job);
+}
+
+/* Error: 55000. */
+void
+job_require_statement(const Job *job)
+{
+	if (job->statement == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no statement to run", job->name),
+				 errhint("Its chunks are claimed by claim_chunk(); resume_job() ends a pause.")));
+}
+
+static void
+require_not_cancelled(const Job *job)
+{
+	if (job->cancelled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" was cancelled", job->name),
+				 errhint("Create another job; what this one did stays done.")));
+}
+
+/* An option that is a time.  zero: it may be 0.  Error: 22023. */
+void
+job_check_interval(const Interval *interval, const char *name, bool zero)
+{
+	double		ms = job_interval_ms(interval);
+
+	if (ms < 0 || (ms == 0 && !zero))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be %s", name, zero ? "zero or more" : "greater than zero"),
+				 errhint("Give an interval, such as '500 ms'.")));
+}
+
+/* Error: 22023. */
+void
+job_check_on_error(const char *on_error)
+{
+	if (strcmp(on_error, "stop") != 0 && strcmp(on_error, "continue") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_error must be 'stop' or 'continue', not '%s'", on_error),
+				 errhint("'stop' ends the job at the first row that fails, 'continue' goes on with the rest.")));
+}
+
+/* ----------------------------------------------------------------- changing */
+
+/*
+ * Clear what held the job up.  for_workers: background workers are about to be
+ * started, and find the settings of this session in the ledger.
+ */
+void
+job_set_runnable(const Job *job, bool for_workers)
+{
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = BoolGetDatum(for_workers);
+	(void) ledger_execute(&update_runnable, values, NULL);
+}
+
+/* What its runners wait for, NULL: nothing; written where it differs. */
+void
+job_set_waiting(const Job *job, const char *reason)
+{
+	Datum		values[2];
+	bool		nulls[2] = {false, reason == NULL};
+
+	if (reason == NULL ? job->waiting == NULL :
+		job->waiting != NULL && strcmp(reason, job->waiting) == 0)
+		return;
+	values[0] = Int64GetDatum(job->id);
+	values[1] = reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason);
+	(void) ledger_execute(&update_waiting, values, nulls);
+}
+
+/* It stops, since a chunk failed. */
+void
+job_set_stopped(const Job *job)
+{
+	Datum		id = Int64GetDatum(job->id);
+
+	(void) ledger_execute(&update_stopped, &id, NULL);
+}
+
+/* What ended a background worker, for the session that waits for it. */
+void
+job_set_error(int64 id, const char *sqlstate, const char *message)
+{
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(id);
+	values[1] = CStringGetTextDatum(sqlstate);
+	values[2] = CStringGetTextDatum(message);
+	(void) ledger_execute(&update_error, values, NULL);
+}
+
+/* That error's message and *sqlstate, or NULL. */
+char *
+job_error(int64 id, char **sqlstate)
+{
+	Datum		value = Int64GetDatum(id);
+
+	if (ledger_execute(&select_error, &value, NULL) == 0)
+		return NULL;
+	*sqlstate = ledger_text(1);
+	return ledger_text(2);
+}
+
+/* -------------------------------------------------------------------- locks */
+
+/* Show that this session runs the job, until job_unlock() or its end. */
+void
+job_lock(int64 id)
+{
+	LOCKTAG		tag;
+
+	lock_class = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
+
+	set_lock_tag(&tag, id);
+	(void) LockAcquire(&tag, ShareLock, true, false);
+}
+
+/* Looks nothing up, so that it works after an error. */
+void
+job_unlock(int64 id)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, id);
+	(void) LockRelease(&tag, ShareLock, true);
+}
+
+static void
+set_lock_tag(LOCKTAG *tag, int64 id)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, 2);
+}
+
+/*
+ * Have names found as when the job was created.  Returns the nest level for
+ * AtEOXact_GUC().
+ */
+int
+job_use_search_path(const Job *job)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	if (strcmp(GetConfigOption("search_path", false, false), job->search_path) != 0)
+		(void) set_config_option("search_path", job->search_path, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}

@@ -1,0 +1,87 @@
+/*
+ * job.h
+ *		Jobs: a relation, a statement for its chunks, and how to go about it.
+ *
+ * Knows the ledger's rows about jobs; nothing of chunks or of running.
+ */
+#ifndef PG_CHUNKED_JOB_H
+#define PG_CHUNKED_JOB_H
+
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* The arguments of create_job() and run(); NULL where they say null */
+typedef struct JobOptions
+{
+	Oid			relid;
+	char	   *statement;
+	char	   *name;
+	int64		chunk_size;
+	ArrayType  *key;
+	text	   *filter;
+	Interval   *target_time;
+	Interval   *pause;			/* never null */
+	Interval   *max_lag;
+	char	   *throttle;
+	int			max_attempts;
+	char	   *on_error;
+	bool		check_plan;
+} JobOptions;
+
+typedef struct Job
+{
+	/* fixed */
+	int64		id;
+	char	   *name;
+	Oid			owner;
+	Oid			relid;
+	char	   *statement;		/* NULL: done by workers outside the server */
+	ArrayType  *key;			/* or NULL */
+	text	   *filter;			/* or NULL */
+	char	   *search_path;
+	Jsonb	   *high_water;		/* NULL: no rows */
+	int64		total_rows;		/* estimate */
+
+	/* settings that may change between chunks; times in ms, 0: none */
+	int64		chunk_size;
+	double		target_time;
+	double		pause;
+	double		max_lag;
+	char	   *throttle;		/* or NULL */
+	int			max_attempts;
+	bool		stop_on_error;
+	bool		check_plan;
+
+	/* state */
+	bool		paused;
+	bool		cancelled;
+	bool		stopped;		/* by a chunk that failed */
+	char	   *waiting;		/* or NULL */
+} Job;
+
+/* job_create.c */
+extern void job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options);
+extern char *job_create(const JobOptions *options);
+extern void job_dry_run(const JobOptions *options);
+
+/* job.c */
+extern char *job_argument_name(FunctionCallInfo fcinfo, int argno);
+extern Job *job_by_name(const char *name);
+extern Job *job_by_id(int64 id);
+extern double job_interval_ms(const Interval *interval);
+extern void job_require_runnable(const Job *job);
+extern void job_require_statement(const Job *job);
+extern void job_check_interval(const Interval *interval, const char *name, bool zero);
+extern void job_check_on_error(const char *on_error);
+extern void job_set_runnable(const Job *job, bool for_workers);
+extern void job_set_waiting(const Job *job, const char *reason);
+extern void job_set_stopped(const Job *job);
+extern void job_set_error(int64 id, const char *sqlstate, const char *message);
+extern char *job_error(int64 id, char **sqlstate);
+extern void job_lock(int64 id);
+extern void job_unlock(int64 id);
+extern int	job_use_search_path(const Job *job);
+
+#endif							/* PG_CHUNKED_JOB_H */

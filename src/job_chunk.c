@@ -1,0 +1,498 @@
+/*
+ * job_chunk.c
+ *		The chunks of a job in the ledger: carved, claimed, done or failed.
+ *
+ * Boundaries are carved as the work goes, some ahead of it.  Carving commits by
+ * itself, under the lock of the job's row in ledger_carving, so that chunks
+ * are handed out in the order of the key and never overlap.  A claim locks the
+ * chunk's row: a worker inside the server keeps that lock until its work and
+ * the word "done" commit together, so there is no claimed state to be left over
+ * from a worker that died.  Workers outside have a lease instead (outside.c);
+ * each claim of theirs, and each outcome, raises the fence, so that what comes
+ * late is seen to be late.
+ *
+ * A chunk that keeps failing is divided in two, and again, down to the row that
+ * fails: for one bad row in n that takes log2 n more attempts.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "chunks.h"
+#include "job_chunk.h"
+#include "ledger.h"
+#include "relation.h"
+
+/* Carved at a time: so many chunks, or for so long (ms) */
+#define CARVE_CHUNKS 64
+#define CARVE_TIME 20
+
+/* A filter that matches little must not make carving a chunk a matter of minutes */
+#define SCAN_LIMIT_CHUNKS 10
+#define SCAN_LIMIT_MIN 100000
+
+/* Before a failed chunk is tried again, in ms: doubled each time, up to the most */
+#define BACKOFF_FIRST 100
+#define BACKOFF_MOST 30000
+
+/* "One claim statement": of the first chunk free that satisfies a condition */
+#define CLAIM_CHUNK(condition) \
+	"SELECT number, after, upto, row_count, attempts, fence, lease_until IS NOT NULL" \
+	" FROM chunked.ledger_chunks" \
+	" WHERE job = $1 AND state <> 'done' AND state = 'pending' AND " condition \
+	" AND coalesce(greatest(lease_until, retry_at) <= clock_timestamp(), true)" \
+	" ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
+
+#define LOCK_CARVING \
+	"SELECT carved_upto, carved_all, chunks, chunk_size, rate" \
+	" FROM chunked.ledger_carving WHERE job = $1 FOR NO KEY UPDATE"
+
+static LedgerQuery insert_carving =
+LEDGER_QUERY("INSERT INTO chunked.ledger_carving (job, carved_all, chunk_size) VALUES ($1, $2, $3)", INT8OID, BOOLOID, INT8OID);
+static LedgerQuery lock_carving =
+LEDGER_QUERY(LOCK_CARVING, INT8OID);
+static LedgerQuery try_lock_carving =
+LEDGER_QUERY(LOCK_CARVING " SKIP LOCKED", INT8OID);
+
+static LedgerQuery update_carving =
+LEDGER_QUERY("UPDATE chunked.ledger_carving SET carved_upto = $2, carved_all = $3, chunks = $4,"
+	" chunk_size = $5, rate = $6 WHERE job = $1", INT8OID, JSONBOID, BOOLOID, INT8OID, INT8OID, FLOAT8OID);
+static LedgerQuery insert_chunk =
+LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, attempts, retry_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7)", INT8OID, INT8OID, JSONBOID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID);
+
+/*
+ * Sums of done chunks are folded into the job's row, up to the first that is
+ * not done, and a minute late so that the last minute can still be told.
+ */
+static LedgerQuery fold_done =
+LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = folded_number + s.chunks,"
+	" folded_rows = folded_rows + s.rows, folded_affected = folded_affected + s.affected,"
+	" folded_retries = folded_retries + s.retries"
+	" FROM (SELECT count(*) AS chunks, sum(c.row_count)::bigint AS rows,"
+	" coalesce(sum(c.rows_affected), 0)::bigint AS affected, sum(c.attempts) AS retries"
+	" FROM chunked.ledger_carving w, chunked.ledger_chunks c"
+	" WHERE w.job = $1 AND c.job = $1 AND c.number > w.folded_number AND c.number < least("
+	" (SELECT min(o.number) FROM chunked.ledger_chunks o WHERE o.job = $1 AND o.state <> 'done'),"
+	" (SELECT r.number FROM chunked.ledger_chunks r WHERE r.job = $1 AND r.number > w.folded_number"
+	" AND r.finished_at > clock_timestamp() - interval '1 min' ORDER BY r.number LIMIT 1),"
+	" w.chunks + 1)) s"
+	" WHERE v.job = $1 AND s.chunks > 0", INT8OID);
+static LedgerQuery add_number =
+LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunks = chunks + 1 WHERE job = $1 RETURNING chunks", INT8OID);
+static LedgerQuery select_rate =
+LEDGER_QUERY("SELECT rate FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery select_carved_all =
+LEDGER_QUERY("SELECT carved_all FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery claim_behind =
+LEDGER_QUERY(CLAIM_CHUNK("number > $2"), INT8OID, INT8OID);
+static LedgerQuery claim_number =
+LEDGER_QUERY(CLAIM_CHUNK("number = $2"), INT8OID, INT8OID);
+static LedgerQuery select_pending =
+LEDGER_QUERY("SELECT FROM chunked.ledger_chunks WHERE job = $1 AND state <> 'done' AND state = 'pending' LIMIT 1", INT8OID);
+static LedgerQuery update_done =
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
+	" finished_at = clock_timestamp(), fence = fence + 1, lease_until = NULL, retry_at = NULL,"
+	" error_sqlstate = NULL, error = NULL"
+	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID);
+static LedgerQuery update_retry =
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET upto = $3, row_count = $4, attempts = $5, retry_at = $6,"
+	" fence = fence + 1, lease_until = NULL, error_sqlstate = $7, error = $8"
+	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+static LedgerQuery update_failed =
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = $3, finished_at = clock_timestamp(),"
+	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6"
+	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID);
+
+static int64 next_size(const Job *job, int64 size, double rate);
+static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
+						 Jsonb **carved_upto, bool *carved_all);
+static void insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto,
+						   int64 row_count, int attempts, TimestampTz retry_at);
+static bool read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
+static bool divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key);
+static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count,
+					 int attempts, TimestampTz retry_at, const JobFailure *failure);
+static int64 next_number(const Job *job);
+static TimestampTz backoff(int attempts);
+
+/* ------------------------------------------------------------------ carving */
+
+/* A new job's row; nothing is carved yet. */
+void
+job_start_carving(const Job *job)
+{
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = BoolGetDatum(job->high_water == NULL);
+	values[2] = Int64GetDatum(job->chunk_size);
+	(void) ledger_execute(&insert_carving, values, NULL);
+}
+
+/*
+ * Carve some more chunks of a job.  rate: rows a second by the caller's
+ * experience, 0 for none, to size them by if there is a target_time.  wait: for
+ * another carver, else CARVING_BUSY.  SPI must be connected, and a snapshot
+ * active; the lock is held until the transaction ends.
+ */
+JobCarving
+job_carve(const Job *job, double rate, bool wait)
+{
+	static TimestampTz last_fold = 0;
+	ChunkRequest request = {0};
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	bool		isnull;
+	Datum		value;
+	int64		number;
+	int64		size;
+	Jsonb	   *carved_upto;
+	bool		carved_all;
+	int			nest_level;
+
+	values[0] = Int64GetDatum(job->id);
+	if (ledger_execute(wait ? &lock_carving : &try_lock_carving, values, NULL) == 0)
+		return CARVING_BUSY;
+	value = ledger_value(1, &isnull);
+	carved_upto = isnull ? NULL : DatumGetJsonbPCopy(value);
+	carved_all = ledger_bool(2);
+	number = ledger_int64(3);
+	size = ledger_int64(4);
+	value = ledger_value(5, &isnull);
+	if (rate == 0 && !isnull)
+		rate = DatumGetFloat8(value);
+	if (carved_all)
+		return CARVED_ALL;
+
+	size = next_size(job, size, rate);
+	request.relid = job->relid;
+	request.chunk_size = size;
+	request.exact = true;
+	request.after = carved_upto;
+	request.upto = job->high_water;
+	request.key = job->key;
+	request.filter = job->filter;
+	if (job->filter != NULL)
+		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	nest_level = job_use_search_path(job);
+	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
+	AtEOXact_GUC(true, nest_level);
+	PopActiveSnapshot();
+
+	nulls[1] = (carved_upto == NULL);
+	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
+	values[2] = BoolGetDatum(carved_all);
+	values[3] = Int64GetDatum(number);
+	values[4] = Int64GetDatum(size);
+	nulls[5] = (rate == 0);
+	values[5] = Float8GetDatum(rate);
+	(void) ledger_execute(&update_carving, values, nulls);
+
+	if (TimestampDifferenceExceeds(last_fold, GetCurrentTimestamp(), 10000))
+	{
+		last_fold = GetCurrentTimestamp();
+		(void) ledger_execute(&fold_done, values, NULL);
+	}
+	return CARVED;
+}
+
+/* The rate that the job was last carved by; 0: none. */
+double
+job_carving_rate(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+	bool		isnull = true;
+
+	if (ledger_execute(&select_rate, &value, NULL) > 0)
+		value = ledger_value(1, &isnull);
+	return isnull ? 0 : DatumGetFloat8(value);
+}
+
+/* As many rows as the target takes, in steps from half to double. */
+static int64
+next_size(const Job *job, int64 size, double rate)
+{
+	double		wanted;
+
+	if (job->target_time == 0)
+		return job->chunk_size;
+	if (rate == 0)
+		return size;
+	wanted = rate * job->target_time / 1000;
+	wanted = Min(Max(wanted, size / 2.0), size * 2.0);
+	return (int64) Max(wanted, 1);
+}
+
+static void
+carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
+			 Jsonb **carved_upto, bool *carved_all)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	ChunkSource *source = chunk_walk_begin(request);
+	Chunk		chunk;
+	int			most = job->target_time > 0 ? 1 : CARVE_CHUNKS;
+
+	for (int i = 0; i < most && !source->over; i++)
+	{
+		if (!source->next(source, &chunk, CurrentMemoryContext))
+		{
+			source->over = true;
+			break;
+		}
+		insert_pending(job, ++*number, chunk.after, chunk.upto, chunk.row_count, 0, 0);
+		*carved_upto = chunk.upto;
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CARVE_TIME))
+			break;
+	}
+	*carved_all = source->over;
+}
+
+/* after: NULL for the start; retry_at: 0 for at once. */
+static void
+insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 row_count,
+			   int attempts, TimestampTz retry_at)
+{
+	Datum		values[7];
+	bool		nulls[7] = {false};
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(number);
+	nulls[2] = (after == NULL);
+	values[2] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
+	values[3] = JsonbPGetDatum(upto);
+	values[4] = Int64GetDatum(row_count);
+	values[5] = Int32GetDatum(attempts);
+	nulls[6] = (retry_at == 0);
+	values[6] = TimestampTzGetDatum(retry_at);
+	(void) ledger_execute(&insert_chunk, values, nulls);
+}
+
+/* ----------------------------------------------------------------- claiming */
+
+/*
+ * Claim the first free chunk whose number is over "behind".  It is this
+ * transaction's until it ends.  SPI must be connected.
+ */
+bool
+job_claim(const Job *job, int64 behind, JobChunk *chunk)
+{
+	return read_claimed(&claim_behind, job, behind, chunk);
+}
+
+/* The same for just this number. */
+bool
+job_claim_number(const Job *job, int64 number, JobChunk *chunk)
+{
+	return read_claimed(&claim_number, job, number, chunk);
+}
+
+static bool
+read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
+{
+	Datum		values[2];
+	bool		isnull;
+	Datum		value;
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(number);
+	if (ledger_execute(query, values, NULL) == 0)
+		return false;
+	chunk->number = ledger_int64(1);
+	value = ledger_value(2, &isnull);
+	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
+	chunk->upto = DatumGetJsonbPCopy(ledger_value(3, &isnull));
+	chunk->row_count = ledger_int64(4);
+	chunk->attempts = DatumGetInt32(ledger_value(5, &isnull));
+	chunk->fence = ledger_int64(6);
+	chunk->lease_lost = ledger_bool(7);
+	return true;
+}
+
+/* Are there chunks that are neither done nor failed, whoever has them? */
+bool
+job_has_pending(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	return ledger_execute(&select_pending, &value, NULL) > 0;
+}
+
+/* Is everything carved, and nothing pending? */
+bool
+job_is_over(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	return ledger_execute(&select_carved_all, &value, NULL) > 0 && ledger_bool(1) &&
+		!job_has_pending(job);
+}
+
+/* The positions of a chunk, for this walk. */
+void
+job_read_range(const JobChunk *chunk, const Walk *walk, Range *range)
+{
+	memset(range, 0, sizeof(Range));
+	if (chunk->after != NULL)
+		range->after = position_read(walk->key, chunk->after, "after");
+	range->upto = position_read(walk->key, chunk->upto, "upto");
+}
+
+/* ----------------------------------------------------------------- outcomes */
+
+/* started: 0 if the ledger knows; rows_affected: -1 if that is not known. */
+void
+job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64 rows_affected)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(chunk->number);
+	nulls[2] = (rows_affected < 0);
+	values[2] = Int64GetDatum(rows_affected);
+	nulls[3] = (started == 0);
+	values[3] = TimestampTzGetDatum(started);
+	(void) ledger_execute(&update_done, values, nulls);
+}
+
+/*
+ * An attempt at a claimed chunk failed: have it tried again, divide it, or give
+ * it up, which is when the result is false.
+ */
+bool
+job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure)
+{
+	int			attempts = chunk->attempts + 1;
+	Jsonb	   *key = NULL;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	if (failure->transient || attempts >= job->max_attempts)
+	{
+		if (divide(job, chunk, failure, &key))
+			return true;
+	}
+	if (attempts < job->max_attempts)
+	{
+		put_back(job, chunk, chunk->upto, chunk->row_count, attempts, backoff(attempts), failure);
+		return true;
+	}
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(chunk->number);
+	values[2] = Int32GetDatum(attempts);
+	nulls[3] = (key == NULL);
+	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
+	values[4] = CStringGetTextDatum(failure->sqlstate);
+	values[5] = CStringGetTextDatum(failure->message);
+	(void) ledger_execute(&update_failed, values, nulls);
+	if (job->stop_on_error)
+		job_set_stopped(job);
+	return false;
+}
+
+/*
+ * Make two chunks of one, with half the rows each.  False, and *key its only
+ * row's, if it has one; NULL if it has none.
+ *
+ * Halves of a chunk that others were in the way of are as new.  Those of one
+ * that used up its attempts have one left each.
+ */
+static bool
+divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
+{
+	Relation	rel = relation_open_to_walk(job->relid);
+	int			nest_level = job_use_search_path(job);
+	int			attempts = failure->transient ? chunk->attempts : job->max_attempts - 1;
+	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
+	WalkReader	reader = {0};
+	Range		range;
+	Walk	   *walk;
+	Jsonb	   *middle = NULL;
+	int64		rows;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	walk = walk_open(rel, job->key, job->filter);
+	job_read_range(chunk, walk, &range);
+	reader.output = walk_all_keys(walk);
+	reader.limit = PG_INT64_MAX;
+	walk_read(walk, &range, &reader);
+	rows = (int64) reader.count;
+	if (rows > 0)
+	{
+		reader.limit = Max(rows / 2, 1);
+		reader.boundary = (rows > 1);
+		reader.keep_end = true;
+		walk_read(walk, &range, &reader);
+		if (reader.ended)
+			middle = position_write(walk->key, reader.end);
+	}
+	PopActiveSnapshot();
+	AtEOXact_GUC(true, nest_level);
+	table_close(rel, NoLock);
+
+	if (rows < 2 || middle == NULL)
+	{
+		*key = middle;
+		return false;
+	}
+	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, attempts, retry_at);
+	put_back(job, chunk, middle, rows / 2, attempts, retry_at, failure);
+	return true;
+}
+
+/* A number for one more chunk.  Locks the job's row in ledger_carving. */
+static int64
+next_number(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	if (ledger_execute(&add_number, &value, NULL) == 0)
+		elog(ERROR, "job " INT64_FORMAT " is not being carved", job->id);
+	return ledger_int64(1);
+}
+
+/* Have a claimed chunk tried again, from retry_at on; it may be shorter now. */
+static void
+put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, int attempts,
+		 TimestampTz retry_at, const JobFailure *failure)
+{
+	Datum		values[8];
+	bool		nulls[8] = {false};
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(chunk->number);
+	values[2] = JsonbPGetDatum(upto);
+	values[3] = Int64GetDatum(row_count);
+	values[4] = Int32GetDatum(attempts);
+	nulls[5] = (retry_at == 0);
+	values[5] = TimestampTzGetDatum(retry_at);
+	values[6] = CStringGetTextDatum(failure->sqlstate);
+	values[7] = CStringGetTextDatum(failure->message);
+	(void) ledger_execute(&update_retry, values, nulls);
+}
+
+/* When to try again after so many failed attempts. */
+static TimestampTz
+backoff(int attempts)
+{
+	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), BACKOFF_MOST);
+
+	/* workers that were in each other's way shall not meet again */
+	ms *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) ms);
+}

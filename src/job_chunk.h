@@ -1,0 +1,53 @@
+/*
+ * job_chunk.h
+ *		The chunks of a job in the ledger: carved, claimed, done or failed.
+ *
+ * Knows the ledger's rows about chunks; nothing of what is done with them.
+ */
+#ifndef PG_CHUNKED_JOB_CHUNK_H
+#define PG_CHUNKED_JOB_CHUNK_H
+
+#include "job.h"
+#include "range.h"
+#include "walk.h"
+
+/* A chunk that is claimed: its row is locked to the end of the transaction */
+typedef struct JobChunk
+{
+	int64		number;
+	Jsonb	   *after;			/* NULL: from the start */
+	Jsonb	   *upto;
+	int64		row_count;		/* when it was carved */
+	int			attempts;		/* that failed */
+	int64		fence;
+	bool		lease_lost;		/* its last worker's lease ran out */
+} JobChunk;
+
+typedef enum JobCarving
+{
+	CARVED,						/* there are more pending chunks now */
+	CARVED_ALL,					/* there is nothing left to carve */
+	CARVING_BUSY				/* another is at it */
+} JobCarving;
+
+/* Why an attempt failed */
+typedef struct JobFailure
+{
+	const char *sqlstate;
+	const char *message;
+	bool		transient;		/* by others at work: try again, on less */
+} JobFailure;
+
+extern void job_start_carving(const Job *job);
+extern JobCarving job_carve(const Job *job, double rate, bool wait);
+extern double job_carving_rate(const Job *job);
+extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
+extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);
+extern bool job_has_pending(const Job *job);
+extern bool job_is_over(const Job *job);
+extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
+extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
+						   int64 rows_affected);
+extern bool job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure);
+
+#endif							/* PG_CHUNKED_JOB_CHUNK_H */

@@ -1,0 +1,356 @@
+/*
+ * job_create.c
+ *		Creating a job: its options checked, its statement tried out, its end
+ *		fixed.
+ *
+ * All that can be known to be wrong is an error here, before anything runs: the
+ * statement is prepared for the job's first chunk, and its plan looked at.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+#include "arguments.h"
+#include "btree.h"
+#include "chunks.h"
+#include "job.h"
+#include "job_chunk.h"
+#include "ledger.h"
+#include "relation.h"
+#include "statement.h"
+#include "throttle.h"
+
+/* What is found out about a job before it is there */
+typedef struct JobPlan
+{
+	Walk	   *walk;
+	Position   *last;			/* the high-water mark; NULL: no rows */
+	double		rows;			/* estimate */
+	Range		first;			/* the first chunk, if there are rows */
+	Statement  *statement;		/* or NULL */
+} JobPlan;
+
+PG_FUNCTION_INFO_V1(chunked_create_job);
+
+static LedgerQuery insert_job =
+LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
+			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path,"
+			 " high_water, total_rows)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+			 " ON CONFLICT DO NOTHING RETURNING id",
+			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
+			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
+			 JSONBOID, INT8OID);
+static LedgerQuery select_last_number =
+LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
+			 " WHERE starts_with(name, $1 || '-')"
+			 " AND substr(name, length($1) + 2) ~ '^[0-9]{1,15}$'", TEXTOID);
+
+static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
+static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
+static void find_first_chunk(const JobOptions *options, JobPlan *plan);
+static double estimate_rows(Walk *walk, Relation rel);
+static int64 insert(const JobOptions *options, const char *name, Jsonb *high_water, double rows);
+static void show_statement(const char *label, const char *text);
+
+/*
+ * chunked.create_job(relation regclass, statement text, name text,
+ *					  chunk_size bigint, key text[], filter text,
+ *					  target_time interval, pause interval, max_lag interval,
+ *					  throttle text, max_attempts int, on_error text,
+ *					  check_plan boolean) RETURNS text
+ *
+ * The name of the new job.  Reads the relation under AccessShareLock.  Errors:
+ * those of statement_parse(), statement_prepare(), statement_check_plan(),
+ * throttle_check() and page(); 22023 a bad option, 42710 the name is taken.
+ */
+Datum
+chunked_create_job(PG_FUNCTION_ARGS)
+{
+	JobOptions	options;
+
+	job_read_options(fcinfo, 4, &options);
+	PG_RETURN_TEXT_P(cstring_to_text(job_create(&options)));
+}
+
+/*
+ * Read the options that create_job() and run() have in common; those from key
+ * on start at this argument.
+ */
+void
+job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
+{
+	memset(options, 0, sizeof(JobOptions));
+	options->relid = argument_relation(fcinfo, 0);
+	options->statement = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	options->name = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	options->chunk_size = argument_positive(fcinfo, 3, "chunk_size");
+	options->key = PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(argno);
+	argno++;
+	options->filter = PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_P_COPY(argno);
+	argno++;
+	options->target_time = argument_interval(fcinfo, argno++, "target_time", false);
+	options->pause = argument_interval(fcinfo, argno, "pause", true);
+	if (options->pause == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("pause must not be null"),
+				 errhint("Leave it out for none, or give an interval, such as '500 ms'.")));
+	argno++;
+	options->max_lag = argument_interval(fcinfo, argno++, "max_lag", false);
+	options->throttle = PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	argno++;
+	options->max_attempts = (int) argument_positive(fcinfo, argno++, "max_attempts");
+	options->on_error = PG_ARGISNULL(argno) ? "null" : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	argno++;
+	options->check_plan = argument_boolean(fcinfo, argno, "check_plan");
+
+	job_check_on_error(options->on_error);
+	if (options->name != NULL && options->name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name must not be empty"),
+				 errhint("Leave it out to have one made of the relation's.")));
+	if (heap_is_physical_key(options->key))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a job cannot go by ctid"),
+				 errdetail("Rows move between blocks from one transaction to the next, so that some would be left out."),
+				 errhint("Add a primary key, or pass a key.")));
+	if (options->statement == NULL && options->target_time != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("target_time needs a statement"),
+				 errhint("How long workers outside the server take for a chunk is not known; choose chunk_size.")));
+}
+
+/* Create a job; returns its name, in the current memory context. */
+char *
+job_create(const JobOptions *options)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	rel = relation_open_to_walk(options->relid);
+	JobPlan		plan = {0};
+	Jsonb	   *high_water = NULL;
+	char	   *name = options->name;
+	Job		   *job;
+
+	SPI_connect();
+	plan_job(options, rel, &plan);
+	if (plan.last != NULL)
+		high_water = position_write(plan.walk->key, plan.last);
+
+	if (name != NULL)
+	{
+		if (insert(options, name, high_water, plan.rows) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("job \"%s\" already exists", name),
+					 errhint("CALL chunked.run_job(%s) goes on with it; drop_job() removes it.",
+							 quote_literal_cstr(name))));
+	}
+	else
+	{
+		Datum		base = CStringGetTextDatum(RelationGetRelationName(rel));
+		int64		number;
+
+		(void) ledger_execute(&select_last_number, &base, NULL);
+		number = ledger_int64(1);
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			name = psprintf("%s-" INT64_FORMAT, RelationGetRelationName(rel), ++number);
+		} while (insert(options, name, high_water, plan.rows) == 0);
+	}
+
+	job = job_by_name(name);
+	job_start_carving(job);
+	if (job->statement == NULL)
+		(void) job_carve(job, 0, true);
+	if (plan.statement != NULL)
+		statement_free(plan.statement);
+	name = MemoryContextStrdup(context, name);
+	SPI_finish();
+	table_close(rel, NoLock);
+	return name;
+}
+
+/*
+ * Show what a job would do, as notices: the first and the last statement, how
+ * many chunks and rows there are, and the plan.  Errors: as for job_create().
+ */
+void
+job_dry_run(const JobOptions *options)
+{
+	Relation	rel = relation_open_to_walk(options->relid);
+	JobPlan		plan = {0};
+
+	SPI_connect();
+	plan_job(options, rel, &plan);
+	if (plan.last == NULL)
+		ereport(NOTICE, (errmsg("there are no rows, so nothing would be done")));
+	else
+	{
+		WalkReader	reader = {0};
+		Range		last = {0};
+		StringInfoData text;
+
+		last.upto = plan.last;
+		reader.output = walk_all_keys(plan.walk);
+		reader.backward = true;
+		reader.limit = options->chunk_size + 1;
+		reader.keep_end = true;
+		walk_read(plan.walk, &last, &reader);
+		last.after = reader.ended ? reader.end : NULL;
+
+		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be worked on", plan.rows,
+								Max(1, ceil(plan.rows / options->chunk_size)))));
+		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first));
+		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last));
+
+		initStringInfo(&text);
+		if (SPI_execute(psprintf("EXPLAIN %s", statement_with_literals(plan.statement, plan.walk, &plan.first)),
+						false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not explain the statement");
+		for (uint64 i = 0; i < SPI_processed; i++)
+			appendStringInfo(&text, "\n%s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		show_statement("the plan of the first", text.data);
+	}
+	statement_free(plan.statement);
+	SPI_finish();
+	table_close(rel, NoLock);
+}
+
+static void
+show_statement(const char *label, const char *text)
+{
+	ereport(NOTICE, (errmsg("%s: %s", label, text)));
+}
+
+/* An interval option, or NULL.  zero: it may be 0.  Error: 22023. */
+static Interval *
+argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero)
+{
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	job_check_interval(PG_GETARG_INTERVAL_P(argno), name, zero);
+	return PG_GETARG_INTERVAL_P(argno);
+}
+
+/* Find out what there is to know.  SPI must be connected, a snapshot active. */
+static void
+plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
+{
+	Range		all = {0};
+	bool		warned = false;
+
+	if (options->statement != NULL)
+		plan->statement = statement_parse(options->statement);
+	plan->walk = walk_open(rel, options->key, options->filter);
+	walk_warn_unsupported(plan->walk, rel, &warned);
+	if (options->throttle != NULL)
+		throttle_check(options->throttle);
+	if (options->max_lag != NULL)
+		throttle_check_lag_visible();
+
+	plan->last = walk_last_position(plan->walk, &all);
+	if (plan->last == NULL)
+		return;
+	plan->rows = estimate_rows(plan->walk, rel);
+	if (plan->statement != NULL)
+	{
+		find_first_chunk(options, plan);
+		statement_prepare(plan->statement, plan->walk, &plan->first);
+		if (options->check_plan)
+			statement_check_plan(plan->statement, plan->walk, plan->rows / options->chunk_size);
+	}
+}
+
+/* Some first chunk: it need not be the one that will be carved. */
+static void
+find_first_chunk(const JobOptions *options, JobPlan *plan)
+{
+	WalkReader	reader = {0};
+	Range		all = {0};
+
+	reader.output = walk_all_keys(plan->walk);
+	reader.limit = options->chunk_size;
+	reader.keep_end = true;
+	walk_read(plan->walk, &all, &reader);
+	plan->first.upto = reader.ended ? reader.end : plan->last;
+}
+
+/* The rows of a walk: by the index, else by the planner. */
+static double
+estimate_rows(Walk *walk, Relation rel)
+{
+	SPIPlanPtr	plan;
+	CachedPlan *cached;
+	double		rows = 0;
+
+	if (walk->filter == NULL)
+	{
+		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, 0, false);
+
+		if (estimate != NULL)
+		{
+			rows = btree_estimate_rows(estimate);
+			btree_estimate_free(estimate);
+			return rows;
+		}
+	}
+	plan = SPI_prepare(walk->filter == NULL ? psprintf("SELECT FROM %s", walk->relation) :
+					   psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter), 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	cached = SPI_plan_get_cached_plan(plan);
+	if (cached != NULL)
+	{
+		rows = linitial_node(PlannedStmt, cached->stmt_list)->planTree->plan_rows;
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	}
+	SPI_freeplan(plan);
+	return rows;
+}
+
+/* The new job's id; 0 if the name is taken. */
+static int64
+insert(const JobOptions *options, const char *name, Jsonb *high_water, double rows)
+{
+	Datum		values[17];
+	bool		nulls[17] = {false};
+	int			i = 0;
+
+#define PUT(is_null, value) \
+	(nulls[i] = (is_null), values[i] = nulls[i] ? (Datum) 0 : (value), i++)
+
+	PUT(false, CStringGetTextDatum(name));
+	PUT(false, ObjectIdGetDatum(GetUserId()));
+	PUT(false, ObjectIdGetDatum(options->relid));
+	PUT(options->statement == NULL, CStringGetTextDatum(options->statement));
+	PUT(false, Int64GetDatum(options->chunk_size));
+	PUT(options->key == NULL, PointerGetDatum(options->key));
+	PUT(options->filter == NULL, PointerGetDatum(options->filter));
+	PUT(options->target_time == NULL, IntervalPGetDatum(options->target_time));
+	PUT(false, IntervalPGetDatum(options->pause));
+	PUT(options->max_lag == NULL, IntervalPGetDatum(options->max_lag));
+	PUT(options->throttle == NULL, CStringGetTextDatum(options->throttle));
+	PUT(false, Int32GetDatum(options->max_attempts));
+	PUT(false, CStringGetTextDatum(options->on_error));
+	PUT(false, BoolGetDatum(options->check_plan));
+	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
+	PUT(high_water == NULL, JsonbPGetDatum(high_water));
+	PUT(false, Int64GetDatum((int64) rint(rows)));
+#undef PUT
+
+	return ledger_execute(&insert_job, values, nulls) == 0 ? 0 : ledger_int64(1);
+}

@@ -1,0 +1,31 @@
+/*
+ * ledger.h
+ *		Queries on the ledger, the tables in which jobs are kept.
+ *
+ * Knows how such a query is prepared and run; nothing of what it says.
+ */
+#ifndef PG_CHUNKED_LEDGER_H
+#define PG_CHUNKED_LEDGER_H
+
+#include "executor/spi.h"
+
+#define LEDGER_MAX_ARGS 20
+
+/* One statement with its plan, which is kept for the session; static storage */
+typedef struct LedgerQuery
+{
+	const char *sql;
+	Oid			argtypes[LEDGER_MAX_ARGS + 1];	/* ended by InvalidOid */
+	int			nargs;
+	SPIPlanPtr	plan;			/* NULL at first */
+} LedgerQuery;
+
+#define LEDGER_QUERY(text, ...) {.sql = text, .argtypes = {__VA_ARGS__}}
+
+extern uint64 ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls);
+extern Datum ledger_value(int column, bool *isnull);
+extern int64 ledger_int64(int column);
+extern bool ledger_bool(int column);
+extern char *ledger_text(int column);
+
+#endif							/* PG_CHUNKED_LEDGER_H */

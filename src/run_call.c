@@ -1,0 +1,258 @@
+/*
+ * run_call.c
+ *		SQL entry points that run jobs: run(), run_job(), start_job().
+ *
+ * A procedure that is called on its own may commit; within a transaction block
+ * or a function it may not, and says so before anything is done.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "arguments.h"
+#include "job.h"
+#include "ledger.h"
+#include "worker.h"
+
+/* As max_parallel_workers at most */
+#define MAX_WORKERS 1024
+
+PG_FUNCTION_INFO_V1(chunked_run);
+PG_FUNCTION_INFO_V1(chunked_run_job);
+PG_FUNCTION_INFO_V1(chunked_start_job);
+
+static LedgerQuery select_line =
+LEDGER_QUERY("SELECT p.line FROM chunked.progress p JOIN chunked.ledger_jobs j ON j.name = p.job"
+			 " WHERE j.id = $1", INT8OID);
+static LedgerQuery select_summary =
+LEDGER_QUERY("SELECT format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done,"
+			 " chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed"
+			 " FROM chunked.progress p WHERE p.job = $1", TEXTOID, FLOAT8OID);
+static LedgerQuery select_failure =
+LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text FROM chunked.ledger_chunks"
+			 " WHERE job = $1 AND state <> 'done' AND state = 'failed' ORDER BY number LIMIT 1", INT8OID);
+
+static void require_may_commit(FunctionCallInfo fcinfo, const char *procedure);
+static int	argument_workers(FunctionCallInfo fcinfo, int argno, int least);
+static void run_in_procedure(const char *name, int nworkers);
+static void report_outcome(const char *name, RunOutcome outcome, TimestampTz started);
+static void report_stopped(const Job *job);
+
+/*
+ * CALL chunked.run(relation regclass, statement text, name text,
+ *					chunk_size bigint, workers int, key text[], filter text,
+ *					target_time interval, pause interval, max_lag interval,
+ *					throttle text, max_attempts int, on_error text,
+ *					check_plan boolean, dry_run boolean)
+ *
+ * Creates a job and runs it to its end.  Errors: 25001 in a transaction block,
+ * those of create_job() and run_job().
+ */
+Datum
+chunked_run(PG_FUNCTION_ARGS)
+{
+	JobOptions	options;
+	char	   *name;
+	int			nworkers = argument_workers(fcinfo, 4, 0);
+
+	job_read_options(fcinfo, 5, &options);
+	if (options.statement == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("statement must not be null"),
+				 errhint("For work that is done outside the server, call create_job().")));
+	if (argument_boolean(fcinfo, 14, "dry_run"))
+	{
+		job_dry_run(&options);
+		PG_RETURN_VOID();
+	}
+	require_may_commit(fcinfo, "run");
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	name = job_create(&options);
+	run_in_procedure(name, nworkers);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * CALL chunked.run_job(name text, workers int)
+ *
+ * Runs a job to its end.  Errors: 25001 in a transaction block, 42704 no such
+ * job, 42501 another's, 55000 cancelled or without a statement; that of a row
+ * that stops it, and whatever is not to do with rows.
+ */
+Datum
+chunked_run_job(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	int			nworkers = argument_workers(fcinfo, 1, 0);
+
+	require_may_commit(fcinfo, "run_job");
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	run_in_procedure(name, nworkers);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.start_job(name text, workers int) RETURNS int
+ *
+ * The number of background workers started, which go on by themselves.  Errors:
+ * as for run_job(); 53400 no worker to be had.
+ */
+Datum
+chunked_start_job(PG_FUNCTION_ARGS)
+{
+	char	   *name = job_argument_name(fcinfo, 0);
+	int			nworkers = argument_workers(fcinfo, 1, 1);
+	Job		   *job;
+	int			started;
+
+	SPI_connect();
+	job = job_by_name(name);
+	job_require_runnable(job);
+	job_require_statement(job);
+	job_set_runnable(job, true);
+	started = worker_start(job->id, nworkers);
+	SPI_finish();
+	PG_RETURN_INT32(started);
+}
+
+static void
+require_may_commit(FunctionCallInfo fcinfo, const char *procedure)
+{
+	if (fcinfo->context != NULL && IsA(fcinfo->context, CallContext) &&
+		!castNode(CallContext, fcinfo->context)->atomic)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("%s() cannot run inside a transaction block", procedure),
+			 errdetail("It commits chunk by chunk."),
+			 errhint("CALL it by itself, with the driver's autocommit on; or call create_job() and start_job() in the transaction, which begin when it commits.")));
+}
+
+/* A number of workers.  Errors: 22004, 22023. */
+static int
+argument_workers(FunctionCallInfo fcinfo, int argno, int least)
+{
+	int			nworkers = PG_ARGISNULL(argno) ? -1 : PG_GETARG_INT32(argno);
+
+	if (nworkers < least || nworkers > MAX_WORKERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("workers must be from %d to %d", least, MAX_WORKERS),
+				 errhint("Give the number of background workers.%s",
+						 least == 0 ? " With 0 this session does the work." : "")));
+	return nworkers;
+}
+
+/* SPI must be connected, and free to commit. */
+static void
+run_in_procedure(const char *name, int nworkers)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	Job		   *job;
+	int64		id;
+	RunOutcome	outcome;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	job = job_by_name(name);
+	job_require_runnable(job);
+	job_require_statement(job);
+	job_set_runnable(job, nworkers > 0);
+	id = job->id;
+	PopActiveSnapshot();
+	SPI_commit();
+
+	outcome = nworkers > 0 ? worker_run(id, nworkers) : run_job(id, true);
+	report_outcome(name, outcome, started);
+}
+
+/* Tell how it ended.  Error: that of the row that stopped it. */
+static void
+report_outcome(const char *name, RunOutcome outcome, TimestampTz started)
+{
+	Job		   *job = NULL;
+	char	   *summary = NULL;
+	int64		failed = 0;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (outcome != RUN_DROPPED)
+	{
+		Datum		values[2];
+
+		job = job_by_name(name);
+		values[0] = CStringGetTextDatum(name);
+		values[1] = Float8GetDatum((GetCurrentTimestamp() - started) / (double) USECS_PER_SEC);
+		(void) ledger_execute(&select_summary, values, NULL);
+		summary = ledger_text(1);
+		failed = ledger_int64(2);
+	}
+
+	switch (outcome)
+	{
+		case RUN_GOES_ON:
+		case RUN_DONE:
+			if (failed > 0)
+				ereport(WARNING,
+						(errmsg("job \"%s\" is done but for what failed: %s", name, summary),
+						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' tells the rows; retry_failed() and run_job() try them again.",
+								 quote_literal_cstr(name))));
+			else
+				ereport(NOTICE, (errmsg("job \"%s\" is done: %s", name, summary)));
+			break;
+		case RUN_PAUSED:
+			ereport(NOTICE,
+					(errmsg("job \"%s\" is paused: %s", name, summary),
+					 errhint("CALL chunked.run_job(%s) goes on.", quote_literal_cstr(name))));
+			break;
+		case RUN_CANCELLED:
+			ereport(NOTICE, (errmsg("job \"%s\" was cancelled: %s", name, summary)));
+			break;
+		case RUN_DROPPED:
+			ereport(NOTICE, (errmsg("job \"%s\" was dropped", name)));
+			break;
+		case RUN_STOPPED:
+			report_stopped(job);
+			break;
+	}
+	PopActiveSnapshot();
+}
+
+/* The error of the row that stopped a job. */
+static void
+report_stopped(const Job *job)
+{
+	Datum		id = Int64GetDatum(job->id);
+	char	   *sqlstate;
+	char	   *key;
+
+	if (ledger_execute(&select_failure, &id, NULL) == 0)
+		return;					/* mended meanwhile */
+	sqlstate = ledger_text(2);
+	key = ledger_text(4);
+	ereport(ERROR,
+			(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
+			 errmsg("job \"%s\" stopped at a row that fails: %s", job->name, ledger_text(3)),
+			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.", ledger_int64(1),
+					   key != NULL ? ", position " : "", key != NULL ? key : ""),
+			 errhint("Mend the row, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). on_error => 'continue' goes on with the other rows.",
+					 quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
+}
+
+/* Send the client a line on the job's progress, as a notice. */
+void
+run_show_progress(int64 id)
+{
+	Datum		value = Int64GetDatum(id);
+
+	if (ledger_execute(&select_line, &value, NULL) > 0)
+		ereport(NOTICE, (errmsg("%s", ledger_text(1))));
+}

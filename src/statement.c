@@ -1,0 +1,655 @@
+/*
+ * statement.c
+ *		A job's statement: SQL with {chunk} where a chunk's condition belongs.
+ *
+ * The placeholders are found by the server's own scanner, so that a brace
+ * within a literal, a comment or a quoted name is left alone.  A chunk's
+ * condition is put in with parameters of the key's types: chunks of the same
+ * shape share one plan, made for the values of the first of them.
+ *
+ * Planning for values but with parameters is what the planner does when it is
+ * given values that are not marked as constants: they are used for estimates
+ * only.  A generic plan, which is planned without values, would take a range of
+ * unknown ends for a two-hundredth of the table, and join that.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/table.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "common/keywords.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planner.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "parser/scanner.h"
+#include "storage/bufmgr.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "parse.h"
+#include "statement.h"
+
+/* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
+#define MAX_PLANS 16
+
+/* Reading this much of a table, for more chunks than this, is worth an index */
+#define LARGE_PAGES 1024
+#define MANY_CHUNKS 4
+
+typedef struct Placeholder
+{
+	int			start;			/* byte offsets into the text */
+	int			end;
+	char	   *alias;			/* quoted, or NULL */
+} Placeholder;
+
+typedef struct StatementPlan
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+} StatementPlan;
+
+struct Statement
+{
+	/* fixed */
+	MemoryContext context;
+	char	   *text;
+	List	   *placeholders;	/* Placeholder *, from left to right */
+
+	/* changing */
+	int			nplans;
+	StatementPlan plans[MAX_PLANS];
+	SPIPlanPtr	plan;			/* of the chunk in hand */
+	ParamListInfo params;
+};
+
+/* Where a plan reads a whole table */
+typedef struct FullScan
+{
+	List	   *rtable;
+	Oid			relid;			/* of the largest, or InvalidOid */
+	BlockNumber pages;
+	const char *node;
+} FullScan;
+
+/* By which columns a query looks up a table */
+typedef struct JoinColumns
+{
+	Query	   *query;
+	Oid			relid;
+	List	   *names;			/* String */
+} JoinColumns;
+
+static planner_hook_type next_planner_hook = NULL;
+static ParamListInfo values_to_plan_for = NULL;
+
+static void find_placeholders(Statement *statement);
+static Placeholder *read_placeholder(const char *text, const int *places, int nplaces, int at);
+static void check_parsed(const Statement *statement);
+static char *expand(const Statement *statement, const Walk *walk, const Range *range,
+					RangeQuery **query);
+static SPIPlanPtr find_plan(Statement *statement, const Walk *walk, const char *sql,
+							const RangeQuery *query);
+static void check_key_unchanged(SPIPlanPtr plan, const Walk *walk);
+static void check_query(Query *query, const Walk *walk);
+static void check_targets(const List *targets, const Walk *walk);
+static PlannedStmt *plan_for_values(COMPAT_PLANNER_HOOK_PARAMS);
+static void find_full_scans(Plan *plan, FullScan *found);
+static void note_full_scan(Index rti, const char *node, FullScan *found);
+static char *index_to_create(SPIPlanPtr plan, Oid relid);
+static bool find_join_columns(Node *node, JoinColumns *search);
+static bool belongs_to(Oid relid, Oid ancestor);
+
+/*
+ * Read a statement, in a memory context of its own under the current one.
+ * Errors: 42601 it has no {chunk}, a malformed one, a parameter or a syntax
+ * error, or is more than one statement; 0A000 it is of another kind than
+ * INSERT, UPDATE, DELETE, MERGE and SELECT.
+ */
+Statement *
+statement_parse(const char *text)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked statement",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Statement  *statement = palloc0(sizeof(Statement));
+
+	statement->context = context;
+	statement->text = pstrdup(text);
+	find_placeholders(statement);
+	check_parsed(statement);
+	MemoryContextSwitchTo(caller);
+	return statement;
+}
+
+void
+statement_free(Statement *statement)
+{
+	for (int i = 0; i < statement->nplans; i++)
+		SPI_freeplan(statement->plans[i].plan);
+	MemoryContextDelete(statement->context);
+}
+
+/* The statement for a range, as one would write it by hand. */
+char *
+statement_with_literals(const Statement *statement, const Walk *walk, const Range *range)
+{
+	return expand(statement, walk, range, NULL);
+}
+
+/*
+ * Make ready to execute the statement for a range.  SPI must be connected, and
+ * stay so until it is executed.  Errors: 0A000 it changes the key of the walk;
+ * else those of parse analysis and planning.
+ */
+void
+statement_prepare(Statement *statement, const Walk *walk, const Range *range)
+{
+	RangeQuery *query = NULL;
+	char	   *sql = expand(statement, walk, range, &query);
+	ParamListInfo params = makeParamList(query->nparams);
+	CachedPlan *cached = NULL;
+
+	for (int i = 0; i < query->nparams; i++)
+	{
+		params->params[i].value = query->values[i];
+		params->params[i].ptype = query->types[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = 0;	/* not a constant: the plan is kept */
+	}
+	statement->params = params;
+	statement->plan = find_plan(statement, walk, sql, query);
+
+	values_to_plan_for = params;
+	PG_TRY();
+	{
+		cached = SPI_plan_get_cached_plan(statement->plan);
+	}
+	PG_FINALLY();
+	{
+		values_to_plan_for = NULL;
+	}
+	PG_END_TRY();
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+}
+
+/* Execute it; returns the rows that it processed. */
+int64
+statement_execute(Statement *statement)
+{
+	SPIExecuteOptions options = {0};
+	int			result;
+
+	options.params = statement->params;
+	options.dest = None_Receiver;
+	result = SPI_execute_plan_extended(statement->plan, &options);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+	return (int64) SPI_processed;
+}
+
+/*
+ * Refuse the prepared statement if it reads a large table in full, which it
+ * would do for every one of so many chunks.  SPI must be connected.  Error:
+ * 0A000, with the index to create.
+ */
+void
+statement_check_plan(Statement *statement, const Walk *walk, double nchunks)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(statement->plan);
+	FullScan	found = {0};
+	char	   *name;
+	const char *hint;
+	ListCell   *lc;
+
+	if (cached == NULL)
+		return;					/* rewritten into several queries */
+	foreach(lc, cached->stmt_list)
+	{
+		PlannedStmt *planned = lfirst_node(PlannedStmt, lc);
+		ListCell   *sub;
+
+		found.rtable = planned->rtable;
+		find_full_scans(planned->planTree, &found);
+		foreach(sub, planned->subplans)
+			find_full_scans(lfirst(sub), &found);
+	}
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	if (found.pages < LARGE_PAGES || nchunks <= MANY_CHUNKS)
+		return;
+
+	name = get_rel_name(found.relid);
+	if (belongs_to(found.relid, walk->relid) && !OidIsValid(walk->key->index))
+		hint = psprintf("Run this first, or pass check_plan => false: %s", walk->key->create_index);
+	else if (belongs_to(found.relid, walk->relid))
+		hint = "Put {chunk} into the WHERE of that table, with its alias, {chunk:e}; or pass check_plan => false.";
+	else
+		hint = psprintf("Run this first, or pass check_plan => false: %s",
+						index_to_create(statement->plan, found.relid));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the statement would read all of \"%s\" for every chunk", name),
+			 errdetail("Its plan has a %s on %s, of %u pages, for each of about %.0f chunks.",
+					   found.node, name, found.pages, nchunks),
+			 errhint("%s", hint)));
+}
+
+/* Called once, when the library is loaded. */
+void
+statement_install(void)
+{
+	next_planner_hook = planner_hook;
+	planner_hook = plan_for_values;
+}
+
+/* ------------------------------------------------------------ placeholders */
+
+/* Scan the text for {chunk} and {chunk:alias}, and for what must not be there. */
+static void
+find_placeholders(Statement *statement)
+{
+	const char *text = statement->text;
+	core_yy_extra_type extra;
+	core_yyscan_t scanner = scanner_init(text, &extra, &ScanKeywords, ScanKeywordTokens);
+	core_YYSTYPE value;
+	YYLTYPE		place;
+	int			ntokens = 0;
+	int			room = 64;
+	int		   *places = palloc(room * sizeof(int));
+
+	while (core_yylex(&value, &place, scanner) != 0)
+	{
+		if (ntokens == room)
+			places = repalloc(places, (room *= 2) * sizeof(int));
+		places[ntokens++] = place;
+	}
+	scanner_finish(scanner);
+
+	for (int i = 0; i < ntokens; i++)
+	{
+		if (text[places[i]] == '$' && isdigit((unsigned char) text[places[i] + 1]))
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("the statement has a parameter"),
+					 errhint("Write values into the statement; format() with %%L quotes them.")));
+		if (text[places[i]] == '{')
+			statement->placeholders = lappend(statement->placeholders,
+											  read_placeholder(text, places, ntokens, i));
+	}
+	if (statement->placeholders == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the statement has no {chunk}"),
+				 errhint("Write {chunk} where the chunk's condition belongs: UPDATE event SET kind = 0 WHERE kind IS NULL AND {chunk}.")));
+}
+
+/* The placeholder at the brace that is token number "at" of those at these places. */
+static Placeholder *
+read_placeholder(const char *text, const int *places, int nplaces, int at)
+{
+	Placeholder *placeholder = palloc0(sizeof(Placeholder));
+	int			close = at + 1;
+	int			length;
+	char	   *inside;
+	char	   *colon;
+	List	   *names = NIL;
+	bool		good;
+
+	while (close < nplaces && text[places[close]] != '}')
+		close++;
+	placeholder->start = places[at];
+	placeholder->end = close < nplaces ? places[close] + 1 : (int) strlen(text);
+	length = placeholder->end - placeholder->start - 2;
+	inside = close < nplaces ? pnstrdup(text + places[at] + 1, length) : pstrdup("");
+	colon = strchr(inside, ':');
+	if (colon != NULL)
+		*colon = '\0';
+	good = SplitIdentifierString(pstrdup(inside), '.', &names) && list_length(names) == 1 &&
+		strcmp(linitial(names), "chunk") == 0;
+	if (good && colon != NULL)
+	{
+		good = SplitIdentifierString(colon + 1, '.', &names) && list_length(names) == 1;
+		if (good)
+			placeholder->alias = pstrdup(quote_identifier(linitial(names)));
+	}
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("unknown placeholder %s", pnstrdup(text + placeholder->start,
+														   placeholder->end - placeholder->start)),
+				 errhint("Write {chunk}, or {chunk:e} where the table has the alias e.")));
+	return placeholder;
+}
+
+/* Is it one statement, of a kind that works on rows? */
+static void
+check_parsed(const Statement *statement)
+{
+	StringInfoData buf;
+	int			from = 0;
+	ListCell   *lc;
+	char	   *complaint;
+	List	   *parsed;
+	Node	   *stmt;
+
+	initStringInfo(&buf);
+	foreach(lc, statement->placeholders)
+	{
+		Placeholder *placeholder = lfirst(lc);
+
+		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
+		appendStringInfoString(&buf, "(TRUE)");
+		from = placeholder->end;
+	}
+	appendStringInfoString(&buf, statement->text + from);
+
+	parsed = parse_text(buf.data, RAW_PARSE_DEFAULT, &complaint);
+	if (complaint != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the statement is malformed: %s", complaint),
+				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.")));
+	if (list_length(parsed) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the statement is not one statement"),
+				 errhint("Put several into one by WITH, or into a function.")));
+	stmt = linitial_node(RawStmt, parsed)->stmt;
+	if (!IsA(stmt, InsertStmt) && !IsA(stmt, UpdateStmt) && !IsA(stmt, DeleteStmt) &&
+		!IsA(stmt, MergeStmt) && !IsA(stmt, SelectStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the statement is not an INSERT, UPDATE, DELETE, MERGE or SELECT"),
+				 errhint("Call a function by SELECT f(e) FROM event e WHERE {chunk:e}.")));
+}
+
+/*
+ * The statement with the range's condition in place of {chunk}: with parameters
+ * and *query to tell them or, if query is NULL, with literals.
+ */
+static char *
+expand(const Statement *statement, const Walk *walk, const Range *range, RangeQuery **query)
+{
+	StringInfoData buf;
+	int			from = 0;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, statement->placeholders)
+	{
+		Placeholder *placeholder = lfirst(lc);
+		char	   *condition;
+
+		if (query == NULL)
+			condition = range_predicate(walk->key, walk->style, placeholder->alias, range);
+		else
+		{
+			*query = range_condition(walk->key, walk->style, placeholder->alias, range);
+			condition = (*query)->condition;
+		}
+		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
+		appendStringInfo(&buf, "(%s)", condition);
+		from = placeholder->end;
+	}
+	appendStringInfoString(&buf, statement->text + from);
+	return buf.data;
+}
+
+/* ------------------------------------------------------------------- plans */
+
+/* The kept plan of this text, prepared if it is new. */
+static SPIPlanPtr
+find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQuery *query)
+{
+	StatementPlan *slot;
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < statement->nplans; i++)
+		if (strcmp(statement->plans[i].sql, sql) == 0)
+			return statement->plans[i].plan;
+
+	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	check_key_unchanged(plan, walk);
+
+	if (statement->nplans == MAX_PLANS)
+	{
+		slot = &statement->plans[--statement->nplans];
+		SPI_freeplan(slot->plan);
+		pfree(slot->sql);
+	}
+	slot = &statement->plans[statement->nplans];
+	slot->sql = MemoryContextStrdup(statement->context, sql);
+	SPI_keepplan(plan);
+	slot->plan = plan;
+	statement->nplans++;
+	return plan;
+}
+
+/*
+ * Rows whose key changes may move ahead, into a chunk that is still to come,
+ * and be processed again: refuse a statement that sets a column of the key.
+ */
+static void
+check_key_unchanged(SPIPlanPtr plan, const Walk *walk)
+{
+	ListCell   *lc;
+
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+	{
+		ListCell   *query;
+
+		foreach(query, ((CachedPlanSource *) lfirst(lc))->query_list)
+			check_query(lfirst_node(Query, query), walk);
+	}
+}
+
+static void
+check_query(Query *query, const Walk *walk)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->cteList)
+	{
+		Node	   *cte = lfirst_node(CommonTableExpr, lc)->ctequery;
+
+		if (IsA(cte, Query))
+			check_query((Query *) cte, walk);
+	}
+	if (query->resultRelation == 0 ||
+		!belongs_to(rt_fetch(query->resultRelation, query->rtable)->relid, walk->relid))
+		return;
+	if (query->commandType == CMD_UPDATE)
+		check_targets(query->targetList, walk);
+	if (query->onConflict != NULL)
+		check_targets(query->onConflict->onConflictSet, walk);
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_UPDATE)
+			check_targets(action->targetList, walk);
+	}
+}
+
+static void
+check_targets(const List *targets, const Walk *walk)
+{
+	const ListCell *lc;
+
+	foreach(lc, targets)
+	{
+		const TargetEntry *target = lfirst_node(TargetEntry, lc);
+
+		for (int i = 0; i < walk->key->norder; i++)
+			if (!target->resjunk && target->resname != NULL &&
+				strcmp(target->resname, walk->key->columns[i].name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("the statement sets column \"%s\", which is in the key of the walk", target->resname),
+						 errdetail("A row that moves in the order of the key could be processed twice."),
+						 errhint("Pass another key, over columns that stay as they are.")));
+	}
+}
+
+/* planner_hook: gives the planner the values that statement_prepare() has. */
+static PlannedStmt *
+plan_for_values(COMPAT_PLANNER_HOOK_PARAMS)
+{
+	if (values_to_plan_for != NULL && boundParams == NULL)
+	{
+		/* for this query alone, not for those of functions called meanwhile */
+		boundParams = values_to_plan_for;
+		values_to_plan_for = NULL;
+	}
+	if (next_planner_hook != NULL)
+		return next_planner_hook(COMPAT_PLANNER_HOOK_ARGS);
+	return standard_planner(COMPAT_PLANNER_HOOK_ARGS);
+}
+
+/* -------------------------------------------------------------- full scans */
+
+/* Find the largest table that is read in full by a plan. */
+static void
+find_full_scans(Plan *plan, FullScan *found)
+{
+	List	   *children = NIL;
+	ListCell   *lc;
+
+	if (plan == NULL)
+		return;
+	check_stack_depth();
+	switch (nodeTag(plan))
+	{
+		case T_Limit:
+			return;				/* stops early */
+		case T_SeqScan:
+			note_full_scan(((Scan *) plan)->scanrelid, "Seq Scan", found);
+			break;
+		case T_IndexScan:
+			if (((IndexScan *) plan)->indexqual == NIL)
+				note_full_scan(((Scan *) plan)->scanrelid, "full Index Scan", found);
+			break;
+		case T_IndexOnlyScan:
+			if (((IndexOnlyScan *) plan)->indexqual == NIL)
+				note_full_scan(((Scan *) plan)->scanrelid, "full Index Only Scan", found);
+			break;
+		case T_BitmapIndexScan:
+			if (((BitmapIndexScan *) plan)->indexqual == NIL)
+				note_full_scan(((Scan *) plan)->scanrelid, "full Bitmap Index Scan", found);
+			break;
+		case T_Append:
+			children = ((Append *) plan)->appendplans;
+			break;
+		case T_MergeAppend:
+			children = ((MergeAppend *) plan)->mergeplans;
+			break;
+		case T_BitmapAnd:
+			children = ((BitmapAnd *) plan)->bitmapplans;
+			break;
+		case T_BitmapOr:
+			children = ((BitmapOr *) plan)->bitmapplans;
+			break;
+		case T_CustomScan:
+			children = ((CustomScan *) plan)->custom_plans;
+			break;
+		case T_SubqueryScan:
+			find_full_scans(((SubqueryScan *) plan)->subplan, found);
+			break;
+		default:
+			break;
+	}
+	foreach(lc, children)
+		find_full_scans(lfirst(lc), found);
+	find_full_scans(outerPlan(plan), found);
+	find_full_scans(innerPlan(plan), found);
+}
+
+static void
+note_full_scan(Index rti, const char *node, FullScan *found)
+{
+	Oid			relid = rt_fetch(rti, found->rtable)->relid;
+	Relation	rel = table_open(relid, NoLock);
+	BlockNumber pages = RELKIND_HAS_STORAGE(rel->rd_rel->relkind) ? RelationGetNumberOfBlocks(rel) : 0;
+
+	table_close(rel, NoLock);
+	if (pages > found->pages)
+	{
+		found->relid = relid;
+		found->pages = pages;
+		found->node = node;
+	}
+}
+
+/* The CREATE INDEX for the columns by which the statement looks up a table. */
+static char *
+index_to_create(SPIPlanPtr plan, Oid relid)
+{
+	Query	   *query = linitial_node(Query, ((CachedPlanSource *)
+											  linitial(SPI_plan_get_plan_sources(plan)))->query_list);
+	JoinColumns search = {0};
+	StringInfoData buf;
+	ListCell   *lc;
+
+	search.query = query;
+	search.relid = relid;
+	(void) find_join_columns((Node *) query->jointree, &search);
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "CREATE INDEX CONCURRENTLY ON %s (",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+												get_rel_name(relid)));
+	foreach(lc, search.names)
+		appendStringInfo(&buf, "%s%s", foreach_current_index(lc) > 0 ? ", " : "",
+						 quote_identifier(strVal(lfirst(lc))));
+	appendStringInfoString(&buf, search.names == NIL ? "the columns that it is joined by)" : ")");
+	return buf.data;
+}
+
+/* Gathers the columns of a table that are compared by "=" with something else. */
+static bool
+find_join_columns(Node *node, JoinColumns *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, OpExpr) && op_mergejoinable(((OpExpr *) node)->opno,
+											  exprType(linitial(((OpExpr *) node)->args))))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((OpExpr *) node)->args)
+		{
+			Var		   *var = lfirst(lc);
+
+			if (IsA(var, Var) && var->varlevelsup == 0 && var->varattno > 0 &&
+				belongs_to(search->relid, rt_fetch(var->varno, search->query->rtable)->relid))
+				search->names = list_append_unique(search->names,
+												   makeString(get_attname(rt_fetch(var->varno, search->query->rtable)->relid,
+																		  var->varattno, false)));
+		}
+	}
+	return expression_tree_walker(node, find_join_columns, search);
+}
+
+/* Is it that table, or a partition of it? */
+static bool
+belongs_to(Oid relid, Oid ancestor)
+{
+	return relid == ancestor ||
+		(get_rel_relispartition(relid) &&
+		 list_member_oid(get_partition_ancestors(relid), ancestor));
+}

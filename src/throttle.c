@@ -1,0 +1,136 @@
+/*
+ * throttle.c
+ *		What holds a job up: a standby's lag, or a condition of the user's.
+ *
+ * Whatever cannot be found out holds the job up as well, and is shown: a
+ * throttle that fails says that something is wrong where the job works.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "ledger.h"
+#include "throttle.h"
+
+static LedgerQuery select_lag =
+LEDGER_QUERY("SELECT s.application_name, (extract(epoch FROM s.replay_lag) * 1000)::float8"
+	" FROM pg_stat_replication s WHERE s.replay_lag IS NOT NULL"
+	" ORDER BY s.replay_lag DESC LIMIT 1", InvalidOid);
+
+static char *lag_reason(const Job *job);
+static char *condition_reason(const Job *job);
+static char *query_text(const char *throttle);
+
+/*
+ * Is it a boolean expression or query?  Errors: 42601, 42804 it is not boolean,
+ * and those of parse analysis.
+ */
+void
+throttle_check(const char *throttle)
+{
+	SPIPlanPtr	plan = SPI_prepare(query_text(throttle), 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	SPI_freeplan(plan);
+}
+
+/* Others see no lag, which would look like none.  Error: 42501. */
+void
+throttle_check_lag_visible(void)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("max_lag needs the privileges of role pg_monitor"),
+				 errdetail("Without them pg_stat_replication does not show how far the standbys lag."),
+				 errhint("GRANT pg_monitor TO %s", GetUserNameFromId(GetUserId(), false))));
+}
+
+/*
+ * Why the job is to wait, or NULL.  SPI must be connected.  Of the job's
+ * search_path is the caller's to take care.
+ */
+char *
+throttle_reason(const Job *job)
+{
+	char	   *reason = NULL;
+
+	if (job->max_lag > 0)
+		reason = lag_reason(job);
+	if (reason == NULL && job->throttle != NULL)
+		reason = condition_reason(job);
+	return reason;
+}
+
+static char *
+lag_reason(const Job *job)
+{
+	bool		isnull;
+	double		lag;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+		return pstrdup("lag cannot be seen without pg_monitor");
+	if (ledger_execute(&select_lag, NULL, NULL) == 0)
+		return NULL;
+	lag = DatumGetFloat8(ledger_value(2, &isnull));
+	if (lag <= job->max_lag)
+		return NULL;
+
+	/* whole seconds, lest the reason be written anew all the time */
+	return psprintf("standby %s lags more than %.0f ms", ledger_text(1), job->max_lag);
+}
+
+/* The condition is evaluated in a subtransaction, since it may fail. */
+static char *
+condition_reason(const Job *job)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool held = false;
+	char	   *volatile reason = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		SPI_connect();
+		if (SPI_execute(query_text(job->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
+			held = ledger_bool(1);
+		SPI_finish();
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		reason = psprintf("throttle fails: %s", error->message);
+	}
+	PG_END_TRY();
+	return held ? pstrdup("throttle") : reason;
+}
+
+/* In parentheses a whole query is an expression as well. */
+static char *
+query_text(const char *throttle)
+{
+	return psprintf("SELECT (%s\n)::pg_catalog.bool", throttle);
+}

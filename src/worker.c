@@ -1,0 +1,302 @@
+/*
+ * worker.c
+ *		Background workers for a job: started, waited for, and what they do.
+ *
+ * They are started at need and need no shared_preload_libraries.  A worker logs
+ * on as the session's user, takes the settings that the session had made from
+ * the ledger, and sets the session's role.  What ends it by an error is written
+ * into the ledger, for whoever waits or looks later.  A worker that dies leaves
+ * nothing behind: the rows and the lock that it held are free with its death.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "job.h"
+#include "job_chunk.h"
+#include "ledger.h"
+#include "settings.h"
+#include "worker.h"
+
+/* Between looks at the workers, in ms; they wake us when they end */
+#define POLL_WORKERS 200
+
+/* Handed over in bgw_extra */
+typedef struct WorkerArguments
+{
+	int64		job;
+	Oid			database;
+	Oid			user;			/* of the session */
+	Oid			role;			/* that it has set */
+	VirtualTransactionId starter;	/* wait for it to end; or invalid */
+} WorkerArguments;
+
+typedef struct WorkerGroup
+{
+	int			nworkers;
+	BackgroundWorkerHandle *handles[FLEXIBLE_ARRAY_MEMBER];
+} WorkerGroup;
+
+PGDLLEXPORT void chunked_worker_main(Datum argument);
+
+static LedgerQuery select_settings =
+LEDGER_QUERY("SELECT settings FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+
+static WorkerGroup *start(int64 id, int nworkers, bool wait);
+static void terminate(int code, Datum group);
+static void wait_for(WorkerGroup *group, int64 id);
+static void take_settings(const WorkerArguments *arguments);
+static void write_error(int64 id, const ErrorData *error);
+
+/* --------------------------------------------------------------- the session */
+
+/*
+ * Start workers that go on by themselves, once this transaction has committed.
+ * Returns their number.  Error: 53400 there are none to be had.
+ */
+int
+worker_start(int64 id, int nworkers)
+{
+	return start(id, nworkers, false)->nworkers;
+}
+
+/*
+ * Have workers do the job, and wait for them, showing progress.  They end if
+ * the wait is cut short.  Errors: 53400 there are none to be had; the one that
+ * ended a worker, if the job was not done in spite of it.
+ */
+RunOutcome
+worker_run(int64 id, int nworkers)
+{
+	WorkerGroup *group = start(id, nworkers, true);
+	RunOutcome	outcome;
+	Job		   *job;
+
+	PG_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+	{
+		wait_for(group, id);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	job = job_by_id(id);
+	outcome = run_outcome(job);
+	if (outcome == RUN_GOES_ON)
+	{
+		char	   *sqlstate;
+		char	   *error = job_error(id, &sqlstate);
+
+		if (error != NULL)
+			ereport(ERROR,
+					(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
+					 errmsg("%s", error),
+					 errcontext("background worker of job \"%s\"", job->name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the workers of job \"%s\" ended before it was done", job->name),
+				 errhint("The server's log tells why. CALL chunked.run_job(%s) goes on.",
+						 quote_literal_cstr(job->name))));
+	}
+	PopActiveSnapshot();
+	return outcome;
+}
+
+/* wait: this session will wait for them, and is not to be waited for. */
+static WorkerGroup *
+start(int64 id, int nworkers, bool wait)
+{
+	WorkerGroup *group = palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
+	BackgroundWorker worker = {0};
+	WorkerArguments arguments = {0};
+
+	arguments.job = id;
+	arguments.database = MyDatabaseId;
+	arguments.user = GetSessionUserId();
+	arguments.role = GetUserId();
+	if (!wait)
+		GET_VXID_FROM_PGPROC(arguments.starter, *MyProc);
+	StaticAssertStmt(sizeof(arguments) <= BGW_EXTRALEN, "too many arguments for a worker");
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "pg_chunked", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "chunked_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, "pg_chunked worker", sizeof(worker.bgw_type));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_chunked worker for job " INT64_FORMAT, id);
+	memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
+
+	while (group->nworkers < nworkers)
+	{
+		pid_t		pid;
+
+		if (!RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
+			break;
+		if (WaitForBackgroundWorkerStartup(group->handles[group->nworkers], &pid) == BGWH_POSTMASTER_DIED)
+			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster has died")));
+		group->nworkers++;
+	}
+	if (group->nworkers == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("there is no background worker to be had"),
+				 errhint("Raise max_worker_processes, or run the job in this session with workers => 0.")));
+	if (group->nworkers < nworkers)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("only %d of %d background workers could be started", group->nworkers, nworkers),
+				 errhint("Raise max_worker_processes for more.")));
+	return group;
+}
+
+static void
+terminate(int code, Datum group)
+{
+	WorkerGroup *workers = (WorkerGroup *) DatumGetPointer(group);
+
+	(void) code;
+	for (int i = 0; i < workers->nworkers; i++)
+		TerminateBackgroundWorker(workers->handles[i]);
+}
+
+static void
+wait_for(WorkerGroup *group, int64 id)
+{
+	TimestampTz progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
+
+	for (;;)
+	{
+		int			alive = 0;
+
+		for (int i = 0; i < group->nworkers; i++)
+		{
+			pid_t		pid;
+
+			if (GetBackgroundWorkerPid(group->handles[i], &pid) != BGWH_STOPPED)
+				alive++;
+		}
+		if (alive == 0)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_WORKERS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (settings_progress_interval > 0 && GetCurrentTimestamp() >= progress_at)
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			run_show_progress(id);
+			PopActiveSnapshot();
+			progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- the worker */
+
+/* Where a worker begins; its arguments are in bgw_extra. */
+void
+chunked_worker_main(Datum argument)
+{
+	WorkerArguments arguments;
+	MemoryContext context;
+
+	(void) argument;
+	memcpy(&arguments, MyBgworkerEntry->bgw_extra, sizeof(arguments));
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(arguments.database, arguments.user, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "pg_chunked worker", ALLOCSET_DEFAULT_SIZES);
+
+	PG_TRY();
+	{
+		if (VirtualTransactionIdIsValid(arguments.starter))
+		{
+			StartTransactionCommand();
+			(void) VirtualXactLock(arguments.starter, true);
+			CommitTransactionCommand();
+		}
+		take_settings(&arguments);
+		MemoryContextSwitchTo(context);
+		(void) run_job(arguments.job, false);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		write_error(arguments.job, error);
+		proc_exit(1);
+	}
+	PG_END_TRY();
+}
+
+static void
+take_settings(const WorkerArguments *arguments)
+{
+	Datum		value = Int64GetDatum(arguments->job);
+	ArrayType  *settings = NULL;
+	Datum	   *elements = NULL;
+	bool		isnull = true;
+	int			nelements = 0;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (arguments->role != arguments->user)
+		SetConfigOption("role", GetUserNameFromId(arguments->role, false), PGC_USERSET, PGC_S_SESSION);
+	if (ledger_execute(&select_settings, &value, NULL) > 0)
+		value = ledger_value(1, &isnull);
+	if (!isnull)
+	{
+		settings = DatumGetArrayTypeP(value);
+		deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
+	}
+	for (int i = 0; i < nelements; i++)
+	{
+		char	   *name = TextDatumGetCString(elements[i]);
+		char	   *setting = strchr(name, '=');
+
+		*setting++ = '\0';
+		(void) set_config_option(name, setting, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SET, true, WARNING, false);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static void
+write_error(int64 id, const ErrorData *error)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	job_set_error(id, unpack_sql_state(error->sqlerrcode), error->message);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
