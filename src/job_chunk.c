@@ -48,7 +48,7 @@
 
 /* "One claim statement": of the first chunk free that satisfies a condition */
 #define CLAIM_CHUNK(condition) \
-	"SELECT number, after, upto, row_count, attempts, fence, lease_until IS NOT NULL" \
+	"SELECT number, after, upto, row_count, strikes, fence, lease_until IS NOT NULL" \
 	" FROM chunked.ledger_chunks" \
 	" WHERE job = $1 AND state <> 'done' AND state = 'pending' AND " condition \
 	" AND coalesce(greatest(lease_until, retry_at) <= clock_timestamp(), true)" \
@@ -69,7 +69,7 @@ static LedgerQuery update_carving =
 LEDGER_QUERY("UPDATE chunked.ledger_carving SET carved_upto = $2, carved_all = $3, chunks = $4,"
 	" chunk_size = $5, rate = $6 WHERE job = $1", INT8OID, JSONBOID, BOOLOID, INT8OID, INT8OID, FLOAT8OID);
 static LedgerQuery insert_chunk =
-LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, attempts, retry_at)"
+LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, strikes, retry_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7)", INT8OID, INT8OID, JSONBOID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID);
 
 /*
@@ -107,11 +107,11 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $
 	" error_sqlstate = NULL, error = NULL"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID);
 static LedgerQuery update_retry =
-LEDGER_QUERY("UPDATE chunked.ledger_chunks SET upto = $3, row_count = $4, attempts = $5, retry_at = $6,"
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET upto = $3, row_count = $4, attempts = attempts + 1, strikes = $5, retry_at = $6,"
 	" fence = fence + 1, lease_until = NULL, error_sqlstate = $7, error = $8"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
 static LedgerQuery update_failed =
-LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = $3, finished_at = clock_timestamp(),"
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = attempts + 1, strikes = $3, finished_at = clock_timestamp(),"
 	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID);
 
@@ -119,13 +119,13 @@ static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
 static void insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto,
-						   int64 row_count, int attempts, TimestampTz retry_at);
+						   int64 row_count, int strikes, TimestampTz retry_at);
 static bool read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
 static bool divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key);
 static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count,
-					 int attempts, TimestampTz retry_at, const JobFailure *failure);
+					 int strikes, TimestampTz retry_at, const JobFailure *failure);
 static int64 next_number(const Job *job);
-static TimestampTz backoff(int attempts);
+static TimestampTz backoff(int strikes);
 
 /* ------------------------------------------------------------------ carving */
 
@@ -264,7 +264,7 @@ carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 /* after: NULL for the start; retry_at: 0 for at once. */
 static void
 insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 row_count,
-			   int attempts, TimestampTz retry_at)
+			   int strikes, TimestampTz retry_at)
 {
 	Datum		values[7];
 	bool		nulls[7] = {false};
@@ -275,7 +275,7 @@ insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 ro
 	values[2] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
 	values[3] = JsonbPGetDatum(upto);
 	values[4] = Int64GetDatum(row_count);
-	values[5] = Int32GetDatum(attempts);
+	values[5] = Int32GetDatum(strikes);
 	nulls[6] = (retry_at == 0);
 	values[6] = TimestampTzGetDatum(retry_at);
 	(void) ledger_execute(&insert_chunk, values, nulls);
@@ -316,7 +316,7 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
 	chunk->upto = DatumGetJsonbPCopy(ledger_value(3, &isnull));
 	chunk->row_count = ledger_int64(4);
-	chunk->attempts = DatumGetInt32(ledger_value(5, &isnull));
+	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
 	chunk->lease_lost = ledger_bool(7);
 	return true;
@@ -376,25 +376,25 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 bool
 job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure)
 {
-	int			attempts = chunk->attempts + 1;
+	int			strikes = chunk->strikes + 1;
 	Jsonb	   *key = NULL;
 	Datum		values[6];
 	bool		nulls[6] = {false};
 
-	if (failure->transient || attempts >= job->max_attempts)
+	if (failure->transient || strikes >= job->max_attempts)
 	{
 		if (divide(job, chunk, failure, &key))
 			return true;
 	}
-	if (attempts < job->max_attempts)
+	if (strikes < job->max_attempts)
 	{
-		put_back(job, chunk, chunk->upto, chunk->row_count, attempts, backoff(attempts), failure);
+		put_back(job, chunk, chunk->upto, chunk->row_count, strikes, backoff(strikes), failure);
 		return true;
 	}
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(chunk->number);
-	values[2] = Int32GetDatum(attempts);
+	values[2] = Int32GetDatum(strikes);
 	nulls[3] = (key == NULL);
 	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
 	values[4] = CStringGetTextDatum(failure->sqlstate);
@@ -417,7 +417,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 {
 	Relation	rel = relation_open_to_walk(job->relid);
 	int			nest_level = job_use_search_path(job);
-	int			attempts = failure->transient ? chunk->attempts : job->max_attempts - 1;
+	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
 	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
 	WalkReader	reader = {0};
 	Range		range;
@@ -450,8 +450,8 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		*key = middle;
 		return false;
 	}
-	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, attempts, retry_at);
-	put_back(job, chunk, middle, rows / 2, attempts, retry_at, failure);
+	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, strikes, retry_at);
+	put_back(job, chunk, middle, rows / 2, strikes, retry_at, failure);
 	return true;
 }
 
@@ -468,7 +468,7 @@ next_number(const Job *job)
 
 /* Have a claimed chunk tried again, from retry_at on; it may be shorter now. */
 static void
-put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, int attempts,
+put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, int strikes,
 		 TimestampTz retry_at, const JobFailure *failure)
 {
 	Datum		values[8];
@@ -478,7 +478,7 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 	values[1] = Int64GetDatum(chunk->number);
 	values[2] = JsonbPGetDatum(upto);
 	values[3] = Int64GetDatum(row_count);
-	values[4] = Int32GetDatum(attempts);
+	values[4] = Int32GetDatum(strikes);
 	nulls[5] = (retry_at == 0);
 	values[5] = TimestampTzGetDatum(retry_at);
 	values[6] = CStringGetTextDatum(failure->sqlstate);
@@ -488,9 +488,9 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 
 /* When to try again after so many failed attempts. */
 static TimestampTz
-backoff(int attempts)
+backoff(int strikes)
 {
-	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), BACKOFF_MOST);
+	double		ms = Min(BACKOFF_FIRST * pow(2, strikes - 1), BACKOFF_MOST);
 
 	/* workers that were in each other's way shall not meet again */
 	ms *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);

@@ -18,7 +18,7 @@ typedef struct JobChunk
 	Jsonb	   *after;			/* NULL: from the start */
 	Jsonb	   *upto;
 	int64		row_count;		/* when it was carved */
-	int			attempts;		/* that failed */
+	int			strikes;		/* failed attempts that count */
 	int64		fence;
 	bool		lease_lost;		/* its last worker's lease ran out */
 } JobChunk;

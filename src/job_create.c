@@ -17,7 +17,6 @@
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "arguments.h"
 #include "btree.h"
@@ -316,7 +315,7 @@ estimate_rows(Walk *walk, Relation rel)
 	if (cached != NULL)
 	{
 		rows = linitial_node(PlannedStmt, cached->stmt_list)->planTree->plan_rows;
-		ReleaseCachedPlan(cached, CurrentResourceOwner);
+		ReleaseCachedPlan(cached, NULL);	/* no owner, since it is not a kept plan */
 	}
 	SPI_freeplan(plan);
 	return rows;

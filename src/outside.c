@@ -28,7 +28,7 @@
 #include "throttle.h"
 
 /* With fewer chunks than this left to be claimed, more are carved */
-#define CARVE_AHEAD 16
+#define CARVE_AHEAD 64
 
 PG_FUNCTION_INFO_V1(chunked_claim_chunk);
 PG_FUNCTION_INFO_V1(chunked_renew_chunk);
@@ -45,7 +45,7 @@ static LedgerQuery renew_lease =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET lease_until = clock_timestamp() + $3"
 			 " WHERE job = $1 AND number = $2", INT8OID, INT8OID, INTERVALOID);
 static LedgerQuery lock_chunk =
-LEDGER_QUERY("SELECT state, fence, lease_until > clock_timestamp(), attempts, row_count, after, upto,"
+LEDGER_QUERY("SELECT state, fence, lease_until > clock_timestamp(), strikes, row_count, after, upto,"
 			 " lease_until::text FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND number = $2 FOR UPDATE", INT8OID, INT8OID);
 static LedgerQuery select_failed =
@@ -329,7 +329,7 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 	memset(chunk, 0, sizeof(JobChunk));
 	chunk->number = PG_GETARG_INT64(1);
 	chunk->fence = ledger_int64(2);
-	chunk->attempts = DatumGetInt32(ledger_value(4, &isnull));
+	chunk->strikes = DatumGetInt32(ledger_value(4, &isnull));
 	chunk->row_count = ledger_int64(5);
 	value = ledger_value(6, &isnull);
 	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);

@@ -294,12 +294,13 @@ COMMENT ON TABLE chunked.ledger_carving IS
 CREATE TABLE chunked.ledger_chunks (
     job bigint NOT NULL,
     number bigint NOT NULL,
-    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'failed')),
+    state text NOT NULL DEFAULT 'pending',      -- or done, failed; no CHECK, which each query would parse
     after jsonb,
     upto jsonb NOT NULL,
     row_count bigint NOT NULL,          -- when it was carved
     rows_affected bigint,
     attempts int NOT NULL DEFAULT 0,    -- that failed
+    strikes int NOT NULL DEFAULT 0,     -- those of them that count towards max_attempts
     fence bigint NOT NULL DEFAULT 0,    -- counts the claims
     lease_until timestamptz,
     retry_at timestamptz,
