@@ -349,12 +349,20 @@ job_interval_ms(const Interval *interval)
 
 /* ------------------------------------------------------------------- checks */
 
-/*
- * May the current role run this job?  Its texts are code of its owner, so no
- * other role may, however powerful.  Errors: 42501, 55000 it is cancelled.
- */
+/* May the current role run this job?  Errors: 42501, 55000 it is cancelled. */
 void
 job_require_runnable(const Job *job)
+{
+	job_require_owner(job);
+	require_not_cancelled(job);
+}
+
+/*
+ * The texts of a job are code of its owner: no other role may run them, however
+ * powerful.  Error: 42501.
+ */
+void
+job_require_owner(const Job *job)
 {
 	if (job->owner != GetUserId())
 		ereport(ERROR,
@@ -362,7 +370,6 @@ job_require_runnable(const Job *job)
 				 errmsg("job \"%s\" belongs to role \"%s\"", job->name, GetUserNameFromId(job->owner, true)),
 				 errdetail("Its statement, filter and throttle would run with your privileges."),
 				 errhint("SET ROLE to its owner first.")));
-	require_not_cancelled(job);
 }
 
 /* Error: 55000. */

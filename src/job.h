@@ -72,6 +72,7 @@ extern Job *job_by_name(const char *name);
 extern Job *job_by_id(int64 id);
 extern double job_interval_ms(const Interval *interval);
 extern void job_require_runnable(const Job *job);
+extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_on_error(const char *on_error);

@@ -131,8 +131,8 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
  * chunked.renew_chunk(name text, number bigint, fence bigint, lease interval)
  *					   RETURNS void
  *
- * Errors: 55000 the lease is lost, 42704 no such job or chunk, 22023 a bad
- * lease.  Locks the chunk's row, as do the following.
+ * Errors: 55000 the lease is lost, 42501 another's job, 42704 no such job or
+ * chunk, 22023 a bad lease.  Locks the chunk's row, as do the following.
  */
 Datum
 chunked_renew_chunk(PG_FUNCTION_ARGS)
@@ -310,6 +310,7 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 	bool		isnull;
 	Datum		value;
 
+	job_require_owner(job);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
