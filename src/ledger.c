@@ -19,6 +19,7 @@ static const char *const settings[][2] = {
 	{"enable_seqscan", "off"},
 	{"enable_bitmapscan", "off"},
 	{"plan_cache_mode", "force_generic_plan"},
+	{"jit", "off"},
 };
 
 /*

@@ -355,10 +355,8 @@ SELECT j.name, j.owner, j.relation, j.statement,
            WHEN j.paused THEN 'paused'
            WHEN c.leased THEN 'running'
            WHEN c.failed AND (j.stopped OR (v.carved_all AND NOT c.pending)) THEN 'failed'
-           WHEN v.folded_number > 0 OR EXISTS (
-               SELECT FROM chunked.ledger_chunks d
-               WHERE d.job = j.id AND d.number > v.folded_number AND d.started_at IS NOT NULL)
-               THEN 'stopped'
+           WHEN EXISTS (SELECT FROM chunked.ledger_chunks d
+                        WHERE d.job = j.id AND d.number = 1 AND d.fence > 0) THEN 'stopped'
            ELSE 'ready'
        END AS status,
        r.runners AS workers,

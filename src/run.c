@@ -49,6 +49,9 @@
 #define POLL_PAUSE 1000
 #define RESCAN 1000
 
+/* In ms: shorter waits are not written down */
+#define WAIT_TOLD 1000
+
 /* A throttle is asked again after so many times what asking took */
 #define THROTTLE_SHARE 10
 
@@ -58,6 +61,7 @@ typedef struct Run
 	int64		job;
 	bool		in_procedure;	/* commits are SPI's */
 	MemoryContext context;
+	MemoryContext scraps;		/* of a commit */
 
 	/* changing */
 	Statement  *statement;		/* NULL at first */
@@ -69,6 +73,7 @@ typedef struct Run
 	TimestampTz progress_at;	/* when to show it again */
 	bool		rate_known;
 	double		rate;			/* rows a second; 0: none yet */
+	TimestampTz idle_since;		/* when no chunk was free; 0: the last was */
 	int64		chunk;			/* that this transaction worked on; 0: none */
 	int64		sleep;			/* ms, before the next step */
 } Run;
@@ -105,6 +110,7 @@ run_job(int64 id, bool in_procedure)
 	run->job = id;
 	run->in_procedure = in_procedure;
 	run->context = context;
+	run->scraps = AllocSetContextCreate(context, "pg_chunked commit", ALLOCSET_SMALL_SIZES);
 
 	/* statement_timeout is for each execution of the statement */
 	if (get_timeout_active(STATEMENT_TIMEOUT))
@@ -209,13 +215,11 @@ run_step(Run *run)
 	{
 		run->behind = chunk.number;
 		run->chunk = chunk.number;
+		run->idle_since = 0;
 		work(run, job, &chunk);
 		if (job->pause > 0)
-		{
 			run->resume_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) job->pause);
-			if (job->pause >= POLL_PAUSE)
-				job_set_waiting(job, "pause");
-		}
+		job_set_waiting(job, job->pause >= WAIT_TOLD ? "pause" : NULL);
 		return RUN_GOES_ON;
 	}
 
@@ -230,13 +234,20 @@ run_step(Run *run)
 	if (run->behind > 0)
 		run->behind = 0;		/* what came free behind us */
 	else if (job_has_pending(job))
-		run->sleep = POLL_CHUNKS;	/* others have it, and may die */
+	{
+		/* others have it, and may die */
+		run->sleep = POLL_CHUNKS;
+		if (run->idle_since == 0)
+			run->idle_since = now;
+		else if (TimestampDifferenceExceeds(run->idle_since, now, WAIT_TOLD))
+			job_set_waiting(job, "other workers have what is left");
+	}
 	else
 		return RUN_DONE;
 	return RUN_GOES_ON;
 }
 
-/* Is there a reason to wait?  It is written down for all to see. */
+/* Does the job itself say to wait?  Why is written down for all to see. */
 static bool
 is_held(Run *run, const Job *job)
 {
@@ -257,7 +268,8 @@ is_held(Run *run, const Job *job)
 		took = GetCurrentTimestamp() - start;
 		run->throttle_at = reason != NULL ? 0 : start + took * THROTTLE_SHARE;
 	}
-	job_set_waiting(job, reason);
+	if (reason != NULL)
+		job_set_waiting(job, reason);
 	return reason != NULL;
 }
 
@@ -407,7 +419,10 @@ commit(Run *run)
 
 	SPI_finish();
 	PopActiveSnapshot();
-	MemoryContextSwitchTo(run->context);
+
+	/* committing leaves scraps in the current memory context */
+	MemoryContextReset(run->scraps);
+	MemoryContextSwitchTo(run->scraps);
 	PG_TRY();
 	{
 		if (run->in_procedure)
