@@ -8,11 +8,15 @@ import time
 
 import psycopg
 
+import claims
 import client_memory
 import estimate
 import events
 import exact
 import growth
+import job_run
+import jobs
+import ledger
 import pages
 import peers
 import seek
@@ -25,9 +29,10 @@ from events import SCHEMA
 
 WALK = walk.SUBJECTS
 BOUNDARIES = {"exact": exact, "estimate": estimate, "seek": seek, "growth": growth, "sizes": sizes}
+JOBS = {"run": job_run, "claims": claims, "ledger": ledger}
 WALK_PICTURES = {"client_memory": client_memory}
 BOUNDARY_PICTURES = {"pages": pages}
-GROUPS = {"walk": [*WALK, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES]}
+GROUPS = {"walk": [*WALK, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES], "jobs": [*JOBS]}
 
 
 def options() -> argparse.Namespace:
@@ -73,6 +78,13 @@ def measure_boundaries(bench: Bench, connection: psycopg.Connection, wanted: set
     return measure(bench, subjects, wanted)
 
 
+def measure_jobs(bench: Bench, connection: psycopg.Connection, wanted: set[str]) -> list[Result]:
+    if not wanted & JOBS.keys():
+        return []
+    jobs.load(connection, bench.rows)
+    return measure(bench, JOBS, wanted)
+
+
 def write_pictures(bench: Bench, file) -> None:
     """As gnuplot reads them: blocks by name, two blank lines apart, a line of column names each."""
     for name, lines in bench.pictures.items():
@@ -92,7 +104,8 @@ def main() -> int:
         connection.execute(f"CREATE SCHEMA {SCHEMA}; CREATE EXTENSION pg_chunked; CREATE EXTENSION pg_prewarm")
         print(f"PostgreSQL {connection.info.server_version // 10000}, psycopg {psycopg.__version__} ({psycopg.pq.__impl__}),"
               f" {given.rows:,} rows, {given.rounds} rounds, medians", flush=True)
-        results = measure_walks(bench, connection, wanted) + measure_boundaries(bench, connection, wanted)
+        results = [result for measure_group in (measure_walks, measure_boundaries, measure_jobs)
+                   for result in measure_group(bench, connection, wanted)]
     print_results(results)
     if given.plots:
         with os.fdopen(int(os.environ["CHUNKED_BENCH_DATA"]), "w") as file:
