@@ -135,6 +135,48 @@ my $planned = $session->query(q{SELECT sum(used_bytes) FROM pg_backend_memory_co
 cmp_ok($planned, '<=', 1250 * 256, "1,250 planned chunks are kept in $planned bytes");
 $session->query('COMMIT');
 
+# Jobs of very many chunks, each in one call; the statement tells the memory.
+$session->query('SET pg_chunked.progress_interval = 100; SET client_min_messages = warning; CREATE TABLE sizes (job text, id int, bytes bigint)');
+for my $job (
+	[ 'first', 100, 'true' ],
+	[ 'plain', 10, 'true' ],
+	[ 'failing', 10, '1 / (id % 200) >= 0' ])
+{
+	my ($name, $size, $condition) = @$job;
+	$session->query(qq{CALL chunked.run('long', \$\$INSERT INTO sizes SELECT '$name', min(id), memory() FROM long
+		WHERE {chunk} AND ($condition) HAVING min(id) % 25000 BETWEEN 1 AND $size\$\$, name => '$name', chunk_size => $size,
+		filter => 'id <= 400000', max_attempts => 1, on_error => 'continue')});
+	next if $name eq 'first';    # it fills the caches
+	my ($count, $growth) = split /\|/, $session->query(
+		qq{SELECT count(*), max(bytes) - min(bytes) FROM sizes WHERE job = '$name' AND id > 75000});
+	cmp_ok($count, '>=', 10, "$name job: told its memory");
+	cmp_ok($growth, '<=', $SLACK, "$name job: 30,000 chunks grow by $growth bytes");
+}
+
+# Claims, a few in each transaction, since one remembers what it wrote twice.
+$session->query(q{SELECT chunked.create_job('long', name => 'claimed', chunk_size => 40)});
+$session->query(<<'SQL');
+DO $$
+DECLARE
+	before bigint;
+BEGIN
+	FOR i IN 1 .. 10000 LOOP
+		PERFORM chunked.complete_chunk('claimed', number, fence) FROM chunked.claim_chunk('claimed');
+		IF i % 10 = 0 THEN
+			COMMIT;
+		END IF;
+		IF i = 2000 THEN
+			before := memory();
+		END IF;
+	END LOOP;
+	INSERT INTO measured VALUES ('claims', 10000, before, memory());
+END $$;
+SQL
+my ($claimed, $kept) = split /\|/, $session->query(
+	q{SELECT (SELECT count(*) FROM chunked.job_chunks WHERE job = 'claimed' AND state = 'done'), after - before FROM measured WHERE what = 'claims'});
+is($claimed, 10_000, 'claimed and completed');
+cmp_ok($kept, '<=', $SLACK, "claims: 8,000 calls grow by $kept bytes");
+
 # Errors from every depth of a call, ten thousand together
 my %errors = (
 	'position of another key' => q{SELECT FROM chunked.page(NULL::event, 1, after => jsonb_build_object('a', $1))},
