@@ -48,7 +48,8 @@
 
 /* "One claim statement": of the first chunk free that satisfies a condition */
 #define CLAIM_CHUNK(condition) \
-	"SELECT number, after, upto, row_count, strikes, fence, lease_until IS NOT NULL" \
+	"SELECT number, after, upto, row_count, strikes, fence, lease_until IS NOT NULL," \
+	" (SELECT v.chunks FROM chunked.ledger_carving v WHERE v.job = $1) - number" \
 	" FROM chunked.ledger_chunks" \
 	" WHERE job = $1 AND state <> 'done' AND state = 'pending' AND " condition \
 	" AND coalesce(greatest(lease_until, retry_at) <= clock_timestamp(), true)" \
@@ -96,7 +97,8 @@ LEDGER_QUERY("SELECT rate FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery select_carved_all =
 LEDGER_QUERY("SELECT carved_all FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery claim_behind =
-LEDGER_QUERY(CLAIM_CHUNK("number > $2"), INT8OID, INT8OID);
+LEDGER_QUERY(CLAIM_CHUNK("number > greatest($2, (SELECT v.folded_number"
+			" FROM chunked.ledger_carving v WHERE v.job = $1))"), INT8OID, INT8OID);
 static LedgerQuery claim_number =
 LEDGER_QUERY(CLAIM_CHUNK("number = $2"), INT8OID, INT8OID);
 static LedgerQuery select_pending =
@@ -319,6 +321,7 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
 	chunk->lease_lost = ledger_bool(7);
+	chunk->ahead = ledger_int64(8);
 	return true;
 }
 

@@ -21,7 +21,14 @@ typedef struct JobChunk
 	int			strikes;		/* failed attempts that count */
 	int64		fence;
 	bool		lease_lost;		/* its last worker's lease ran out */
+	int64		ahead;			/* chunks carved behind it, free or not */
 } JobChunk;
+
+/*
+ * With fewer chunks ahead than this, more are to be carved, so that nobody has
+ * to wait for that.
+ */
+#define JOB_CARVE_AHEAD 64
 
 typedef enum JobCarving
 {

@@ -27,16 +27,11 @@
 #include "relation.h"
 #include "throttle.h"
 
-/* With fewer chunks than this left to be claimed, more are carved */
-#define CARVE_AHEAD 64
-
 PG_FUNCTION_INFO_V1(chunked_claim_chunk);
 PG_FUNCTION_INFO_V1(chunked_renew_chunk);
 PG_FUNCTION_INFO_V1(chunked_complete_chunk);
 PG_FUNCTION_INFO_V1(chunked_fail_chunk);
 
-static LedgerQuery select_carving =
-LEDGER_QUERY("SELECT carved_all, chunks, folded_number FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery lease_chunk =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET fence = fence + 1, started_at = clock_timestamp(),"
 			 " retry_at = NULL, lease_until = clock_timestamp() + $3"
@@ -257,19 +252,10 @@ claim(const Job *job, Datum lease, Claim *claim)
 static bool
 claim_or_carve(const Job *job, JobChunk *chunk, const char **busy)
 {
-	Datum		id = Int64GetDatum(job->id);
-	bool		carved_all;
-	int64		chunks;
-	bool		claimed;
+	bool		claimed = job_claim(job, 0, chunk);
 
 	*busy = NULL;
-	(void) ledger_execute(&select_carving, &id, NULL);
-	carved_all = ledger_bool(1);
-	chunks = ledger_int64(2);
-
-	/* what is folded is done */
-	claimed = job_claim(job, ledger_int64(3), chunk);
-	if (!carved_all && (!claimed || chunk->number + CARVE_AHEAD > chunks))
+	if (!claimed || chunk->ahead < JOB_CARVE_AHEAD)
 	{
 		JobCarving	carving = job_carve(job, 0, false);
 

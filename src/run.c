@@ -44,7 +44,7 @@
 #define PAST_WEIGHT 0.75
 
 /* In ms: between looks at what may have become free, and at what holds it up */
-#define POLL_CHUNKS 50
+#define POLL_CHUNKS 50			/* at most; at first it is as long as the wait was */
 #define POLL_THROTTLE 500
 #define POLL_PAUSE 1000
 #define RESCAN 1000
@@ -71,6 +71,8 @@ typedef struct Run
 	TimestampTz resume_at;		/* a pause ends */
 	TimestampTz throttle_at;	/* ask it again */
 	TimestampTz progress_at;	/* when to show it again */
+	bool		carve;			/* some more chunks, next */
+	bool		carved_all;		/* there are none */
 	bool		rate_known;
 	double		rate;			/* rows a second; 0: none yet */
 	TimestampTz idle_since;		/* when no chunk was free; 0: the last was */
@@ -80,6 +82,7 @@ typedef struct Run
 
 static RunOutcome run_step(Run *run);
 static RunOutcome held_up_by(const Job *job);
+static JobCarving carve(Run *run, const Job *job, bool wait);
 static bool is_held(Run *run, const Job *job);
 static void work(Run *run, const Job *job, const JobChunk *chunk);
 static int64 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing);
@@ -211,40 +214,54 @@ run_step(Run *run)
 		run->behind = 0;
 		run->rescan_at = TimestampTzPlusMilliseconds(now, RESCAN);
 	}
+	if (run->carve)
+	{
+		run->carve = false;
+		run->carved_all = (carve(run, job, false) == CARVED_ALL);
+		return RUN_GOES_ON;
+	}
 	if (job_claim(job, run->behind, &chunk))
 	{
 		run->behind = chunk.number;
 		run->chunk = chunk.number;
 		run->idle_since = 0;
 		work(run, job, &chunk);
+		/* ahead, lest others wait for it; sizes that adapt are carved one by one */
+		run->carve = chunk.ahead < JOB_CARVE_AHEAD / 4 && !run->carved_all && job->target_time == 0;
 		if (job->pause > 0)
 			run->resume_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) job->pause);
 		job_set_waiting(job, job->pause >= WAIT_TOLD ? "pause" : NULL);
 		return RUN_GOES_ON;
 	}
 
-	/*
-	 * Losing what was carved loses nothing, so its commit need not be waited
-	 * for: work on these chunks commits behind it.
-	 */
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-	if (job_carve(job, run->rate, true) == CARVED)
+	if (carve(run, job, true) == CARVED)
 		return RUN_GOES_ON;
 	if (run->behind > 0)
 		run->behind = 0;		/* what came free behind us */
 	else if (job_has_pending(job))
 	{
 		/* others have it, and may die */
-		run->sleep = POLL_CHUNKS;
 		if (run->idle_since == 0)
 			run->idle_since = now;
-		else if (TimestampDifferenceExceeds(run->idle_since, now, WAIT_TOLD))
+		run->sleep = Min((now - run->idle_since) / 1000 + 1, POLL_CHUNKS);
+		if (TimestampDifferenceExceeds(run->idle_since, now, WAIT_TOLD))
 			job_set_waiting(job, "other workers have what is left");
 	}
 	else
 		return RUN_DONE;
 	return RUN_GOES_ON;
+}
+
+/*
+ * Carve some chunks, in this transaction.  Losing them would lose nothing, so
+ * its commit is not waited for: work on them commits behind it.
+ */
+static JobCarving
+carve(Run *run, const Job *job, bool wait)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	return job_carve(job, run->rate, wait);
 }
 
 /* Does the job itself say to wait?  Why is written down for all to see. */
