@@ -24,7 +24,7 @@
 #include "throttle.h"
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
 	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting"
 
@@ -69,12 +69,12 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0, f
 static LedgerQuery update_runnable =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
 	" error_sqlstate = NULL, error = NULL,"
-	" settings = CASE WHEN $2 THEN (SELECT pg_catalog.array_agg(s.name || '=' || s.setting)"
+	" session_settings = CASE WHEN $2 THEN (SELECT pg_catalog.array_agg(s.name || '=' || s.setting)"
 	" FROM pg_catalog.pg_settings s WHERE s.source IN ('client', 'session')"
 	" AND s.context IN ('user', 'superuser') AND s.name NOT IN ('role', 'session_authorization',"
 	" 'client_encoding', 'application_name', 'transaction_isolation', 'transaction_read_only',"
 	" 'transaction_deferrable', 'is_superuser', 'seed', 'search_path', 'client_min_messages'))"
-	" ELSE settings END"
+	" ELSE session_settings END"
 	" WHERE id = $1 AND ($2 OR paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID, BOOLOID);
 static LedgerQuery update_not_stopped =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
@@ -87,13 +87,19 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET error_sqlstate = $2, error = $3 WHE
 static LedgerQuery select_error =
 LEDGER_QUERY("SELECT error_sqlstate, error FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 
+/* What decides how a literal in the texts of a job is read */
+static const char *const literal_settings[] =
+{"DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings"};
+
 /* The table that the locks are numbered by; known once one was asked for */
 static Oid	lock_class = InvalidOid;
 
+static Job *job_to_change(const char *name);
 static Job *read_job(void);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id);
 static void require_not_cancelled(const Job *job);
+static void use_setting(const char *name, const char *value);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 
 /*
@@ -115,7 +121,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	int			nest_level;
 
 	SPI_connect();
-	job = job_by_name(name);
+	job = job_to_change(name);
 	values[0] = Int64GetDatum(job->id);
 	nulls[0] = false;
 	for (int i = 1; i < 9; i++)
@@ -127,7 +133,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	{
 		char	   *throttle = TextDatumGetCString(values[5]);
 
-		nest_level = job_use_search_path(job);
+		nest_level = job_use_settings(job);
 		if (throttle[0] != '\0')
 			throttle_check(throttle);
 		AtEOXact_GUC(true, nest_level);
@@ -140,6 +146,8 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 		if (!nulls[i])
 			job_check_interval(PG_GETARG_INTERVAL_P(i), i == 2 ? "target_time" : i == 3 ? "pause" : "max_lag",
 							   true);
+	if (!nulls[2])
+		job_check_target_time(job->statement);
 	if (!nulls[6])
 		(void) argument_positive(fcinfo, 6, "max_attempts");
 	if (!nulls[7])
@@ -177,7 +185,7 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 	Datum		values[2];
 
 	SPI_connect();
-	job = job_by_name(name);
+	job = job_to_change(name);
 	require_not_cancelled(job);
 	values[0] = Int64GetDatum(job->id);
 	values[1] = BoolGetDatum(paused);
@@ -198,7 +206,7 @@ chunked_cancel_job(PG_FUNCTION_ARGS)
 	Datum		id;
 
 	SPI_connect();
-	id = Int64GetDatum(job_by_name(name)->id);
+	id = Int64GetDatum(job_to_change(name)->id);
 	(void) ledger_execute(&update_cancelled, &id, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -218,7 +226,7 @@ chunked_drop_job(PG_FUNCTION_ARGS)
 	LOCKTAG		tag;
 
 	SPI_connect();
-	id = Int64GetDatum(job_by_name(name)->id);
+	id = Int64GetDatum(job_to_change(name)->id);
 	lock_class = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
 	set_lock_tag(&tag, DatumGetInt64(id));
 	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
@@ -226,9 +234,14 @@ chunked_drop_job(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("job \"%s\" is running", name),
 				 errhint("Call cancel_job() or pause_job(), and drop it when its chunks in hand are done.")));
-	(void) ledger_execute(&delete_job, &id, NULL);
+
+	/*
+	 * The job last, by which the others are seen; and first what keeps chunks
+	 * from being added.
+	 */
 	(void) ledger_execute(&delete_carving, &id, NULL);
 	(void) ledger_execute(&delete_chunks, &id, NULL);
+	(void) ledger_execute(&delete_job, &id, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -248,7 +261,7 @@ chunked_retry_failed(PG_FUNCTION_ARGS)
 	int64		chunks;
 
 	SPI_connect();
-	job = job_by_name(name);
+	job = job_to_change(name);
 	require_not_cancelled(job);
 	id = Int64GetDatum(job->id);
 	chunks = (int64) ledger_execute(&retry_chunks, &id, NULL);
@@ -285,6 +298,20 @@ job_by_name(const char *name)
 	return read_job();
 }
 
+/* The same for one who changes it.  Errors: 42704, 42501. */
+static Job *
+job_to_change(const char *name)
+{
+	Job		   *job = job_by_name(name);
+
+	if (!has_privs_of_role(GetUserId(), job->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("job \"%s\" belongs to role \"%s\"", job->name, GetUserNameFromId(job->owner, true)),
+				 errhint("SET ROLE to its owner first.")));
+	return job;
+}
+
 /* The same by id; NULL if it has been dropped. */
 Job *
 job_by_id(int64 id)
@@ -312,6 +339,8 @@ read_job(void)
 	value = ledger_value(++column, &isnull);
 	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
 	job->search_path = ledger_text(++column);
+	value = ledger_value(++column, &isnull);
+	job->literals = DatumGetArrayTypePCopy(value);
 	value = ledger_value(++column, &isnull);
 	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
 	job->total_rows = ledger_int64(++column);
@@ -404,6 +433,17 @@ job_check_interval(const Interval *interval, const char *name, bool zero)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be %s", name, zero ? "zero or more" : "greater than zero"),
 				 errhint("Give an interval, such as '500 ms'.")));
+}
+
+/* Error: 22023 a target for a job that has no statement. */
+void
+job_check_target_time(const char *statement)
+{
+	if (statement == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("target_time needs a statement"),
+				 errhint("How long workers outside the server take for a chunk is not known; choose chunk_size.")));
 }
 
 /* Error: 22023. */
@@ -511,17 +551,39 @@ set_lock_tag(LOCKTAG *tag, int64 id)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, 2);
 }
 
+/* The settings by which literals are read, as text[] for the ledger */
+Datum
+job_literal_settings(void)
+{
+	Datum		elements[lengthof(literal_settings)];
+
+	for (size_t i = 0; i < lengthof(literal_settings); i++)
+		elements[i] = CStringGetTextDatum(GetConfigOption(literal_settings[i], false, false));
+	return PointerGetDatum(construct_array(elements, lengthof(literal_settings), TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
 /*
- * Have names found as when the job was created.  Returns the nest level for
- * AtEOXact_GUC().
+ * Have the job's texts read as when it was created: names by its search_path,
+ * literals by its settings.  Returns the nest level for AtEOXact_GUC().
  */
 int
-job_use_search_path(const Job *job)
+job_use_settings(const Job *job)
 {
 	int			nest_level = NewGUCNestLevel();
+	Datum	   *elements;
+	int			nelements;
 
-	if (strcmp(GetConfigOption("search_path", false, false), job->search_path) != 0)
-		(void) set_config_option("search_path", job->search_path, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+	use_setting("search_path", job->search_path);
+	deconstruct_array(job->literals, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
+	for (int i = 0; i < Min(nelements, (int) lengthof(literal_settings)); i++)
+		use_setting(literal_settings[i], TextDatumGetCString(elements[i]));
 	return nest_level;
+}
+
+static void
+use_setting(const char *name, const char *value)
+{
+	if (strcmp(GetConfigOption(name, false, false), value) != 0)
+		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }

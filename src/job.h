@@ -40,7 +40,8 @@ typedef struct Job
 	char	   *statement;		/* NULL: done by workers outside the server */
 	ArrayType  *key;			/* or NULL */
 	text	   *filter;			/* or NULL */
-	char	   *search_path;
+	char	   *search_path;	/* by which names in its texts are found */
+	ArrayType  *literals;		/* settings by which literals in them are read */
 	Jsonb	   *high_water;		/* NULL: no rows */
 	int64		total_rows;		/* estimate */
 
@@ -75,6 +76,7 @@ extern void job_require_runnable(const Job *job);
 extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
+extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
 extern void job_set_runnable(const Job *job, bool for_workers);
 extern void job_set_waiting(const Job *job, const char *reason);
@@ -83,6 +85,7 @@ extern void job_set_error(int64 id, const char *sqlstate, const char *message);
 extern char *job_error(int64 id, char **sqlstate);
 extern void job_lock(int64 id);
 extern void job_unlock(int64 id);
-extern int	job_use_search_path(const Job *job);
+extern Datum job_literal_settings(void);
+extern int	job_use_settings(const Job *job);
 
 #endif							/* PG_CHUNKED_JOB_H */

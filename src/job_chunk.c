@@ -117,6 +117,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = atte
 	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID);
 
+static bool is_carved(const Job *job);
 static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
@@ -164,6 +165,8 @@ job_carve(const Job *job, double rate, bool wait)
 	bool		carved_all;
 	int			nest_level;
 
+	if (is_carved(job))
+		return CARVED_ALL;		/* without the lock, for which others might wait */
 	values[0] = Int64GetDatum(job->id);
 	if (ledger_execute(wait ? &lock_carving : &try_lock_carving, values, NULL) == 0)
 		return CARVING_BUSY;
@@ -190,7 +193,7 @@ job_carve(const Job *job, double rate, bool wait)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	nest_level = job_use_search_path(job);
+	nest_level = job_use_settings(job);
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
 	AtEOXact_GUC(true, nest_level);
 	PopActiveSnapshot();
@@ -338,10 +341,15 @@ job_has_pending(const Job *job)
 bool
 job_is_over(const Job *job)
 {
+	return is_carved(job) && !job_has_pending(job);
+}
+
+static bool
+is_carved(const Job *job)
+{
 	Datum		value = Int64GetDatum(job->id);
 
-	return ledger_execute(&select_carved_all, &value, NULL) > 0 && ledger_bool(1) &&
-		!job_has_pending(job);
+	return ledger_execute(&select_carved_all, &value, NULL) > 0 && ledger_bool(1);
 }
 
 /* The positions of a chunk, for this walk. */
@@ -419,7 +427,7 @@ static bool
 divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
 {
 	Relation	rel = relation_open_to_walk(job->relid);
-	int			nest_level = job_use_search_path(job);
+	int			nest_level = job_use_settings(job);
 	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
 	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
 	WalkReader	reader = {0};

@@ -42,13 +42,13 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
-			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path,"
+			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, literals,"
 			 " high_water, total_rows)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 JSONBOID, INT8OID);
+			 TEXTARRAYOID, JSONBOID, INT8OID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE starts_with(name, $1 || '-')"
@@ -107,6 +107,8 @@ job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
 	argno++;
 	options->max_lag = argument_interval(fcinfo, argno++, "max_lag", false);
 	options->throttle = PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	if (options->throttle != NULL && options->throttle[0] == '\0')
+		options->throttle = NULL;	/* as alter_job() turns it off */
 	argno++;
 	options->max_attempts = (int) argument_positive(fcinfo, argno++, "max_attempts");
 	options->on_error = PG_ARGISNULL(argno) ? "null" : text_to_cstring(PG_GETARG_TEXT_PP(argno));
@@ -125,11 +127,8 @@ job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
 				 errmsg("a job cannot go by ctid"),
 				 errdetail("Rows move between blocks from one transaction to the next, so that some would be left out."),
 				 errhint("Add a primary key, or pass a key.")));
-	if (options->statement == NULL && options->target_time != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("target_time needs a statement"),
-				 errhint("How long workers outside the server take for a chunk is not known; choose chunk_size.")));
+	if (options->target_time != NULL)
+		job_check_target_time(options->statement);
 }
 
 /* Create a job; returns its name, in the current memory context. */
@@ -325,8 +324,8 @@ estimate_rows(Walk *walk, Relation rel)
 static int64
 insert(const JobOptions *options, const char *name, Jsonb *high_water, double rows)
 {
-	Datum		values[17];
-	bool		nulls[17] = {false};
+	Datum		values[18];
+	bool		nulls[18] = {false};
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -347,6 +346,7 @@ insert(const JobOptions *options, const char *name, Jsonb *high_water, double ro
 	PUT(false, CStringGetTextDatum(options->on_error));
 	PUT(false, BoolGetDatum(options->check_plan));
 	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
+	PUT(false, job_literal_settings());
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
 #undef PUT

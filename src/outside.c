@@ -197,7 +197,7 @@ chunked_fail_chunk(PG_FUNCTION_ARGS)
 static void
 claim(const Job *job, Datum lease, Claim *claim)
 {
-	int			nest_level = job_use_search_path(job);
+	int			nest_level = job_use_settings(job);
 	char	   *held = throttle_reason(job);
 	Datum		values[3];
 
@@ -271,7 +271,7 @@ static char *
 chunk_predicate(const Job *job, const JobChunk *chunk)
 {
 	Relation	rel = relation_open_to_walk(job->relid);
-	int			nest_level = job_use_search_path(job);
+	int			nest_level = job_use_settings(job);
 	Walk	   *walk = walk_open(rel, job->key, job->filter);
 	Range		range;
 	char	   *predicate;

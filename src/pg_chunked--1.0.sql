@@ -261,6 +261,7 @@ CREATE TABLE chunked.ledger_jobs (
     on_error text NOT NULL CHECK (on_error IN ('stop', 'continue')),
     check_plan boolean NOT NULL,
     search_path text NOT NULL,          -- by which names in the job's texts are found
+    literals text[] NOT NULL,           -- DateStyle and others, by which literals in them are read
     high_water jsonb,                   -- null: there were no rows
     total_rows bigint NOT NULL,         -- estimate
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -270,10 +271,12 @@ CREATE TABLE chunked.ledger_jobs (
     waiting text,                       -- what the runners wait for, while they live
     error_sqlstate text,                -- that ended the last background worker
     error text,
-    settings text[]                     -- name=value, for background workers
+    session_settings text[]             -- name=value, for background workers
 );
 COMMENT ON TABLE chunked.ledger_jobs IS
 'Jobs: what the view chunked.jobs shows. Changed by functions alone.';
+COMMENT ON SEQUENCE chunked.ledger_jobs_id_seq IS
+'Numbers the jobs.';
 
 -- How far a job's boundaries have been carved; written a batch of chunks at a time.
 CREATE TABLE chunked.ledger_carving (

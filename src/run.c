@@ -279,7 +279,7 @@ is_held(Run *run, const Job *job)
 	{
 		if (start < run->throttle_at)
 			return false;
-		nest_level = job_use_search_path(job);
+		nest_level = job_use_settings(job);
 		reason = throttle_reason(job);
 		AtEOXact_GUC(true, nest_level);
 		took = GetCurrentTimestamp() - start;
@@ -345,7 +345,7 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 static int64
 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 {
-	int			nest_level = job_use_search_path(job);
+	int			nest_level = job_use_settings(job);
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 	Relation	rel;
 	Walk	   *walk;

@@ -24,6 +24,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "parser/analyze.h"
 #include "parser/parser.h"
 #include "parser/parsetree.h"
 #include "parser/scanner.h"
@@ -87,7 +88,7 @@ typedef struct FullScan
 /* By which columns a query looks up a table */
 typedef struct JoinColumns
 {
-	Query	   *query;
+	Query	   *query;			/* that is looked at */
 	Oid			relid;
 	List	   *names;			/* String */
 } JoinColumns;
@@ -97,12 +98,15 @@ static ParamListInfo values_to_plan_for = NULL;
 
 static void find_placeholders(Statement *statement);
 static Placeholder *read_placeholder(const char *text, const int *places, int nplaces, int at);
+static char *read_identifier(const char *text, int from, int to);
 static void check_parsed(const Statement *statement);
+static bool has_into(const SelectStmt *select);
 static char *expand(const Statement *statement, const Walk *walk, const Range *range,
 					RangeQuery **query);
 static SPIPlanPtr find_plan(Statement *statement, const Walk *walk, const char *sql,
 							const RangeQuery *query);
-static void check_key_unchanged(SPIPlanPtr plan, const Walk *walk);
+static void check_key_unchanged(SPIPlanPtr plan, const Walk *walk, const char *sql,
+								const RangeQuery *range);
 static void check_query(Query *query, const Walk *walk);
 static void check_targets(const List *targets, const Walk *walk);
 static PlannedStmt *plan_for_values(COMPAT_PLANNER_HOOK_PARAMS);
@@ -302,28 +306,26 @@ read_placeholder(const char *text, const int *places, int nplaces, int at)
 {
 	Placeholder *placeholder = palloc0(sizeof(Placeholder));
 	int			close = at + 1;
-	int			length;
-	char	   *inside;
-	char	   *colon;
-	List	   *names = NIL;
-	bool		good;
+	int			ntokens;
+	bool		good = false;
 
 	while (close < nplaces && text[places[close]] != '}')
 		close++;
+	ntokens = close - at - 1;	/* between the braces */
 	placeholder->start = places[at];
 	placeholder->end = close < nplaces ? places[close] + 1 : (int) strlen(text);
-	length = placeholder->end - placeholder->start - 2;
-	inside = close < nplaces ? pnstrdup(text + places[at] + 1, length) : pstrdup("");
-	colon = strchr(inside, ':');
-	if (colon != NULL)
-		*colon = '\0';
-	good = SplitIdentifierString(pstrdup(inside), '.', &names) && list_length(names) == 1 &&
-		strcmp(linitial(names), "chunk") == 0;
-	if (good && colon != NULL)
+	if (close < nplaces && (ntokens == 1 || (ntokens == 3 && text[places[at + 2]] == ':')))
 	{
-		good = SplitIdentifierString(colon + 1, '.', &names) && list_length(names) == 1;
-		if (good)
-			placeholder->alias = pstrdup(quote_identifier(linitial(names)));
+		char	   *word = read_identifier(text, places[at + 1], places[ntokens == 1 ? close : at + 2]);
+
+		good = word != NULL && strcmp(word, "chunk") == 0;
+		if (good && ntokens == 3)
+		{
+			word = read_identifier(text, places[at + 3], places[close]);
+			good = word != NULL;
+			if (good)
+				placeholder->alias = pstrdup(quote_identifier(word));
+		}
 	}
 	if (!good)
 		ereport(ERROR,
@@ -332,6 +334,20 @@ read_placeholder(const char *text, const int *places, int nplaces, int at)
 														   placeholder->end - placeholder->start)),
 				 errhint("Write {chunk}, or {chunk:e} where the table has the alias e.")));
 	return placeholder;
+}
+
+/* The name that a piece of the text is, or NULL if it is none. */
+static char *
+read_identifier(const char *text, int from, int to)
+{
+	List	   *names;
+
+	if (!(isalpha((unsigned char) text[from]) || text[from] == '_' || text[from] == '"' ||
+		  IS_HIGHBIT_SET(text[from])))
+		return NULL;
+	if (!SplitIdentifierString(pnstrdup(text + from, to - from), '.', &names) || list_length(names) != 1)
+		return NULL;
+	return linitial(names);
 }
 
 /* Is it one statement, of a kind that works on rows? */
@@ -368,12 +384,26 @@ check_parsed(const Statement *statement)
 				 errmsg("the statement is not one statement"),
 				 errhint("Put several into one by WITH, or into a function.")));
 	stmt = linitial_node(RawStmt, parsed)->stmt;
+	if (IsA(stmt, SelectStmt) && has_into((SelectStmt *) stmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the statement creates a table"),
+				 errhint("Create it first, and write INSERT INTO ... SELECT.")));
 	if (!IsA(stmt, InsertStmt) && !IsA(stmt, UpdateStmt) && !IsA(stmt, DeleteStmt) &&
 		!IsA(stmt, MergeStmt) && !IsA(stmt, SelectStmt))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement is not an INSERT, UPDATE, DELETE, MERGE or SELECT"),
 				 errhint("Call a function by SELECT f(e) FROM event e WHERE {chunk:e}.")));
+}
+
+/* INTO stands in the first of several SELECTs. */
+static bool
+has_into(const SelectStmt *select)
+{
+	while (select->larg != NULL)
+		select = select->larg;
+	return select->intoClause != NULL;
 }
 
 /*
@@ -424,7 +454,7 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
-	check_key_unchanged(plan, walk);
+	check_key_unchanged(plan, walk, sql, query);
 
 	if (statement->nplans == MAX_PLANS)
 	{
@@ -445,17 +475,16 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
  * and be processed again: refuse a statement that sets a column of the key.
  */
 static void
-check_key_unchanged(SPIPlanPtr plan, const Walk *walk)
+check_key_unchanged(SPIPlanPtr plan, const Walk *walk, const char *sql, const RangeQuery *range)
 {
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	ListCell   *lc;
 
-	foreach(lc, SPI_plan_get_plan_sources(plan))
-	{
-		ListCell   *query;
-
-		foreach(query, ((CachedPlanSource *) lfirst(lc))->query_list)
-			check_query(lfirst_node(Query, query), walk);
-	}
+	/* as it is written, and as views and rules make it */
+	check_query(parse_analyze_fixedparams(copyObject(source->raw_parse_tree), sql, range->types,
+										  range->nparams, NULL), walk);
+	foreach(lc, source->query_list)
+		check_query(lfirst_node(Query, lc), walk);
 }
 
 static void
@@ -605,9 +634,8 @@ index_to_create(SPIPlanPtr plan, Oid relid)
 	StringInfoData buf;
 	ListCell   *lc;
 
-	search.query = query;
 	search.relid = relid;
-	(void) find_join_columns((Node *) query->jointree, &search);
+	(void) find_join_columns((Node *) query, &search);
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "CREATE INDEX CONCURRENTLY ON %s (",
@@ -626,6 +654,15 @@ find_join_columns(Node *node, JoinColumns *search)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *outer = search->query;
+
+		search->query = (Query *) node;
+		(void) query_tree_walker((Query *) node, find_join_columns, search, 0);
+		search->query = outer;
+		return false;
+	}
 	if (IsA(node, OpExpr) && op_mergejoinable(((OpExpr *) node)->opno,
 											  exprType(linitial(((OpExpr *) node)->args))))
 	{

@@ -56,8 +56,8 @@ throttle_check_lag_visible(void)
 }
 
 /*
- * Why the job is to wait, or NULL.  SPI must be connected.  Of the job's
- * search_path is the caller's to take care.
+ * Why the job is to wait, or NULL.  SPI must be connected.  The caller
+ * sees to job_use_settings().
  */
 char *
 throttle_reason(const Job *job)
@@ -132,5 +132,5 @@ condition_reason(const Job *job)
 static char *
 query_text(const char *throttle)
 {
-	return psprintf("SELECT (%s\n)::pg_catalog.bool", throttle);
+	return psprintf("SELECT (%s\n) IS TRUE", throttle);
 }

@@ -56,7 +56,7 @@ typedef struct WorkerGroup
 PGDLLEXPORT void chunked_worker_main(Datum argument);
 
 static LedgerQuery select_settings =
-LEDGER_QUERY("SELECT settings FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+LEDGER_QUERY("SELECT session_settings FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 
 static WorkerGroup *start(int64 id, int nworkers, bool wait);
 static void terminate(int code, Datum group);
