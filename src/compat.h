@@ -57,6 +57,13 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_RELATION_HOOK_ARGS root, relid, inhparent, rel
 #endif
 
+/* 16: a copied array, with its length, replaced the array itself */
+#if PG_VERSION_NUM >= 160000
+#define compat_guc_variables(number) get_guc_variables(number)
+#else
+#define compat_guc_variables(number) (*(number) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* 19: the hook got the state that EXPLAIN wants filled in */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_PLANNER_HOOK_PARAMS Query *parse, const char *query_string, int cursorOptions, \

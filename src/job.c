@@ -19,7 +19,7 @@
 #include "utils/lsyscache.h"
 
 #include "arguments.h"
-#include "job.h"
+#include "job_chunk.h"
 #include "ledger.h"
 #include "throttle.h"
 
@@ -53,8 +53,6 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET"
 	" max_attempts = coalesce($7, max_attempts),"
 	" on_error = coalesce($8, on_error),"
 	" check_plan = coalesce($9, check_plan) WHERE id = $1", INT8OID, INT8OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID);
-static LedgerQuery update_next_size =
-LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunk_size = $2, rate = NULL WHERE job = $1", INT8OID, INT8OID);
 static LedgerQuery delete_job =
 LEDGER_QUERY("DELETE FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 static LedgerQuery delete_carving =
@@ -68,14 +66,9 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0, f
 	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);
 static LedgerQuery update_runnable =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
-	" error_sqlstate = NULL, error = NULL,"
-	" session_settings = CASE WHEN $2 THEN (SELECT pg_catalog.array_agg(s.name || '=' || s.setting)"
-	" FROM pg_catalog.pg_settings s WHERE s.source IN ('client', 'session')"
-	" AND s.context IN ('user', 'superuser') AND s.name NOT IN ('role', 'session_authorization',"
-	" 'client_encoding', 'application_name', 'transaction_isolation', 'transaction_read_only',"
-	" 'transaction_deferrable', 'is_superuser', 'seed', 'search_path', 'client_min_messages'))"
-	" ELSE session_settings END"
-	" WHERE id = $1 AND ($2 OR paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID, BOOLOID);
+			 " error_sqlstate = NULL, error = NULL, session_settings = coalesce($2, session_settings)"
+			 " WHERE id = $1 AND ($2 IS NOT NULL OR paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)",
+			 INT8OID, TEXTARRAYOID);
 static LedgerQuery update_not_stopped =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
 static LedgerQuery update_stopped =
@@ -154,7 +147,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 		job_check_on_error(TextDatumGetCString(values[7]));
 	(void) ledger_execute(&update_settings, values, nulls);
 	if (!nulls[1])
-		(void) ledger_execute(&update_next_size, values, NULL);
+		job_resize_chunks(job, PG_GETARG_INT64(1));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -460,17 +453,18 @@ job_check_on_error(const char *on_error)
 /* ----------------------------------------------------------------- changing */
 
 /*
- * Clear what held the job up.  for_workers: background workers are about to be
- * started, and find the settings of this session in the ledger.
+ * Clear what held the job up.  session_settings: of the session that is about to
+ * start background workers, as text[], for them; or NULL.
  */
 void
-job_set_runnable(const Job *job, bool for_workers)
+job_set_runnable(const Job *job, ArrayType *session_settings)
 {
 	Datum		values[2];
+	bool		nulls[2] = {false, session_settings == NULL};
 
 	values[0] = Int64GetDatum(job->id);
-	values[1] = BoolGetDatum(for_workers);
-	(void) ledger_execute(&update_runnable, values, NULL);
+	values[1] = PointerGetDatum(session_settings);
+	(void) ledger_execute(&update_runnable, values, nulls);
 }
 
 /* What its runners wait for, NULL: nothing; written where it differs. */

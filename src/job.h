@@ -78,7 +78,7 @@ extern void job_require_statement(const Job *job);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
-extern void job_set_runnable(const Job *job, bool for_workers);
+extern void job_set_runnable(const Job *job, ArrayType *session_settings);
 extern void job_set_waiting(const Job *job, const char *reason);
 extern void job_set_stopped(const Job *job);
 extern void job_set_error(int64 id, const char *sqlstate, const char *message);

@@ -69,6 +69,25 @@ LEDGER_QUERY(LOCK_CARVING " SKIP LOCKED", INT8OID);
 static LedgerQuery update_carving =
 LEDGER_QUERY("UPDATE chunked.ledger_carving SET carved_upto = $2, carved_all = $3, chunks = $4,"
 	" chunk_size = $5, rate = $6 WHERE job = $1", INT8OID, JSONBOID, BOOLOID, INT8OID, INT8OID, FLOAT8OID);
+
+/*
+ * Take back what was carved last and nobody has touched.  A chunk that is being
+ * worked on is locked, and so are those ahead of it kept.
+ */
+static LedgerQuery uncarve =
+LEDGER_QUERY("WITH untouched AS MATERIALIZED (SELECT number FROM chunked.ledger_chunks"
+			 " WHERE job = $1 AND state <> 'done' AND state = 'pending' AND fence = 0 AND attempts = 0"
+			 " AND retry_at IS NULL FOR UPDATE SKIP LOCKED),"
+			 " numbered AS (SELECT number, row_number() OVER (ORDER BY number DESC) AS place FROM untouched),"
+			 " gone AS (DELETE FROM chunked.ledger_chunks c USING numbered n, chunked.ledger_carving v"
+			 " WHERE v.job = $1 AND n.number = v.chunks + 1 - n.place AND c.job = $1 AND c.number = n.number"
+			 " RETURNING c.number, c.after)"
+			 " UPDATE chunked.ledger_carving SET chunks = chunks - (SELECT count(*) FROM gone),"
+			 " carved_upto = (SELECT g.after FROM gone g ORDER BY g.number LIMIT 1), carved_all = false"
+			 " WHERE job = $1 AND EXISTS (SELECT FROM gone)", INT8OID);
+static LedgerQuery update_next_size =
+LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunk_size = $2, rate = NULL WHERE job = $1",
+			 INT8OID, INT8OID);
 static LedgerQuery insert_chunk =
 LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, strikes, retry_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7)", INT8OID, INT8OID, JSONBOID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID);
@@ -213,6 +232,22 @@ job_carve(const Job *job, double rate, bool wait)
 		(void) ledger_execute(&fold_done, values, NULL);
 	}
 	return CARVED;
+}
+
+/*
+ * Go on with chunks of another size, those that are carved but were never
+ * claimed included.  SPI must be connected.
+ */
+void
+job_resize_chunks(const Job *job, int64 chunk_size)
+{
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(chunk_size);
+	(void) ledger_execute(&lock_carving, values, NULL);
+	(void) ledger_execute(&uncarve, values, NULL);
+	(void) ledger_execute(&update_next_size, values, NULL);
 }
 
 /* The rate that the job was last carved by; 0: none. */

@@ -47,6 +47,7 @@ typedef struct JobFailure
 
 extern void job_start_carving(const Job *job);
 extern JobCarving job_carve(const Job *job, double rate, bool wait);
+extern void job_resize_chunks(const Job *job, int64 chunk_size);
 extern double job_carving_rate(const Job *job);
 extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
 extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);

@@ -20,6 +20,7 @@ static const char *const settings[][2] = {
 	{"enable_bitmapscan", "off"},
 	{"plan_cache_mode", "force_generic_plan"},
 	{"jit", "off"},
+	{"lock_timeout", "0"},		/* a job shall not end for a short wait */
 };
 
 /*

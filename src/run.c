@@ -115,10 +115,6 @@ run_job(int64 id, bool in_procedure)
 	run->context = context;
 	run->scraps = AllocSetContextCreate(context, "pg_chunked commit", ALLOCSET_SMALL_SIZES);
 
-	/* statement_timeout is for each execution of the statement */
-	if (get_timeout_active(STATEMENT_TIMEOUT))
-		disable_timeout(STATEMENT_TIMEOUT, false);
-
 	if (!in_procedure)
 		StartTransactionCommand();
 	job_lock(id);

@@ -13,6 +13,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "arguments.h"
@@ -119,7 +120,7 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	job_set_runnable(job, true);
+	job_set_runnable(job, worker_session_settings());
 	started = worker_start(job->id, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
@@ -166,10 +167,14 @@ run_in_procedure(const char *name, int nworkers)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	job_set_runnable(job, nworkers > 0);
+	job_set_runnable(job, nworkers > 0 ? worker_session_settings() : NULL);
 	id = job->id;
 	PopActiveSnapshot();
 	SPI_commit();
+
+	/* statement_timeout is for each execution of the job's statement */
+	if (get_timeout_active(STATEMENT_TIMEOUT))
+		disable_timeout(STATEMENT_TIMEOUT, false);
 
 	outcome = nworkers > 0 ? worker_run(id, nworkers) : run_job(id, true);
 	report_outcome(name, outcome, started);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -23,11 +24,12 @@
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
@@ -45,6 +47,7 @@ typedef struct WorkerArguments
 	Oid			user;			/* of the session */
 	Oid			role;			/* that it has set */
 	VirtualTransactionId starter;	/* wait for it to end; or invalid */
+	TransactionId started_by;	/* and go on if it has committed */
 } WorkerArguments;
 
 typedef struct WorkerGroup
@@ -58,7 +61,9 @@ PGDLLEXPORT void chunked_worker_main(Datum argument);
 static LedgerQuery select_settings =
 LEDGER_QUERY("SELECT session_settings FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 
-static WorkerGroup *start(int64 id, int nworkers, bool wait);
+static WorkerGroup *group_make(int nworkers);
+static void start(WorkerGroup *group, int64 id, int nworkers, bool wait);
+static bool may_begin(const WorkerArguments *arguments);
 static void terminate(int code, Datum group);
 static void wait_for(WorkerGroup *group, int64 id);
 static void take_settings(const WorkerArguments *arguments);
@@ -67,13 +72,51 @@ static void write_error(int64 id, const ErrorData *error);
 /* --------------------------------------------------------------- the session */
 
 /*
+ * What this session has SET, as text[] of name=value: custom settings as well,
+ * which policies and triggers may go by.
+ */
+ArrayType *
+worker_session_settings(void)
+{
+	static const char *const not_these[] = {
+		"application_name", "client_encoding", "client_min_messages", "is_superuser", "role", "search_path",
+		"seed", "session_authorization", "transaction_deferrable", "transaction_isolation",
+		"transaction_read_only"
+	};
+	int			nvariables;
+	struct config_generic **variables = compat_guc_variables(&nvariables);
+	Datum	   *elements = palloc(nvariables * sizeof(Datum));
+	int			nelements = 0;
+
+	for (int i = 0; i < nvariables; i++)
+	{
+		const struct config_generic *variable = variables[i];
+		const char *value;
+		bool		excluded = false;
+
+		if ((variable->source != PGC_S_CLIENT && variable->source != PGC_S_SESSION) ||
+			(variable->context != PGC_USERSET && variable->context != PGC_SUSET))
+			continue;
+		for (size_t j = 0; j < lengthof(not_these) && !excluded; j++)
+			excluded = strcmp(variable->name, not_these[j]) == 0;
+		if (excluded || (value = GetConfigOption(variable->name, true, false)) == NULL)
+			continue;
+		elements[nelements++] = CStringGetTextDatum(psprintf("%s=%s", variable->name, value));
+	}
+	return construct_array(elements, nelements, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/*
  * Start workers that go on by themselves, once this transaction has committed.
  * Returns their number.  Error: 53400 there are none to be had.
  */
 int
 worker_start(int64 id, int nworkers)
 {
-	return start(id, nworkers, false)->nworkers;
+	WorkerGroup *group = group_make(nworkers);
+
+	start(group, id, nworkers, false);
+	return group->nworkers;
 }
 
 /*
@@ -84,12 +127,13 @@ worker_start(int64 id, int nworkers)
 RunOutcome
 worker_run(int64 id, int nworkers)
 {
-	WorkerGroup *group = start(id, nworkers, true);
+	WorkerGroup *group = group_make(nworkers);
 	RunOutcome	outcome;
 	Job		   *job;
 
 	PG_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
 	{
+		start(group, id, nworkers, true);
 		wait_for(group, id);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
@@ -117,11 +161,16 @@ worker_run(int64 id, int nworkers)
 	return outcome;
 }
 
-/* wait: this session will wait for them, and is not to be waited for. */
 static WorkerGroup *
-start(int64 id, int nworkers, bool wait)
+group_make(int nworkers)
 {
-	WorkerGroup *group = palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
+	return palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
+}
+
+/* wait: this session will wait for them, and is not to be waited for. */
+static void
+start(WorkerGroup *group, int64 id, int nworkers, bool wait)
+{
 	BackgroundWorker worker = {0};
 	WorkerArguments arguments = {0};
 
@@ -130,7 +179,10 @@ start(int64 id, int nworkers, bool wait)
 	arguments.user = GetSessionUserId();
 	arguments.role = GetUserId();
 	if (!wait)
+	{
 		GET_VXID_FROM_PGPROC(arguments.starter, *MyProc);
+		arguments.started_by = GetCurrentTransactionId();
+	}
 	StaticAssertStmt(sizeof(arguments) <= BGW_EXTRALEN, "too many arguments for a worker");
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -143,15 +195,15 @@ start(int64 id, int nworkers, bool wait)
 	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_chunked worker for job " INT64_FORMAT, id);
 	memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
 
-	while (group->nworkers < nworkers)
+	while (group->nworkers < nworkers &&
+		   RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
+		group->nworkers++;
+	for (int i = 0; i < group->nworkers; i++)
 	{
 		pid_t		pid;
 
-		if (!RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
-			break;
-		if (WaitForBackgroundWorkerStartup(group->handles[group->nworkers], &pid) == BGWH_POSTMASTER_DIED)
+		if (WaitForBackgroundWorkerStartup(group->handles[i], &pid) == BGWH_POSTMASTER_DIED)
 			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster has died")));
-		group->nworkers++;
 	}
 	if (group->nworkers == 0)
 		ereport(ERROR,
@@ -163,7 +215,6 @@ start(int64 id, int nworkers, bool wait)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("only %d of %d background workers could be started", group->nworkers, nworkers),
 				 errhint("Raise max_worker_processes for more.")));
-	return group;
 }
 
 static void
@@ -227,15 +278,12 @@ chunked_worker_main(Datum argument)
 
 	PG_TRY();
 	{
-		if (VirtualTransactionIdIsValid(arguments.starter))
+		if (may_begin(&arguments))
 		{
-			StartTransactionCommand();
-			(void) VirtualXactLock(arguments.starter, true);
-			CommitTransactionCommand();
+			take_settings(&arguments);
+			MemoryContextSwitchTo(context);
+			(void) run_job(arguments.job, false);
 		}
-		take_settings(&arguments);
-		MemoryContextSwitchTo(context);
-		(void) run_job(arguments.job, false);
 	}
 	PG_CATCH();
 	{
@@ -252,6 +300,21 @@ chunked_worker_main(Datum argument)
 		proc_exit(1);
 	}
 	PG_END_TRY();
+}
+
+/* Wait for the transaction that started us to end, if need be: has it committed? */
+static bool
+may_begin(const WorkerArguments *arguments)
+{
+	bool		committed;
+
+	if (!VirtualTransactionIdIsValid(arguments->starter))
+		return true;
+	StartTransactionCommand();
+	(void) VirtualXactLock(arguments->starter, true);
+	committed = TransactionIdDidCommit(arguments->started_by);
+	CommitTransactionCommand();
+	return committed;
 }
 
 static void

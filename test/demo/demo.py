@@ -88,6 +88,29 @@ def split(connection: psycopg.Connection, rows: int) -> None:
         check(f"chunk {number}: {row_count:,} rows", row_count, f"WHERE {predicate}", found)
 
 
+def backfill(connection: psycopg.Connection, rows: int) -> None:
+    """Runs a statement over every chunk, interrupts it, and goes on with it."""
+    def tell(notice) -> None:
+        print(f"  {notice.message_primary}")
+        if "%" in notice.message_primary and not interrupted:
+            interrupted.append(True)
+            connection.cancel()
+
+    interrupted: list[bool] = []
+    update = "UPDATE event SET kind = kind + 100 WHERE {chunk}"
+    print(f"\nCALL chunked.run('event', '{update}', name => 'backfill'), cancelled and gone on with")
+    connection.execute("SET pg_chunked.progress_interval = '500 ms'")
+    connection.add_notice_handler(tell)
+    try:
+        connection.execute("CALL chunked.run('event', %s, name => 'backfill')", [update])
+    except psycopg.errors.QueryCanceled as error:
+        print(f"  {error.diag.message_primary}; CALL chunked.run_job('backfill')")
+        connection.execute("CALL chunked.run_job('backfill')")
+    connection.remove_notice_handler(tell)
+    once = connection.execute("SELECT count(*) FROM event WHERE kind BETWEEN 100 AND 109").fetchone()[0]
+    check(f"{once:,} rows updated once", once, f"count(*) = {rows:,}", rows)
+
+
 def check(what: str, ours: int, against: str, theirs: int) -> None:
     if ours != theirs:
         sys.exit(f"{what}, but {against} gives {theirs:,}")
@@ -107,6 +130,7 @@ def main() -> None:
               f" in {show.duration(time.perf_counter() - start)}")
         reports = [(job, read(job)) for job in jobs(rows, len(paths))]
         split(connection, rows)
+        backfill(connection, rows)
     print()
     show.table(reports)
 

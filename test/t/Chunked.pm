@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes ();
 
-our @EXPORT = qw(start_node explained plans nodes_of_type session elapsed_ms);
+our @EXPORT = qw(start_node explained plans nodes_of_type session background elapsed_ms);
 
 # start_node NAME [SETTING...]: a server with the extension in its database
 # "postgres". Nothing is analysed or vacuumed unless a test does it.
@@ -111,6 +111,13 @@ sub session
 	return Chunked::Session->new(@_);
 }
 
+# background(NODE, SQL [, DATABASE [, SETTINGS]]): a psql that runs it and ends. Unlike a
+# session, it may lose its connection.
+sub background
+{
+	return Chunked::Background->new(@_);
+}
+
 # elapsed_ms(CODE): how long it takes.
 sub elapsed_ms
 {
@@ -186,6 +193,44 @@ sub quit
 	$self->{in} .= "\\q\n";
 	$self->{run}->finish;
 	return;
+}
+
+# A psql that runs something and ends.
+package Chunked::Background;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+
+sub new
+{
+	my ($class, $node, $sql, $database, $connstr) = @_;
+	my $self = bless { in => "$sql\n;\n", out => '', err => '' }, $class;
+
+	$connstr //= $node->connstr($database // 'postgres');
+	$self->{run} = IPC::Run::start(
+		[ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $connstr ],
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$self->{run}->pump while length $self->{in};
+	return $self;
+}
+
+# killed: with SIGKILL, so that it cannot take leave of the server.
+sub killed
+{
+	my ($self) = @_;
+	$self->{run}->signal('KILL');
+	return $self;
+}
+
+# ended: (output, messages), when it has, however that was.
+sub ended
+{
+	my ($self) = @_;
+	$self->{run}->finish;
+	return ($self->{out}, $self->{err});
 }
 
 1;
