@@ -313,6 +313,29 @@ SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
 
 --
+-- Halves of a divided chunk stay when the rest is carved anew in another size
+--
+SELECT chunked.create_job('event', name => 'job', chunk_size => 4, max_attempts => 1);
+SELECT number, fence FROM chunked.claim_chunk('job');
+SELECT chunked.fail_chunk('job', 1, 1, 'no');
+SELECT chunked.alter_job('job', chunk_size => 3);
+CREATE TEMP TABLE seen (id int);
+DO $$
+DECLARE
+    c record;
+BEGIN
+    LOOP
+        SELECT * INTO c FROM chunked.claim_chunk('job');
+        EXIT WHEN c.state <> 'claimed';
+        EXECUTE format('INSERT INTO seen SELECT id FROM event WHERE %s', c.predicate);
+        PERFORM chunked.complete_chunk('job', c.number, c.fence);
+    END LOOP;
+END $$;
+SELECT count(*), count(DISTINCT id), (SELECT count(*) FROM event) FROM seen;
+SELECT number, state, upto, row_count, fence FROM chunks;
+SELECT chunked.drop_job('job');
+
+--
 -- Of another role
 --
 CREATE ROLE regress_chunked_claimer;

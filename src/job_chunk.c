@@ -89,8 +89,9 @@ static LedgerQuery update_next_size =
 LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunk_size = $2, rate = NULL WHERE job = $1",
 			 INT8OID, INT8OID);
 static LedgerQuery insert_chunk =
-LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, strikes, retry_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7)", INT8OID, INT8OID, JSONBOID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID);
+LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_count, strikes, retry_at, fence)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+	INT8OID, INT8OID, JSONBOID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID);
 
 /*
  * Sums of done chunks are folded into the job's row, up to the first that is
@@ -120,8 +121,10 @@ LEDGER_QUERY(CLAIM_CHUNK("number > greatest($2, (SELECT v.folded_number"
 			" FROM chunked.ledger_carving v WHERE v.job = $1))"), INT8OID, INT8OID);
 static LedgerQuery claim_number =
 LEDGER_QUERY(CLAIM_CHUNK("number = $2"), INT8OID, INT8OID);
-static LedgerQuery select_pending =
-LEDGER_QUERY("SELECT FROM chunked.ledger_chunks WHERE job = $1 AND state <> 'done' AND state = 'pending' LIMIT 1", INT8OID);
+static LedgerQuery select_over =
+LEDGER_QUERY("SELECT carved_all AND NOT EXISTS (SELECT FROM chunked.ledger_chunks c"
+			 " WHERE c.job = $1 AND c.state <> 'done' AND c.state = 'pending')"
+			 " FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
 	" finished_at = clock_timestamp(), fence = fence + 1, lease_until = NULL, retry_at = NULL,"
@@ -141,7 +144,7 @@ static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
 static void insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto,
-						   int64 row_count, int strikes, TimestampTz retry_at);
+						   int64 row_count, int strikes, TimestampTz retry_at, int64 fence);
 static bool read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
 static bool divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key);
 static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count,
@@ -293,7 +296,7 @@ carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 			source->over = true;
 			break;
 		}
-		insert_pending(job, ++*number, chunk.after, chunk.upto, chunk.row_count, 0, 0);
+		insert_pending(job, ++*number, chunk.after, chunk.upto, chunk.row_count, 0, 0, 0);
 		*carved_upto = chunk.upto;
 		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CARVE_TIME))
 			break;
@@ -301,13 +304,13 @@ carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 	*carved_all = source->over;
 }
 
-/* after: NULL for the start; retry_at: 0 for at once. */
+/* after: NULL for the start; retry_at: 0 for at once; fence: 0 if it is new. */
 static void
 insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 row_count,
-			   int strikes, TimestampTz retry_at)
+			   int strikes, TimestampTz retry_at, int64 fence)
 {
-	Datum		values[7];
-	bool		nulls[7] = {false};
+	Datum		values[8];
+	bool		nulls[8] = {false};
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(number);
@@ -318,6 +321,7 @@ insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 ro
 	values[5] = Int32GetDatum(strikes);
 	nulls[6] = (retry_at == 0);
 	values[6] = TimestampTzGetDatum(retry_at);
+	values[7] = Int64GetDatum(fence);
 	(void) ledger_execute(&insert_chunk, values, nulls);
 }
 
@@ -363,20 +367,16 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 	return true;
 }
 
-/* Are there chunks that are neither done nor failed, whoever has them? */
-bool
-job_has_pending(const Job *job)
-{
-	Datum		value = Int64GetDatum(job->id);
-
-	return ledger_execute(&select_pending, &value, NULL) > 0;
-}
-
-/* Is everything carved, and nothing pending? */
+/*
+ * Is everything carved, and nothing pending?  Asked in one query, since chunks
+ * may be taken back to be carved anew.
+ */
 bool
 job_is_over(const Job *job)
 {
-	return is_carved(job) && !job_has_pending(job);
+	Datum		value = Int64GetDatum(job->id);
+
+	return ledger_execute(&select_over, &value, NULL) > 0 && ledger_bool(1);
 }
 
 static bool
@@ -496,7 +496,8 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		*key = middle;
 		return false;
 	}
-	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, strikes, retry_at);
+	/* its number is out of order, so it must not pass for one that nobody touched */
+	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, strikes, retry_at, 1);
 	put_back(job, chunk, middle, rows / 2, strikes, retry_at, failure);
 	return true;
 }

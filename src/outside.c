@@ -234,7 +234,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 				return;
 			}
 		}
-		if (claim->reason == NULL && job_has_pending(job))
+		if (claim->reason == NULL && !job_is_over(job))
 			claim->reason = "other workers have what is left";
 		else if (claim->reason == NULL)
 		{

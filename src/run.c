@@ -234,17 +234,17 @@ run_step(Run *run)
 		return RUN_GOES_ON;
 	if (run->behind > 0)
 		run->behind = 0;		/* what came free behind us */
-	else if (job_has_pending(job))
+	else if (job_is_over(job))
+		return RUN_DONE;
+	else
 	{
-		/* others have it, and may die */
+		/* others have what is left, and may die */
 		if (run->idle_since == 0)
 			run->idle_since = now;
 		run->sleep = Min((now - run->idle_since) / 1000 + 1, POLL_CHUNKS);
 		if (TimestampDifferenceExceeds(run->idle_since, now, WAIT_TOLD))
 			job_set_waiting(job, "other workers have what is left");
 	}
-	else
-		return RUN_DONE;
 	return RUN_GOES_ON;
 }
 
