@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -99,6 +100,15 @@ relation_is_local_table(Relation rel)
 	return relkind == RELKIND_RELATION ||
 		relkind == RELKIND_PARTITIONED_TABLE ||
 		relkind == RELKIND_MATVIEW;
+}
+
+/* Is it that table, or a partition of it? */
+bool
+relation_is_or_is_in(Oid relid, Oid ancestor)
+{
+	return relid == ancestor ||
+		(get_rel_relispartition(relid) &&
+		 list_member_oid(get_partition_ancestors(relid), ancestor));
 }
 
 /*

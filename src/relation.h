@@ -15,6 +15,7 @@ extern Oid	relation_of_row_type(Oid row_type);
 extern Relation relation_open_to_walk(Oid relid);
 extern bool relation_has_children(Relation rel);
 extern bool relation_is_local_table(Relation rel);
+extern bool relation_is_or_is_in(Oid relid, Oid ancestor);
 extern double relation_estimate_rows(Relation rel);
 extern char *relation_quoted_name(Relation rel);
 

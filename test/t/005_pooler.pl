@@ -12,9 +12,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
-plan skip_all => 'pgbouncer is not installed' unless $pgbouncer;
-
 my $node = start_node('pooler');
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE event (id bigint PRIMARY KEY, n int, at timestamptz NOT NULL);
@@ -23,41 +20,8 @@ CREATE INDEX ON event (n, id);
 CREATE INDEX ON event (at, id);
 SQL
 
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $user = $node->safe_psql('postgres', 'SELECT current_user');
-append_to_file("$dir/users", qq("$user" ""\n));
-append_to_file("$dir/pgbouncer.ini", <<INI);
-[databases]
-postgres = host=${\$node->host} port=${\$node->port} dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users
-pool_mode = transaction
-default_pool_size = 5
-server_round_robin = 1
-ignore_startup_parameters = extra_float_digits
-logfile = $dir/log
-INI
-
-my ($in, $out) = ('', '');
-my $pooler = IPC::Run::start([ $pgbouncer, "$dir/pgbouncer.ini" ], '<', \$in, '>&', \$out);
-END
-{
-	# However the test ends; what it ends with is not the pooler's business.
-	local $?;
-	$pooler->kill_kill if $pooler;
-}
-my $connstr = "host=$dir port=$port dbname=postgres user=$user";
-my $tries = 0;
-until (-S "$dir/.s.PGSQL.$port")
-{
-	die "pgbouncer did not start: $out" unless $pooler->pumpable && $tries++ < 100;
-	Time::HiRes::sleep(0.1);
-}
+my $connstr = start_pooler($node, 5);
+plan skip_all => 'pgbouncer is not installed' unless $connstr;
 
 # The pool has several backends only while several transactions are open.
 my @clients = map { session($node, undef, $connstr) } 1 .. 5;

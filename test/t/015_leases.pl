@@ -208,52 +208,14 @@ work_on('direct', sub { session($node) });
 
 SKIP:
 {
-	my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
-	skip 'pgbouncer is not installed', 1 unless $pgbouncer;
+	my $connstr = start_pooler($node, 3);
+	skip 'pgbouncer is not installed', 1 unless $connstr;
 
-	my $dir = PostgreSQL::Test::Utils::tempdir_short();
-	my $port = PostgreSQL::Test::Cluster::get_free_port();
-	my $user = $node->safe_psql('postgres', 'SELECT current_user');
-	append_to_file("$dir/users", qq("$user" ""\n));
-	append_to_file("$dir/pgbouncer.ini", <<INI);
-[databases]
-postgres = host=${\$node->host} port=${\$node->port} dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users
-pool_mode = transaction
-default_pool_size = 3
-server_round_robin = 1
-ignore_startup_parameters = extra_float_digits
-logfile = $dir/log
-INI
-
-	my ($in, $out) = ('', '');
-	our $pooler = IPC::Run::start([ $pgbouncer, "$dir/pgbouncer.ini" ], '<', \$in, '>&', \$out);
-	my $tries = 0;
-	until (-S "$dir/.s.PGSQL.$port")
-	{
-		die "pgbouncer did not start: $out" unless $pooler->pumpable && $tries++ < 100;
-		Time::HiRes::sleep(0.1);
-	}
-
-	my $connstr = "host=$dir port=$port dbname=postgres user=$user";
 	work_on('pooled', sub { session($node, undef, $connstr) });
 	cmp_ok($node->safe_psql('postgres', 'SELECT count(DISTINCT pid) FROM work'), '>', 1, 'by several backends of the pool');
 	is($node->safe_psql('postgres',
 			'SELECT count(*) > 0 FROM (SELECT number FROM work GROUP BY number HAVING count(DISTINCT fence) > 1) w'),
 		't', 'some chunks by several workers');
-}
-
-END
-{
-	# However the test ends; what it ends with is not the pooler's business.
-	local $?;
-	our $pooler;
-	$pooler->kill_kill if $pooler;
 }
 
 $node->stop;

@@ -9,11 +9,12 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes ();
 
-our @EXPORT = qw(start_node explained plans nodes_of_type session background elapsed_ms);
+our @EXPORT = qw(start_node explained plans nodes_of_type session background start_pooler elapsed_ms);
 
 # start_node NAME [SETTING...]: a server with the extension in its database
 # "postgres". Nothing is analysed or vacuumed unless a test does it.
@@ -116,6 +117,55 @@ sub session
 sub background
 {
 	return Chunked::Background->new(@_);
+}
+
+my @poolers;
+
+# start_pooler(NODE, SIZE): a pgbouncer in transaction mode, with that many
+# backends; its connection string, or nothing where there is no pgbouncer.
+sub start_pooler
+{
+	my ($node, $size) = @_;
+	my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
+	return unless $pgbouncer;
+
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $user = $node->safe_psql('postgres', 'SELECT current_user');
+	append_to_file("$dir/users", qq("$user" ""\n));
+	append_to_file("$dir/pgbouncer.ini", <<INI);
+[databases]
+postgres = host=${\$node->host} port=${\$node->port} dbname=postgres
+[pgbouncer]
+listen_addr =
+listen_port = $port
+unix_socket_dir = $dir
+auth_type = trust
+auth_file = $dir/users
+pool_mode = transaction
+default_pool_size = $size
+server_round_robin = 1
+ignore_startup_parameters = extra_float_digits
+logfile = $dir/log
+INI
+
+	my ($in, $out) = ('', '');
+	my $pooler = IPC::Run::start([ $pgbouncer, "$dir/pgbouncer.ini" ], '<', \$in, '>&', \$out);
+	push @poolers, $pooler;
+	my $tries = 0;
+	until (-S "$dir/.s.PGSQL.$port")
+	{
+		die "pgbouncer did not start: $out" unless $pooler->pumpable && $tries++ < 100;
+		Time::HiRes::sleep(0.1);
+	}
+	return "host=$dir port=$port dbname=postgres user=$user";
+}
+
+END
+{
+	# However the test ends; what it ends with is not the pooler's business.
+	local $?;
+	$_->kill_kill for @poolers;
 }
 
 # elapsed_ms(CODE): how long it takes.

@@ -1,0 +1,12 @@
+/*
+ * full_scan.h
+ *		A plan that would read a large table in full for every chunk.
+ */
+#ifndef PG_CHUNKED_FULL_SCAN_H
+#define PG_CHUNKED_FULL_SCAN_H
+
+#include "walk.h"
+
+extern void full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double nchunks);
+
+#endif							/* PG_CHUNKED_FULL_SCAN_H */
