@@ -56,6 +56,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 				btree_position(btree, btree_page_item(page, offset), count->end);
 				break;
 			}
+			after = NULL;		/* all that follows is behind it */
 		}
 		if (last_page)
 			break;

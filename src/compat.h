@@ -64,6 +64,13 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define compat_guc_variables(number) (*(number) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
+/* 16: membership in a role no longer means that one may SET it */
+#if PG_VERSION_NUM >= 160000
+#define compat_may_set_role(member, role) member_can_set_role(member, role)
+#else
+#define compat_may_set_role(member, role) is_member_of_role(member, role)
+#endif
+
 /* 19: the hook got the state that EXPLAIN wants filled in */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_PLANNER_HOOK_PARAMS Query *parse, const char *query_string, int cursorOptions, \

@@ -2,10 +2,10 @@
  * job.c
  *		Jobs in the ledger: reading, pausing, cancelling, dropping them.
  *
- * Nothing stored says that a job is running: whoever runs one holds an advisory
- * lock for it, shared with the others, which goes with its session or with the
- * end of the call.  Such a lock is numbered by the ledger's table and the job's
- * id, so that it is no other extension's.
+ * Nothing stored says that a job is running: whoever runs one holds a lock for
+ * it, shared with the others, which goes with its session or with the end of the
+ * call.  It is a lock on an object of the class "the ledger's table", with the
+ * job's id, which nothing else takes, and which no SQL function can.
  */
 #include "postgres.h"
 
@@ -23,8 +23,11 @@
 #include "ledger.h"
 #include "throttle.h"
 
+/* Some thousand years, which can be added to a timestamp */
+#define MOST_MS 1e14
+
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
 	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting"
 
@@ -66,9 +69,8 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0, f
 	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);
 static LedgerQuery update_runnable =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
-			 " error_sqlstate = NULL, error = NULL, session_settings = coalesce($2, session_settings)"
-			 " WHERE id = $1 AND ($2 IS NOT NULL OR paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)",
-			 INT8OID, TEXTARRAYOID);
+			 " error_sqlstate = NULL, error = NULL"
+			 " WHERE id = $1 AND (paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID);
 static LedgerQuery update_not_stopped =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
 static LedgerQuery update_stopped =
@@ -111,7 +113,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	Job		   *job;
 	Datum		values[9];
 	bool		nulls[9];
-	int			nest_level;
+	JobScope	scope;
 
 	SPI_connect();
 	job = job_to_change(name);
@@ -126,10 +128,10 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	{
 		char	   *throttle = TextDatumGetCString(values[5]);
 
-		nest_level = job_use_settings(job);
+		job_enter(job, &scope);
 		if (throttle[0] != '\0')
 			throttle_check(throttle);
-		AtEOXact_GUC(true, nest_level);
+		job_leave(&scope);
 	}
 	if (!nulls[4] && job_interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
 		throttle_check_lag_visible();
@@ -277,18 +279,24 @@ job_argument_name(FunctionCallInfo fcinfo, int argno)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 
-/* In the current memory context.  SPI must be connected.  Error: 42704. */
+/*
+ * A job that the current role may see, in the current memory context.  SPI must
+ * be connected.  Error: 42704.
+ */
 Job *
 job_by_name(const char *name)
 {
 	Datum		value = CStringGetTextDatum(name);
+	Job		   *job = NULL;
 
-	if (ledger_execute(&select_by_name, &value, NULL) == 0)
+	if (ledger_execute(&select_by_name, &value, NULL) > 0)
+		job = read_job();
+	if (job == NULL || !is_member_of_role(GetUserId(), job->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name),
 				 errhint("The view chunked.jobs lists the jobs of the roles that you are a member of.")));
-	return read_job();
+	return job;
 }
 
 /* The same for one who changes it.  Errors: 42704, 42501. */
@@ -334,6 +342,7 @@ read_job(void)
 	job->search_path = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
 	job->literals = DatumGetArrayTypePCopy(value);
+	job->key_described = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
 	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
 	job->total_rows = ledger_int64(++column);
@@ -361,12 +370,14 @@ interval_column(int column)
 	return isnull ? 0 : job_interval_ms(DatumGetIntervalP(value));
 }
 
-/* Milliseconds, a day of 24 hours and a month of 30 days. */
+/* Milliseconds, a day of 24 hours and a month of 30 days; at most MOST_MS. */
 double
 job_interval_ms(const Interval *interval)
 {
-	return interval->time / 1000.0 + interval->day * 86400000.0 +
+	double		ms = interval->time / 1000.0 + interval->day * 86400000.0 +
 		interval->month * 30 * 86400000.0;
+
+	return Min(ms, MOST_MS);
 }
 
 /* ------------------------------------------------------------------- checks */
@@ -452,19 +463,13 @@ job_check_on_error(const char *on_error)
 
 /* ----------------------------------------------------------------- changing */
 
-/*
- * Clear what held the job up.  session_settings: of the session that is about to
- * start background workers, as text[], for them; or NULL.
- */
+/* Clear what held the job up. */
 void
-job_set_runnable(const Job *job, ArrayType *session_settings)
+job_set_runnable(const Job *job)
 {
-	Datum		values[2];
-	bool		nulls[2] = {false, session_settings == NULL};
+	Datum		id = Int64GetDatum(job->id);
 
-	values[0] = Int64GetDatum(job->id);
-	values[1] = PointerGetDatum(session_settings);
-	(void) ledger_execute(&update_runnable, values, nulls);
+	(void) ledger_execute(&update_runnable, &id, NULL);
 }
 
 /* What its runners wait for, NULL: nothing; written where it differs. */
@@ -542,7 +547,7 @@ job_unlock(int64 id)
 static void
 set_lock_tag(LOCKTAG *tag, int64 id)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, 2);
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, lock_class, (uint32) id, 0);
 }
 
 /* The settings by which literals are read, as text[] for the ledger */
@@ -558,21 +563,31 @@ job_literal_settings(void)
 }
 
 /*
- * Have the job's texts read as when it was created: names by its search_path,
- * literals by its settings.  Returns the nest level for AtEOXact_GUC().
+ * Enter the job's texts: names and literals in them are read as when it was
+ * created, and code in them cannot leave the current role, to another that the
+ * session may take.
  */
-int
-job_use_settings(const Job *job)
+void
+job_enter(const Job *job, JobScope *scope)
 {
-	int			nest_level = NewGUCNestLevel();
 	Datum	   *elements;
 	int			nelements;
 
+	scope->nest_level = NewGUCNestLevel();
+	GetUserIdAndSecContext(&scope->user, &scope->security);
+	SetUserIdAndSecContext(scope->user, scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	use_setting("search_path", job->search_path);
 	deconstruct_array(job->literals, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i < Min(nelements, (int) lengthof(literal_settings)); i++)
 		use_setting(literal_settings[i], TextDatumGetCString(elements[i]));
-	return nest_level;
+}
+
+/* After an error, the end of the (sub)transaction does this. */
+void
+job_leave(const JobScope *scope)
+{
+	SetUserIdAndSecContext(scope->user, scope->security);
+	AtEOXact_GUC(true, scope->nest_level);
 }
 
 static void

@@ -42,6 +42,7 @@ typedef struct Job
 	text	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
 	ArrayType  *literals;		/* settings by which literals in them are read */
+	char	   *key_described;	/* key_describe() */
 	Jsonb	   *high_water;		/* NULL: no rows */
 	int64		total_rows;		/* estimate */
 
@@ -62,6 +63,14 @@ typedef struct Job
 	char	   *waiting;		/* or NULL */
 } Job;
 
+/* What was in force outside the job's texts */
+typedef struct JobScope
+{
+	int			nest_level;
+	Oid			user;
+	int			security;
+} JobScope;
+
 /* job_create.c */
 extern void job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options);
 extern char *job_create(const JobOptions *options);
@@ -78,7 +87,7 @@ extern void job_require_statement(const Job *job);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
-extern void job_set_runnable(const Job *job, ArrayType *session_settings);
+extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
 extern void job_set_stopped(const Job *job);
 extern void job_set_error(int64 id, const char *sqlstate, const char *message);
@@ -86,6 +95,7 @@ extern char *job_error(int64 id, char **sqlstate);
 extern void job_lock(int64 id);
 extern void job_unlock(int64 id);
 extern Datum job_literal_settings(void);
-extern int	job_use_settings(const Job *job);
+extern void job_enter(const Job *job, JobScope *scope);
+extern void job_leave(const JobScope *scope);
 
 #endif							/* PG_CHUNKED_JOB_H */

@@ -23,7 +23,6 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -102,7 +101,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = folded_number 
 	" folded_rows = folded_rows + s.rows, folded_affected = folded_affected + s.affected,"
 	" folded_retries = folded_retries + s.retries"
 	" FROM (SELECT count(*) AS chunks, sum(c.row_count)::bigint AS rows,"
-	" coalesce(sum(c.rows_affected), 0)::bigint AS affected, sum(c.attempts) AS retries"
+	" coalesce(sum(c.rows_affected), 0) AS affected, sum(c.attempts) AS retries"
 	" FROM chunked.ledger_carving w, chunked.ledger_chunks c"
 	" WHERE w.job = $1 AND c.job = $1 AND c.number > w.folded_number AND c.number < least("
 	" (SELECT min(o.number) FROM chunked.ledger_chunks o WHERE o.job = $1 AND o.state <> 'done'),"
@@ -149,7 +148,9 @@ static bool read_claimed(LedgerQuery *query, const Job *job, int64 number, JobCh
 static bool divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key);
 static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count,
 					 int strikes, TimestampTz retry_at, const JobFailure *failure);
+static int64 count_range(Walk *walk, const Range *range, WalkOutput output);
 static int64 next_number(const Job *job);
+static void change_chunk(LedgerQuery *query, Datum *values, const bool *nulls);
 static TimestampTz backoff(int strikes);
 
 /* ------------------------------------------------------------------ carving */
@@ -177,6 +178,7 @@ job_carve(const Job *job, double rate, bool wait)
 {
 	static TimestampTz last_fold = 0;
 	ChunkRequest request = {0};
+	Relation	rel;
 	Datum		values[6];
 	bool		nulls[6] = {false};
 	bool		isnull;
@@ -185,7 +187,7 @@ job_carve(const Job *job, double rate, bool wait)
 	int64		size;
 	Jsonb	   *carved_upto;
 	bool		carved_all;
-	int			nest_level;
+	JobScope	scope;
 
 	if (is_carved(job))
 		return CARVED_ALL;		/* without the lock, for which others might wait */
@@ -215,9 +217,13 @@ job_carve(const Job *job, double rate, bool wait)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	nest_level = job_use_settings(job);
+	job_enter(job, &scope);
+	SPI_connect();
+	(void) job_walk_open(job, &rel);
+	table_close(rel, NoLock);
+	SPI_finish();
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
-	AtEOXact_GUC(true, nest_level);
+	job_leave(&scope);
 	PopActiveSnapshot();
 
 	nulls[1] = (carved_upto == NULL);
@@ -387,6 +393,28 @@ is_carved(const Job *job)
 	return ledger_execute(&select_carved_all, &value, NULL) > 0 && ledger_bool(1);
 }
 
+/*
+ * The walk of a job, within job_enter().  SPI must be connected; the caller
+ * closes *rel.  Error: 55000 the key has changed since the job was created, so
+ * that its positions mean something else.
+ */
+Walk *
+job_walk_open(const Job *job, Relation *rel)
+{
+	Walk	   *walk;
+
+	*rel = relation_open_to_walk(job->relid);
+	walk = walk_open(*rel, job->key, job->filter);
+	if (strcmp(key_describe(walk->key), job->key_described) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
+						RelationGetRelationName(*rel), job->name),
+				 errdetail("It was %s, and is %s.", job->key_described, key_describe(walk->key)),
+				 errhint("Create another job for the rows that are left.")));
+	return walk;
+}
+
 /* The positions of a chunk, for this walk. */
 void
 job_read_range(const JobChunk *chunk, const Walk *walk, Range *range)
@@ -412,7 +440,7 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 	values[2] = Int64GetDatum(rows_affected);
 	nulls[3] = (started == 0);
 	values[3] = TimestampTzGetDatum(started);
-	(void) ledger_execute(&update_done, values, nulls);
+	change_chunk(&update_done, values, nulls);
 }
 
 /*
@@ -445,7 +473,7 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
 	values[4] = CStringGetTextDatum(failure->sqlstate);
 	values[5] = CStringGetTextDatum(failure->message);
-	(void) ledger_execute(&update_failed, values, nulls);
+	change_chunk(&update_failed, values, nulls);
 	if (job->stop_on_error)
 		job_set_stopped(job);
 	return false;
@@ -461,8 +489,8 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 static bool
 divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
 {
-	Relation	rel = relation_open_to_walk(job->relid);
-	int			nest_level = job_use_settings(job);
+	Relation	rel;
+	JobScope	scope;
 	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
 	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
 	WalkReader	reader = {0};
@@ -470,16 +498,18 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 	Walk	   *walk;
 	Jsonb	   *middle = NULL;
 	int64		rows;
+	int64		matches = 0;
+	int64		first_matches = 0;
 
+	job_enter(job, &scope);
+	/* by all rows, since the statement may fail at one that the filter leaves out */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	walk = walk_open(rel, job->key, job->filter);
+	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
-	reader.output = walk_all_keys(walk);
-	reader.limit = PG_INT64_MAX;
-	walk_read(walk, &range, &reader);
-	rows = (int64) reader.count;
+	rows = count_range(walk, &range, WALK_KEYS_UNFILTERED);
 	if (rows > 0)
 	{
+		reader.output = WALK_KEYS_UNFILTERED;
 		reader.limit = Max(rows / 2, 1);
 		reader.boundary = (rows > 1);
 		reader.keep_end = true;
@@ -487,8 +517,14 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		if (reader.ended)
 			middle = position_write(walk->key, reader.end);
 	}
+	if (rows > 1 && middle != NULL)
+	{
+		matches = count_range(walk, &range, WALK_KEYS);
+		range.upto = reader.end;
+		first_matches = count_range(walk, &range, WALK_KEYS);
+	}
 	PopActiveSnapshot();
-	AtEOXact_GUC(true, nest_level);
+	job_leave(&scope);
 	table_close(rel, NoLock);
 
 	if (rows < 2 || middle == NULL)
@@ -497,9 +533,21 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		return false;
 	}
 	/* its number is out of order, so it must not pass for one that nobody touched */
-	insert_pending(job, next_number(job), middle, chunk->upto, rows - rows / 2, strikes, retry_at, 1);
-	put_back(job, chunk, middle, rows / 2, strikes, retry_at, failure);
+	insert_pending(job, next_number(job), middle, chunk->upto, matches - first_matches, strikes,
+				   retry_at, 1);
+	put_back(job, chunk, middle, first_matches, strikes, retry_at, failure);
 	return true;
+}
+
+static int64
+count_range(Walk *walk, const Range *range, WalkOutput output)
+{
+	WalkReader	reader = {0};
+
+	reader.output = output;
+	reader.limit = PG_INT64_MAX;
+	walk_read(walk, range, &reader);
+	return (int64) reader.count;
 }
 
 /* A number for one more chunk.  Locks the job's row in ledger_carving. */
@@ -530,7 +578,16 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 	values[5] = TimestampTzGetDatum(retry_at);
 	values[6] = CStringGetTextDatum(failure->sqlstate);
 	values[7] = CStringGetTextDatum(failure->message);
-	(void) ledger_execute(&update_retry, values, nulls);
+	change_chunk(&update_retry, values, nulls);
+}
+
+/* Write down a claimed chunk's outcome: the work must not commit without it. */
+static void
+change_chunk(LedgerQuery *query, Datum *values, const bool *nulls)
+{
+	if (ledger_execute(query, values, nulls) != 1)
+		elog(ERROR, "chunk " INT64_FORMAT " of job " INT64_FORMAT " is not in the ledger",
+			 DatumGetInt64(values[1]), DatumGetInt64(values[0]));
 }
 
 /* When to try again after so many failed attempts. */

@@ -52,6 +52,7 @@ extern double job_carving_rate(const Job *job);
 extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
 extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);
 extern bool job_is_over(const Job *job);
+extern Walk *job_walk_open(const Job *job, Relation *rel);
 extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
 						   int64 rows_affected);

@@ -42,13 +42,13 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
-			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, literals,"
+			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, literals, key_described,"
 			 " high_water, total_rows)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-			 " ON CONFLICT DO NOTHING RETURNING id",
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+			 " ON CONFLICT (name) DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 TEXTARRAYOID, JSONBOID, INT8OID);
+			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE starts_with(name, $1 || '-')"
@@ -58,7 +58,8 @@ static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const cha
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel);
-static int64 insert(const JobOptions *options, const char *name, Jsonb *high_water, double rows);
+static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
+					double rows);
 static void show_statement(const char *label, const char *text);
 
 /*
@@ -149,7 +150,7 @@ job_create(const JobOptions *options)
 
 	if (name != NULL)
 	{
-		if (insert(options, name, high_water, plan.rows) == 0)
+		if (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("job \"%s\" already exists", name),
@@ -167,7 +168,7 @@ job_create(const JobOptions *options)
 		{
 			CHECK_FOR_INTERRUPTS();
 			name = psprintf("%s-" INT64_FORMAT, RelationGetRelationName(rel), ++number);
-		} while (insert(options, name, high_water, plan.rows) == 0);
+		} while (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0);
 	}
 
 	job = job_by_name(name);
@@ -322,10 +323,10 @@ estimate_rows(Walk *walk, Relation rel)
 
 /* The new job's id; 0 if the name is taken. */
 static int64
-insert(const JobOptions *options, const char *name, Jsonb *high_water, double rows)
+insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water, double rows)
 {
-	Datum		values[18];
-	bool		nulls[18] = {false};
+	Datum		values[19];
+	bool		nulls[19] = {false};
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -347,6 +348,7 @@ insert(const JobOptions *options, const char *name, Jsonb *high_water, double ro
 	PUT(false, BoolGetDatum(options->check_plan));
 	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
 	PUT(false, job_literal_settings());
+	PUT(false, CStringGetTextDatum(key));
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
 #undef PUT

@@ -263,3 +263,25 @@ report_no_key(Relation rel)
 			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => '{id}', or split it physically, under one snapshot, with key => '{ctid}'.",
 					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key")));
 }
+
+/*
+ * What decides the order of a key and the meaning of its positions, as text
+ * that does not depend on OIDs: two keys of the same description are alike.
+ */
+char *
+key_describe(const WalkKey *key)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+
+		appendStringInfo(&buf, "%s%s %s%s USING %s%s", i > 0 ? ", " : "", quote_identifier(column->name),
+						 column->value_type, column->collate,
+						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
+						 column->nulls_first ? " NULLS FIRST" : "");
+	}
+	return buf.data;
+}

@@ -62,6 +62,7 @@ typedef struct WalkKey
 
 /* key.c */
 extern WalkKey *key_resolve(Relation rel, ArrayType *elements);
+extern char *key_describe(const WalkKey *key);
 extern int	key_compare_datums(const KeyColumn *column, Datum a, bool a_null,
 							   Datum b, bool b_null);
 

@@ -16,7 +16,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -24,7 +23,6 @@
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
-#include "relation.h"
 #include "throttle.h"
 
 PG_FUNCTION_INFO_V1(chunked_claim_chunk);
@@ -197,11 +195,13 @@ chunked_fail_chunk(PG_FUNCTION_ARGS)
 static void
 claim(const Job *job, Datum lease, Claim *claim)
 {
-	int			nest_level = job_use_settings(job);
-	char	   *held = throttle_reason(job);
+	JobScope	scope;
+	char	   *held;
 	Datum		values[3];
 
-	AtEOXact_GUC(true, nest_level);
+	job_enter(job, &scope);
+	held = throttle_reason(job);
+	job_leave(&scope);
 	claim->state = "wait";
 	if (job->paused)
 		claim->state = "paused";
@@ -270,15 +270,17 @@ claim_or_carve(const Job *job, JobChunk *chunk, const char **busy)
 static char *
 chunk_predicate(const Job *job, const JobChunk *chunk)
 {
-	Relation	rel = relation_open_to_walk(job->relid);
-	int			nest_level = job_use_settings(job);
-	Walk	   *walk = walk_open(rel, job->key, job->filter);
+	JobScope	scope;
+	Relation	rel;
+	Walk	   *walk;
 	Range		range;
 	char	   *predicate;
 
+	job_enter(job, &scope);
+	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
 	predicate = range_predicate(walk->key, walk->style, NULL, &range);
-	AtEOXact_GUC(true, nest_level);
+	job_leave(&scope);
 	table_close(rel, NoLock);
 	return predicate;
 }

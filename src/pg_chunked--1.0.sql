@@ -262,6 +262,7 @@ CREATE TABLE chunked.ledger_jobs (
     check_plan boolean NOT NULL,
     search_path text NOT NULL,          -- by which names in the job's texts are found
     literals text[] NOT NULL,           -- DateStyle and others, by which literals in them are read
+    key_described text NOT NULL,        -- the key as it was, lest positions of another be taken for its
     high_water jsonb,                   -- null: there were no rows
     total_rows bigint NOT NULL,         -- estimate
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -270,8 +271,7 @@ CREATE TABLE chunked.ledger_jobs (
     stopped boolean NOT NULL DEFAULT false,     -- by a failed chunk, with on_error = 'stop'
     waiting text,                       -- what the runners wait for, while they live
     error_sqlstate text,                -- that ended the last background worker
-    error text,
-    session_settings text[]             -- name=value, for background workers
+    error text
 );
 COMMENT ON TABLE chunked.ledger_jobs IS
 'Jobs: what the view chunked.jobs shows. Changed by functions alone.';
@@ -288,7 +288,7 @@ CREATE TABLE chunked.ledger_carving (
     rate double precision,              -- rows a second, to go by for target_time
     folded_number bigint NOT NULL DEFAULT 0,    -- all chunks up to this one are done; their sums:
     folded_rows bigint NOT NULL DEFAULT 0,
-    folded_affected bigint NOT NULL DEFAULT 0,
+    folded_affected numeric NOT NULL DEFAULT 0,
     folded_retries bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE chunked.ledger_carving IS
@@ -323,27 +323,19 @@ SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_jobs_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_carving', '');
 SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_chunks', '');
 
--- A job is seen by the members of the role that owns it, and changed by those
--- that have its privileges.
+-- A job is seen by the members of the role that owns it.  Nobody but the
+-- functions writes here, which check whose job it is.
 ALTER TABLE chunked.ledger_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunked.ledger_carving ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunked.ledger_chunks ENABLE ROW LEVEL SECURITY;
 CREATE POLICY see ON chunked.ledger_jobs FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
-CREATE POLICY change ON chunked.ledger_jobs
-    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 CREATE POLICY see ON chunked.ledger_carving FOR SELECT
     USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
-CREATE POLICY change ON chunked.ledger_carving
-    USING (EXISTS (SELECT FROM chunked.ledger_jobs j
-                   WHERE j.id = job AND pg_catalog.pg_has_role(j.owner, 'USAGE')));
 CREATE POLICY see ON chunked.ledger_chunks FOR SELECT
     USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
-CREATE POLICY change ON chunked.ledger_chunks
-    USING (EXISTS (SELECT FROM chunked.ledger_jobs j
-                   WHERE j.id = job AND pg_catalog.pg_has_role(j.owner, 'USAGE')));
-GRANT SELECT, INSERT, UPDATE, DELETE
-    ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chunks TO PUBLIC;
+GRANT SELECT ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chunks,
+    chunked.ledger_jobs_id_seq TO PUBLIC;
 
 ----------------------------------------------------------------------
 -- Run: views
@@ -372,8 +364,8 @@ JOIN chunked.ledger_carving v ON v.job = j.id
 CROSS JOIN LATERAL (
     SELECT pg_catalog.count(*)::int AS runners
     FROM pg_catalog.pg_locks l
-    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
-      AND l.classid = 'chunked.ledger_jobs'::regclass::oid AND l.objid = j.id::oid
+    WHERE l.locktype = 'object' AND l.granted
+      AND l.classid = 'chunked.ledger_jobs'::regclass::oid AND l.objid = (j.id % 4294967296)::oid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                         WHERE d.datname = pg_catalog.current_database())
 ) r
@@ -454,7 +446,7 @@ CROSS JOIN LATERAL (
     SELECT v.folded_number + pg_catalog.count(*) FILTER (WHERE c.state = 'done') AS chunks,
            pg_catalog.count(*) FILTER (WHERE c.state = 'failed') AS failed,
            v.folded_rows + coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'), 0)::bigint AS rows,
-           v.folded_affected + coalesce(pg_catalog.sum(c.rows_affected) FILTER (WHERE c.state = 'done'), 0)::bigint AS affected,
+           v.folded_affected + coalesce(pg_catalog.sum(c.rows_affected) FILTER (WHERE c.state = 'done'), 0) AS affected,
            v.folded_retries + coalesce(pg_catalog.sum(c.attempts), 0)::bigint AS retries,
            coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state <> 'done'), 0)::bigint AS open_rows,
            pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'

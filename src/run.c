@@ -34,7 +34,6 @@
 
 #include "job.h"
 #include "job_chunk.h"
-#include "relation.h"
 #include "run.h"
 #include "settings.h"
 #include "statement.h"
@@ -266,7 +265,7 @@ is_held(Run *run, const Job *job)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	char	   *reason;
-	int			nest_level;
+	JobScope	scope;
 	int64		took;
 
 	if (job->max_lag == 0 && job->throttle == NULL)
@@ -275,9 +274,9 @@ is_held(Run *run, const Job *job)
 	{
 		if (start < run->throttle_at)
 			return false;
-		nest_level = job_use_settings(job);
+		job_enter(job, &scope);
 		reason = throttle_reason(job);
-		AtEOXact_GUC(true, nest_level);
+		job_leave(&scope);
 		took = GetCurrentTimestamp() - start;
 		run->throttle_at = reason != NULL ? 0 : start + took * THROTTLE_SHARE;
 	}
@@ -341,13 +340,14 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 static int64
 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 {
-	int			nest_level = job_use_settings(job);
+	JobScope	scope;
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 	Relation	rel;
 	Walk	   *walk;
 	Range		range;
 	int64		affected;
 
+	job_enter(job, &scope);
 	if (run->statement == NULL)
 	{
 		MemoryContext context = MemoryContextSwitchTo(run->context);
@@ -357,8 +357,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	}
 
 	SPI_connect();
-	rel = relation_open_to_walk(job->relid);
-	walk = walk_open(rel, job->key, job->filter);
+	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
 	statement_prepare(run->statement, walk, &range);
 	if (job->check_plan && !run->plan_checked)
@@ -376,7 +375,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 
 	table_close(rel, NoLock);
 	SPI_finish();
-	AtEOXact_GUC(true, nest_level);
+	job_leave(&scope);
 	return affected;
 }
 
@@ -550,7 +549,11 @@ static void
 stop_statement_timeout(void)
 {
 	if (get_timeout_active(STATEMENT_TIMEOUT))
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		disable_timeout(STATEMENT_TIMEOUT, true);
+
+	/* one that fires behind the statement's end is not to cancel the job */
+	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
+		QueryCancelPending = false;
 }
 
 static void

@@ -120,7 +120,7 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	job_set_runnable(job, worker_session_settings());
+	job_set_runnable(job);
 	started = worker_start(job->id, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
@@ -167,7 +167,7 @@ run_in_procedure(const char *name, int nworkers)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	job_set_runnable(job, nworkers > 0 ? worker_session_settings() : NULL);
+	job_set_runnable(job);
 	id = job->id;
 	PopActiveSnapshot();
 	SPI_commit();

@@ -18,6 +18,7 @@
 #include "utils/resowner.h"
 
 #include "ledger.h"
+#include "parse.h"
 #include "throttle.h"
 
 static LedgerQuery select_lag =
@@ -36,8 +37,17 @@ static char *query_text(const char *throttle);
 void
 throttle_check(const char *throttle)
 {
-	SPIPlanPtr	plan = SPI_prepare(query_text(throttle), 0, NULL);
+	char	   *complaint;
+	List	   *parsed = parse_text(query_text(throttle), RAW_PARSE_DEFAULT, &complaint);
+	SPIPlanPtr	plan;
 
+	if (complaint != NULL || list_length(parsed) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("throttle is not a boolean expression or query%s%s", complaint != NULL ? ": " : "",
+						complaint != NULL ? complaint : ""),
+				 errhint("Write a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.")));
+	plan = SPI_prepare(query_text(throttle), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	SPI_freeplan(plan);
@@ -57,7 +67,7 @@ throttle_check_lag_visible(void)
 
 /*
  * Why the job is to wait, or NULL.  SPI must be connected.  The caller
- * sees to job_use_settings().
+ * is within job_enter().
  */
 char *
 throttle_reason(const Job *job)

@@ -3,8 +3,8 @@
  *		Background workers for a job: started, waited for, and what they do.
  *
  * They are started at need and need no shared_preload_libraries.  A worker logs
- * on as the session's user, takes the settings that the session had made from
- * the ledger, and sets the session's role.  What ends it by an error is written
+ * on as the session's user, takes over the settings that the session has made,
+ * through shared memory since they may be secrets, and sets the session's role.  What ends it by an error is written
  * into the ledger, for whoever waits or looks later.  A worker that dies leaves
  * nothing behind: the rows and the lock that it held are free with its death.
  */
@@ -17,12 +17,13 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
-#include "utils/array.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
@@ -46,6 +47,7 @@ typedef struct WorkerArguments
 	Oid			database;
 	Oid			user;			/* of the session */
 	Oid			role;			/* that it has set */
+	dsm_handle	settings;		/* of the session: name, value, ..., "" */
 	VirtualTransactionId starter;	/* wait for it to end; or invalid */
 	TransactionId started_by;	/* and go on if it has committed */
 } WorkerArguments;
@@ -58,53 +60,19 @@ typedef struct WorkerGroup
 
 PGDLLEXPORT void chunked_worker_main(Datum argument);
 
-static LedgerQuery select_settings =
-LEDGER_QUERY("SELECT session_settings FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
-
 static WorkerGroup *group_make(int nworkers);
 static void start(WorkerGroup *group, int64 id, int nworkers, bool wait);
+static bool start_one(BackgroundWorker *worker, WorkerArguments *arguments, const StringInfo settings,
+					  BackgroundWorkerHandle **handle);
+static void session_settings(StringInfo buf);
 static bool may_begin(const WorkerArguments *arguments);
 static void terminate(int code, Datum group);
 static void wait_for(WorkerGroup *group, int64 id);
-static void take_settings(const WorkerArguments *arguments);
+static char *read_settings(const WorkerArguments *arguments, MemoryContext context);
+static void take_settings(const WorkerArguments *arguments, char *settings);
 static void write_error(int64 id, const ErrorData *error);
 
 /* --------------------------------------------------------------- the session */
-
-/*
- * What this session has SET, as text[] of name=value: custom settings as well,
- * which policies and triggers may go by.
- */
-ArrayType *
-worker_session_settings(void)
-{
-	static const char *const not_these[] = {
-		"application_name", "client_encoding", "client_min_messages", "is_superuser", "role", "search_path",
-		"seed", "session_authorization", "transaction_deferrable", "transaction_isolation",
-		"transaction_read_only"
-	};
-	int			nvariables;
-	struct config_generic **variables = compat_guc_variables(&nvariables);
-	Datum	   *elements = palloc(nvariables * sizeof(Datum));
-	int			nelements = 0;
-
-	for (int i = 0; i < nvariables; i++)
-	{
-		const struct config_generic *variable = variables[i];
-		const char *value;
-		bool		excluded = false;
-
-		if ((variable->source != PGC_S_CLIENT && variable->source != PGC_S_SESSION) ||
-			(variable->context != PGC_USERSET && variable->context != PGC_SUSET))
-			continue;
-		for (size_t j = 0; j < lengthof(not_these) && !excluded; j++)
-			excluded = strcmp(variable->name, not_these[j]) == 0;
-		if (excluded || (value = GetConfigOption(variable->name, true, false)) == NULL)
-			continue;
-		elements[nelements++] = CStringGetTextDatum(psprintf("%s=%s", variable->name, value));
-	}
-	return construct_array(elements, nelements, TEXTOID, -1, false, TYPALIGN_INT);
-}
 
 /*
  * Start workers that go on by themselves, once this transaction has committed.
@@ -173,7 +141,15 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 {
 	BackgroundWorker worker = {0};
 	WorkerArguments arguments = {0};
+	StringInfoData settings;
 
+	if (!compat_may_set_role(GetSessionUserId(), GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("background workers cannot take the role \"%s\"", GetUserNameFromId(GetUserId(), false)),
+				 errdetail("They log on as \"%s\", which may not SET it.", GetUserNameFromId(GetSessionUserId(), false)),
+				 errhint("Start them in a session of that role, not in a SECURITY DEFINER function.")));
+	session_settings(&settings);
 	arguments.job = id;
 	arguments.database = MyDatabaseId;
 	arguments.user = GetSessionUserId();
@@ -193,10 +169,9 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 	strlcpy(worker.bgw_function_name, "chunked_worker_main", sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_type, "pg_chunked worker", sizeof(worker.bgw_type));
 	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_chunked worker for job " INT64_FORMAT, id);
-	memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
 
 	while (group->nworkers < nworkers &&
-		   RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
+		   start_one(&worker, &arguments, &settings, &group->handles[group->nworkers]))
 		group->nworkers++;
 	for (int i = 0; i < group->nworkers; i++)
 	{
@@ -215,6 +190,61 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("only %d of %d background workers could be started", group->nworkers, nworkers),
 				 errhint("Raise max_worker_processes for more.")));
+}
+
+/* False if there is none to be had. */
+static bool
+start_one(BackgroundWorker *worker, WorkerArguments *arguments, const StringInfo settings,
+		  BackgroundWorkerHandle **handle)
+{
+	dsm_segment *segment = dsm_create(settings->len, 0);
+
+	/* pinned until the worker has read it, however this session goes on */
+	memcpy(dsm_segment_address(segment), settings->data, settings->len);
+	dsm_pin_segment(segment);
+	arguments->settings = dsm_segment_handle(segment);
+	dsm_detach(segment);
+
+	memcpy(worker->bgw_extra, arguments, sizeof(*arguments));
+	if (RegisterDynamicBackgroundWorker(worker, handle))
+		return true;
+	dsm_unpin_segment(arguments->settings);
+	return false;
+}
+
+/*
+ * What this session has SET: custom settings as well, which policies and
+ * triggers may go by.
+ */
+static void
+session_settings(StringInfo buf)
+{
+	static const char *const not_these[] = {
+		"application_name", "client_encoding", "client_min_messages", "is_superuser", "role", "search_path",
+		"seed", "session_authorization", "transaction_deferrable", "transaction_isolation",
+		"transaction_read_only"
+	};
+	int			nvariables;
+	struct config_generic **variables = compat_guc_variables(&nvariables);
+
+	initStringInfo(buf);
+	for (int i = 0; i < nvariables; i++)
+	{
+		const struct config_generic *variable = variables[i];
+		const char *value;
+		bool		excluded = false;
+
+		if ((variable->source != PGC_S_CLIENT && variable->source != PGC_S_SESSION) ||
+			(variable->context != PGC_USERSET && variable->context != PGC_SUSET))
+			continue;
+		for (size_t j = 0; j < lengthof(not_these) && !excluded; j++)
+			excluded = strcmp(variable->name, not_these[j]) == 0;
+		if (excluded || (value = GetConfigOption(variable->name, true, false)) == NULL)
+			continue;
+		appendBinaryStringInfo(buf, variable->name, strlen(variable->name) + 1);
+		appendBinaryStringInfo(buf, value, strlen(value) + 1);
+	}
+	appendBinaryStringInfo(buf, "", 1);
 }
 
 static void
@@ -278,9 +308,11 @@ chunked_worker_main(Datum argument)
 
 	PG_TRY();
 	{
-		if (may_begin(&arguments))
+		char	   *settings = read_settings(&arguments, context);
+
+		if (settings != NULL && may_begin(&arguments))
 		{
-			take_settings(&arguments);
+			take_settings(&arguments, settings);
 			MemoryContextSwitchTo(context);
 			(void) run_job(arguments.job, false);
 		}
@@ -317,38 +349,42 @@ may_begin(const WorkerArguments *arguments)
 	return committed;
 }
 
-static void
-take_settings(const WorkerArguments *arguments)
+/* A copy of the session's settings; NULL if they are gone, as after a crash. */
+static char *
+read_settings(const WorkerArguments *arguments, MemoryContext context)
 {
-	Datum		value = Int64GetDatum(arguments->job);
-	ArrayType  *settings = NULL;
-	Datum	   *elements = NULL;
-	bool		isnull = true;
-	int			nelements = 0;
+	char	   *settings = NULL;
+	dsm_segment *segment;
 
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
+	segment = dsm_attach(arguments->settings);
+	if (segment != NULL)
+	{
+		Size		size = dsm_segment_map_length(segment);
+
+		settings = MemoryContextAlloc(context, size);
+		memcpy(settings, dsm_segment_address(segment), size);
+		dsm_detach(segment);
+		dsm_unpin_segment(arguments->settings);
+	}
+	CommitTransactionCommand();
+	return settings;
+}
+
+static void
+take_settings(const WorkerArguments *arguments, char *settings)
+{
+	StartTransactionCommand();
+	for (char *name = settings; name[0] != '\0';)
+	{
+		char	   *value = name + strlen(name) + 1;
+
+		(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SET, true, WARNING, false);
+		name = value + strlen(value) + 1;
+	}
 	if (arguments->role != arguments->user)
 		SetConfigOption("role", GetUserNameFromId(arguments->role, false), PGC_USERSET, PGC_S_SESSION);
-	if (ledger_execute(&select_settings, &value, NULL) > 0)
-		value = ledger_value(1, &isnull);
-	if (!isnull)
-	{
-		settings = DatumGetArrayTypeP(value);
-		deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
-	}
-	for (int i = 0; i < nelements; i++)
-	{
-		char	   *name = TextDatumGetCString(elements[i]);
-		char	   *setting = strchr(name, '=');
-
-		*setting++ = '\0';
-		(void) set_config_option(name, setting, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SET, true, WARNING, false);
-	}
-	SPI_finish();
-	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
 

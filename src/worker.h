@@ -7,7 +7,6 @@
 
 #include "run.h"
 
-extern ArrayType *worker_session_settings(void);
 extern int	worker_start(int64 id, int nworkers);
 extern RunOutcome worker_run(int64 id, int nworkers);
 

@@ -52,6 +52,7 @@ class Sessions:
         self.only_admin = False
         self.admin_is_clean = True
         self.last_call = ""
+        self.jobs: list[str] = []  # that are in the ledger
         self.warnings: list[str] = []
 
     def close(self) -> None:
@@ -74,10 +75,10 @@ class Sessions:
             self.admin_is_clean = True
         return self.admin
 
-    def pick(self, r: Random, hostile: bool = True, array_nulls: bool = True) -> psycopg.Connection:
+    def pick(self, r: Random, hostile: bool = True, array_nulls: bool = True, read_only: bool = True) -> psycopg.Connection:
         """
         Any session; now and then a new one, or with other settings.  Unless allowed, its
-        search_path is not hostile, or its array_nulls not off.
+        search_path is not hostile, its array_nulls not off, or its transactions not read-only.
         """
         if self.only_admin:
             self.admin_is_clean = False
@@ -95,6 +96,8 @@ class Sessions:
         if i in self.stale or other or not hostile or not array_nulls:
             client.execute(self.random_settings(r, hostile, array_nulls))
         self.stale.discard(i)
+        if not read_only:
+            client.execute("SET default_transaction_read_only = off")
         return client
 
     def connect(self) -> psycopg.Connection:

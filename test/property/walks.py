@@ -5,7 +5,7 @@ Property test: random tables, walked in every way, compared with ORDER BY.
     walks.py [--tables N] [--seconds T] [--seed S [--only I] [--keep]] [--jobs J]
 
 Connects by libpq's environment (PGHOST, PGPORT, PGUSER, PGDATABASE) and creates
-nothing but schemas of its own, which it drops.  A failure prints the seed and the
+nothing but schemas and jobs of its own, which it drops.  A failure prints the seed and the
 table's index; `--seed S --only I` makes that table again, `--keep` leaves it there.
 """
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import psycopg
 
 import checks
+import jobs
 import planning
 from kinds import COMMON_DDL, hostile_ddl
 from sessions import Mismatch, Sessions, existing_variants
@@ -136,7 +137,7 @@ class Tester:
 
     def check(self, table: Table, index: int, variant: dict, outcome: Outcome) -> None:
         self.sessions.use_variant(variant)
-        walks = (checks.ties,) if table.ambiguous else checks.READING + planning.WRITING + checks.WRITING
+        walks = (checks.ties,) if table.ambiguous else checks.READING + jobs.JOBS + planning.WRITING + checks.WRITING
         for walk in walks:
             r = random.Random(f"{self.run.seed}/{index}/{walk.__name__}")
             self.sessions.forget_settings()
@@ -172,6 +173,9 @@ class Tester:
         if self.run.keep:
             return
         self.sessions.only_admin = False
+        for name in self.sessions.jobs:  # of checks that failed
+            self.sessions.owner().execute("SELECT chunked.drop_job(name) FROM chunked.jobs WHERE name = %s", [name])
+        self.sessions.jobs.clear()
         self.sessions.owner().execute(f"DISCARD TEMP; DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
 
 
