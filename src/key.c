@@ -283,5 +283,15 @@ key_describe(const WalkKey *key)
 						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
 						 column->nulls_first ? " NULLS FIRST" : "");
 	}
+
+	/* what is quoted depends on quote_all_identifiers */
+	{
+		char	   *to = buf.data;
+
+		for (const char *from = buf.data; *from != '\0'; from++)
+			if (*from != '"')
+				*to++ = *from;
+		*to = '\0';
+	}
 	return buf.data;
 }
