@@ -2,7 +2,8 @@
 
 -- Top to bottom: the API.  Walk a relation in pages, split it into chunks, count
 -- and number its pages, run a statement over every chunk.
--- Nothing here is SECURITY DEFINER: every read is a query of the caller.
+-- Nothing here is SECURITY DEFINER: every read of a relation is a query of the
+-- caller.  Just the ledger of jobs is written as its owner, by constant queries.
 
 ----------------------------------------------------------------------
 -- Planner support
