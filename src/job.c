@@ -2,10 +2,11 @@
  * job.c
  *		Jobs in the ledger: reading, pausing, cancelling, dropping them.
  *
- * Nothing stored says that a job is running: whoever runs one holds a lock for
- * it, shared with the others, which goes with its session or with the end of the
- * call.  It is a lock on an object of the class "the ledger's table", with the
- * job's id, which nothing else takes, and which no SQL function can.
+ * Nothing stored says that a job is running: whoever runs one holds an advisory
+ * lock for it, shared with the others, which goes with its session or with the
+ * end of the call.  It is numbered by the ledger's table and the job's id, and
+ * of a kind of its own, so that no SQL function can take it.  (Only advisory
+ * locks are given up by a session that ends otherwise than in a transaction.)
  */
 #include "postgres.h"
 
@@ -25,6 +26,9 @@
 
 /* Some thousand years, which can be added to a timestamp */
 #define MOST_MS 1e14
+
+/* In an advisory lock's tag; SQL functions make those of kinds 1 and 2 */
+#define LOCK_KIND 3
 
 #define JOB_COLUMNS \
 	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, key_described, high_water, " \
@@ -547,7 +551,7 @@ job_unlock(int64 id)
 static void
 set_lock_tag(LOCKTAG *tag, int64 id)
 {
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, lock_class, (uint32) id, 0);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, LOCK_KIND);
 }
 
 /* The settings by which literals are read, as text[] for the ledger */

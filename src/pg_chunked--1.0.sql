@@ -365,7 +365,7 @@ JOIN chunked.ledger_carving v ON v.job = j.id
 CROSS JOIN LATERAL (
     SELECT pg_catalog.count(*)::int AS runners
     FROM pg_catalog.pg_locks l
-    WHERE l.locktype = 'object' AND l.granted
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 3
       AND l.classid = 'chunked.ledger_jobs'::regclass::oid AND l.objid = (j.id % 4294967296)::oid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                         WHERE d.datname = pg_catalog.current_database())
