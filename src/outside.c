@@ -16,10 +16,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "arguments.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"

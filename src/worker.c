@@ -4,15 +4,15 @@
  *
  * They are started at need and need no shared_preload_libraries.  A worker logs
  * on as the session's user, takes over the settings that the session has made,
- * through shared memory since they may be secrets, and sets the session's role.  What ends it by an error is written
- * into the ledger, for whoever waits or looks later.  A worker that dies leaves
- * nothing behind: the rows and the lock that it held are free with its death.
+ * through shared memory since they may be secrets, and sets the session's role.
+ * What ends it by an error is written into the ledger, for whoever waits or
+ * looks later.  A worker that dies leaves nothing behind: the rows and the lock
+ * that it held are free with its death.
  */
 #include "postgres.h"
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -32,7 +32,6 @@
 
 #include "compat.h"
 #include "job.h"
-#include "job_chunk.h"
 #include "ledger.h"
 #include "settings.h"
 #include "worker.h"
