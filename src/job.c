@@ -96,6 +96,7 @@ static Oid	lock_class = InvalidOid;
 static Job *job_to_change(const char *name);
 static Job *read_job(void);
 static double interval_column(int column);
+static double interval_ms(const Interval *interval);
 static void set_lock_tag(LOCKTAG *tag, int64 id);
 static void require_not_cancelled(const Job *job);
 static void use_setting(const char *name, const char *value);
@@ -137,7 +138,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 			throttle_check(throttle);
 		job_leave(&scope);
 	}
-	if (!nulls[4] && job_interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
+	if (!nulls[4] && interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
 		throttle_check_lag_visible();
 	if (!nulls[1])
 		(void) argument_positive(fcinfo, 1, "chunk_size");
@@ -371,12 +372,12 @@ interval_column(int column)
 	bool		isnull;
 	Datum		value = ledger_value(column, &isnull);
 
-	return isnull ? 0 : job_interval_ms(DatumGetIntervalP(value));
+	return isnull ? 0 : interval_ms(DatumGetIntervalP(value));
 }
 
 /* Milliseconds, a day of 24 hours and a month of 30 days; at most MOST_MS. */
-double
-job_interval_ms(const Interval *interval)
+static double
+interval_ms(const Interval *interval)
 {
 	double		ms = interval->time / 1000.0 + interval->day * 86400000.0 +
 		interval->month * 30 * 86400000.0;
@@ -434,7 +435,7 @@ require_not_cancelled(const Job *job)
 void
 job_check_interval(const Interval *interval, const char *name, bool zero)
 {
-	double		ms = job_interval_ms(interval);
+	double		ms = interval_ms(interval);
 
 	if (ms < 0 || (ms == 0 && !zero))
 		ereport(ERROR,

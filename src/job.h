@@ -80,7 +80,6 @@ extern void job_dry_run(const JobOptions *options);
 extern char *job_argument_name(FunctionCallInfo fcinfo, int argno);
 extern Job *job_by_name(const char *name);
 extern Job *job_by_id(int64 id);
-extern double job_interval_ms(const Interval *interval);
 extern void job_require_runnable(const Job *job);
 extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
