@@ -338,24 +338,32 @@ SELECT chunked.drop_job('job');
 --
 -- Of another role
 --
-CREATE ROLE regress_chunked_claimer;
+\set superuser :USER
+\set path claim_test
+CREATE ROLE regress_chunked_claimer LOGIN;
 GRANT USAGE ON SCHEMA claim_test TO regress_chunked_claimer;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
 SELECT number, fence FROM chunked.claim_chunk('job');
-SET ROLE regress_chunked_claimer;
+\set role regress_chunked_claimer
+\i :srcdir/sql/include/login.sql
 SELECT pg_temp.failure('SELECT chunked.' || call) FROM unnest('{"claim_chunk(''job'')","renew_chunk(''job'', 1, 1)","complete_chunk(''job'', 1, 1)","fail_chunk(''job'', 1, 1)"}'::text[]) call;
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT number, state, fence FROM chunks;
 -- rows that it may no longer read
 ALTER TABLE event OWNER TO regress_chunked_claimer;
-SET ROLE regress_chunked_claimer;
+\set role regress_chunked_claimer
+\i :srcdir/sql/include/login.sql
 SELECT chunked.create_job('event', name => 'mine', chunk_size => 4);
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 ALTER TABLE event OWNER TO CURRENT_USER;
-SET ROLE regress_chunked_claimer;
+\set role regress_chunked_claimer
+\i :srcdir/sql/include/login.sql
 SELECT number, state, predicate FROM chunked.claim_chunk('mine');
 SELECT pg_temp.state('SELECT * FROM event');
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT chunked.drop_job(name) FROM chunked.jobs;
 DROP SCHEMA claim_test CASCADE;
 DROP OWNED BY regress_chunked_claimer;

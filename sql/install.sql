@@ -3,15 +3,19 @@ SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_chunked_installer;
 DROP EXTENSION pg_chunked;
 -- gone without a trace
-SELECT count(*) FROM pg_proc WHERE pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'chunked');
-SELECT count(*) FROM pg_type WHERE typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'chunked');
+SELECT count(*) FROM pg_namespace WHERE nspname = 'chunked';
 
 -- a user who may create things in the database may install it, in a session
 -- where false operators, functions and types stand ahead of the real ones
 CREATE ROLE regress_chunked_installer;
 DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO regress_chunked_installer', current_database()); END $$;
-DROP SCHEMA IF EXISTS chunked;
 SET ROLE regress_chunked_installer;
+-- the schema is the extension's to make: what might stand in one that is there is not taken over
+CREATE SCHEMA chunked;
+\set VERBOSITY sqlstate
+CREATE EXTENSION pg_chunked;
+\set VERBOSITY default
+DROP SCHEMA chunked;
 CREATE SCHEMA install_evil;
 CREATE DOMAIN install_evil.jsonb AS pg_catalog.text CHECK (false);
 CREATE DOMAIN install_evil.text AS pg_catalog.int4 CHECK (false);
@@ -27,13 +31,28 @@ SELECT count(*) FROM pg_depend d WHERE d.refobjid IN (
 		SELECT oid FROM pg_type WHERE typnamespace = 'install_evil'::regnamespace
 		UNION ALL SELECT oid FROM pg_proc WHERE pronamespace = 'install_evil'::regnamespace)
 	AND d.objid IN (SELECT objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e');
+-- its schema is a member, and a superuser's
+SELECT e.extname, rolsuper FROM pg_namespace n JOIN pg_roles r ON r.oid = nspowner
+	JOIN pg_depend d ON d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid
+WHERE nspname = 'chunked';
+-- so are all its relations and types
+SELECT count(*) > 0, bool_and(rolsuper) FROM (
+	SELECT relowner FROM pg_class WHERE relnamespace = 'chunked'::regnamespace
+	UNION ALL SELECT typowner FROM pg_type WHERE typnamespace = 'chunked'::regnamespace) o (owner) JOIN pg_roles r ON r.oid = owner;
+\set VERBOSITY sqlstate
+ALTER SCHEMA chunked RENAME TO mine;
+CREATE VIEW chunked.decoy AS SELECT 1;
+ALTER TABLE chunked.ledger_jobs RENAME TO mine;
+ALTER EXTENSION pg_chunked DROP TABLE chunked.ledger_jobs;
+ALTER EXTENSION pg_chunked DROP SCHEMA chunked;
+DROP SCHEMA chunked CASCADE;
+\set VERBOSITY default
 -- nor are its functions his to replace
 SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'pg_chunked'
 WHERE pg_has_role('regress_chunked_installer', p.proowner, 'MEMBER');
 DROP EXTENSION pg_chunked;
 RESET ROLE;
-DROP SCHEMA IF EXISTS chunked;
 DROP SCHEMA install_evil CASCADE;
 DO $$ BEGIN EXECUTE format('REVOKE CREATE ON DATABASE %I FROM regress_chunked_installer', current_database()); END $$;
 DROP ROLE regress_chunked_installer;

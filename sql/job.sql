@@ -419,13 +419,16 @@ SELECT pg_temp.failure($$SELECT chunked.create_job('half', 'UPDATE half SET n = 
 --
 -- Roles
 --
-CREATE ROLE regress_chunked_job_owner;
-CREATE ROLE regress_chunked_job_member IN ROLE regress_chunked_job_owner;
-CREATE ROLE regress_chunked_job_apart NOINHERIT IN ROLE regress_chunked_job_owner;
-CREATE ROLE regress_chunked_job_other;
+\set superuser :USER
+\set path job_test
+CREATE ROLE regress_chunked_job_owner LOGIN;
+CREATE ROLE regress_chunked_job_member LOGIN IN ROLE regress_chunked_job_owner;
+CREATE ROLE regress_chunked_job_apart LOGIN NOINHERIT IN ROLE regress_chunked_job_owner;
+CREATE ROLE regress_chunked_job_other LOGIN;
 GRANT USAGE, CREATE ON SCHEMA job_test TO regress_chunked_job_owner;
 GRANT USAGE ON SCHEMA job_test TO regress_chunked_job_other, regress_chunked_job_apart;
-SET ROLE regress_chunked_job_owner;
+\set role regress_chunked_job_owner
+\i :srcdir/sql/include/login.sql
 CREATE TABLE theirs (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO theirs SELECT generate_series(1, 10);
 -- tells as whom it runs
@@ -438,7 +441,8 @@ SELECT chunked.create_job('tellers', name => 'outside', chunk_size => 4, max_att
 SELECT number, fence, state FROM chunked.claim_chunk('outside', '1 day') \gset
 TRUNCATE ran;
 -- all that shows a job, and all that changes or runs one
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 CREATE VIEW shown WITH (security_invoker) AS SELECT (SELECT count(*) FROM chunked.jobs) AS jobs, (SELECT count(*) FROM chunked.job_chunks) > 0 AS chunks, (SELECT count(*) FROM chunked.progress) AS progress,
 	(SELECT count(*) FROM chunked.ledger_jobs) AS l_jobs, (SELECT count(*) FROM chunked.ledger_carving) AS l_carving, (SELECT count(*) FROM chunked.ledger_chunks) > 0 AS l_chunks;
 CREATE TABLE calls (n int, call text);
@@ -460,7 +464,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 -- another role: there are none, and it makes none in another's name
-SET ROLE regress_chunked_job_other;
+\set role regress_chunked_job_other
+\i :srcdir/sql/include/login.sql
 SELECT * FROM shown;
 SELECT call, tried(call) FROM calls ORDER BY n;
 CALL chunked.run_job('theirs');
@@ -468,23 +473,39 @@ WITH gone AS (DELETE FROM chunked.ledger_jobs RETURNING id) SELECT count(*) FROM
 WITH gone AS (DELETE FROM chunked.ledger_chunks RETURNING job) SELECT count(*) FROM gone;
 WITH changed AS (UPDATE chunked.ledger_carving SET chunks = 100 RETURNING job) SELECT count(*) FROM changed;
 SELECT pg_temp.state($$INSERT INTO chunked.ledger_jobs (name, owner, relation, chunk_size, pause, max_attempts, on_error, check_plan, search_path, total_rows)
-	VALUES ('false', 'regress_chunked_job_owner', 'pg_class', 1, '0', 1, 'stop', false, '', 0)$$);
+	VALUES ('false', 'regress_chunked_job_owner', 'pg_catalog.pg_class', 1, '0', 1, 'stop', false, '', 0)$$);
 SELECT pg_temp.state(format($$INSERT INTO chunked.ledger_chunks (job, number, upto, row_count) SELECT %s, 100, '{}', 0$$, id)), pg_temp.state(format($$INSERT INTO chunked.ledger_carving (job, carved_all, chunk_size) VALUES (%s, true, 1)$$, id + 1000))
 FROM (SELECT 1 AS id) s;
--- a name is taken, whoever has it
-SET ROLE regress_chunked_job_owner;
+-- a name is one's own: another role may give it to a job of its own
+\set role regress_chunked_job_owner
+\i :srcdir/sql/include/login.sql
 GRANT SELECT ON theirs TO regress_chunked_job_other;
-SET ROLE regress_chunked_job_other;
+\set role regress_chunked_job_other
+\i :srcdir/sql/include/login.sql
+SELECT chunked.create_job('theirs', name => 'theirs');
 SELECT pg_temp.failure($$SELECT chunked.create_job('theirs', name => 'theirs')$$);
 SELECT chunked.create_job('theirs', 'SELECT n FROM theirs WHERE {chunk}');
 SELECT * FROM shown;
+-- and which one is meant is clear to all but those who see both
+\set role :superuser
+\i :srcdir/sql/include/login.sql
+SELECT pg_temp.failure($$SELECT chunked.pause_job('theirs')$$);
+\set role regress_chunked_job_owner
+\i :srcdir/sql/include/login.sql
+SELECT chunked.pause_job('theirs');
+SELECT chunked.resume_job('theirs');
+\set role regress_chunked_job_other
+\i :srcdir/sql/include/login.sql
+SELECT chunked.drop_job('theirs');
 SELECT chunked.drop_job('theirs-1');
 -- nothing is left, not even what only a superuser sees
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT (SELECT count(*) FROM chunked.ledger_carving WHERE job NOT IN (SELECT id FROM chunked.ledger_jobs)) AS carving,
 	(SELECT count(*) FROM chunked.ledger_chunks WHERE job NOT IN (SELECT id FROM chunked.ledger_jobs)) AS chunks;
 -- a member: sees and changes, but does not run or claim, or do what runs the owner's code
-SET ROLE regress_chunked_job_member;
+\set role regress_chunked_job_member
+\i :srcdir/sql/include/login.sql
 SELECT * FROM shown;
 SELECT call, tried(call) FROM calls ORDER BY n;
 CALL chunked.run_job('theirs');
@@ -492,7 +513,8 @@ SELECT chunked.pause_job('theirs');
 SELECT status FROM chunked.jobs WHERE name = 'theirs';
 SELECT chunked.resume_job('theirs');
 -- one that does not inherit the owner's privileges: sees, and changes nothing
-SET ROLE regress_chunked_job_apart;
+\set role regress_chunked_job_apart
+\i :srcdir/sql/include/login.sql
 SELECT * FROM shown;
 SELECT call, tried(call) FROM calls ORDER BY n;
 CALL chunked.run_job('theirs');
@@ -500,7 +522,8 @@ WITH changed AS (UPDATE chunked.ledger_jobs SET paused = true RETURNING id) SELE
 WITH changed AS (UPDATE chunked.ledger_chunks SET fence = 100 RETURNING job) SELECT count(*) FROM changed;
 SELECT name, status FROM chunked.jobs ORDER BY id;
 -- a superuser: sees and changes, and runs nothing of another's
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT * FROM shown;
 SELECT call, tried(call) FROM calls ORDER BY n;
 CALL chunked.run_job('theirs');
@@ -508,22 +531,38 @@ CALL chunked.run_job('theirs');
 SELECT chunked.claim_chunk('outside');
 \set VERBOSITY sqlstate
 -- the owner: all of it
-SET ROLE regress_chunked_job_owner;
+\set role regress_chunked_job_owner
+\i :srcdir/sql/include/login.sql
 SELECT * FROM shown;
 SELECT call, tried(call) FROM calls WHERE n <> 5 ORDER BY n;
 CALL chunked.run_job('theirs');
 SELECT n, count(*) FROM theirs GROUP BY n;
 SELECT DISTINCT who, what FROM ran ORDER BY what;
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
+-- given to another role by who has the rights of both, if that has none of the name
+\set role regress_chunked_job_owner
+\i :srcdir/sql/include/login.sql
+SELECT pg_temp.failure($$SELECT chunked.alter_job('outside', owner => 'regress_chunked_job_other')$$);
+\set role regress_chunked_job_member
+\i :srcdir/sql/include/login.sql
+SELECT chunked.alter_job('outside', owner => 'regress_chunked_job_member');
+SELECT pg_temp.failure($$SELECT chunked.alter_job('outside', throttle => 'false', owner => 'regress_chunked_job_owner')$$);
+SELECT name, owner FROM chunked.jobs ORDER BY id;
+SELECT chunked.alter_job('outside', owner => 'regress_chunked_job_owner');
+-- code is the owner's alone to give
+SELECT pg_temp.failure($$SELECT chunked.alter_job('outside', throttle => 'false')$$);
 -- what the owner may not, neither may his job
-SET ROLE regress_chunked_job_other;
+\set role regress_chunked_job_other
+\i :srcdir/sql/include/login.sql
 SELECT chunked.create_job('theirs', 'UPDATE theirs SET n = 5 WHERE {chunk}', name => 'writes');
 CALL chunked.run_job('writes');
 SELECT n, count(*) FROM theirs GROUP BY n;
 SELECT status FROM chunked.jobs WHERE name = 'writes';
 SELECT pg_temp.state($$SELECT chunked.create_job('kinds')$$);
 SELECT pg_temp.failure($$SELECT chunked.create_job('theirs', max_lag => '1 s')$$);
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT chunked.drop_job(name) FROM chunked.jobs;
 DROP SCHEMA job_test CASCADE;
 DROP OWNED BY regress_chunked_job_owner, regress_chunked_job_member, regress_chunked_job_other, regress_chunked_job_apart;

@@ -10,14 +10,17 @@ DROP SCHEMA IF EXISTS job_security_test CASCADE;
 DROP ROLE IF EXISTS regress_chunked_owner, regress_chunked_other;
 CREATE SCHEMA job_security_test;
 SET search_path = job_security_test;
-CREATE ROLE regress_chunked_owner;
-CREATE ROLE regress_chunked_other;
+\set superuser :USER
+\set path job_security_test
+CREATE ROLE regress_chunked_owner LOGIN;
+CREATE ROLE regress_chunked_other LOGIN;
 GRANT ALL ON SCHEMA job_security_test TO PUBLIC;
 
 --
 -- Code in a job's statement, throttle or filter cannot leave the role that runs it
 --
-SET ROLE regress_chunked_owner;
+\set role regress_chunked_owner
+\i :srcdir/sql/include/login.sql
 CREATE TABLE mine (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO mine SELECT generate_series(1, 10);
 CALL chunked.run('mine', $$SELECT set_config('role', 'none', false) FROM mine WHERE {chunk}$$, max_attempts => 1, chunk_size => 10);
@@ -38,10 +41,12 @@ DELETE FROM chunked.ledger_carving;
 BEGIN;
 LOCK TABLE chunked.ledger_jobs IN ACCESS EXCLUSIVE MODE;
 ROLLBACK;
-SET ROLE regress_chunked_other;
+\set role regress_chunked_other
+\i :srcdir/sql/include/login.sql
 SELECT count(*) FROM chunked.ledger_jobs;
 SELECT chunked.pause_job('job');
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT pg_advisory_lock_shared('chunked.ledger_jobs'::regclass::oid::int, id::int) FROM chunked.ledger_jobs WHERE name = 'job';
 SELECT status, workers FROM chunked.jobs WHERE name = 'job';
 SELECT pg_advisory_unlock_all();
@@ -49,7 +54,8 @@ SELECT pg_advisory_unlock_all();
 --
 -- A key that is not what it was: positions would mean something else
 --
-SET ROLE regress_chunked_owner;
+\set role regress_chunked_owner
+\i :srcdir/sql/include/login.sql
 SELECT chunked.create_job('mine', name => 'claims', chunk_size => 5);
 SELECT number, state FROM chunked.claim_chunk('claims');
 ALTER TABLE mine ALTER id TYPE text USING id::text;
@@ -61,7 +67,8 @@ SELECT min(n), max(n) FROM mine;
 -- numbers that no sum may overflow
 SELECT chunked.complete_chunk('claims', number, fence, 9000000000000000000), number FROM chunked.claim_chunk('claims');
 SELECT chunked.complete_chunk('claims', 1, 1, 9000000000000000000);
-RESET ROLE;
+\set role :superuser
+\i :srcdir/sql/include/login.sql
 SELECT job, rows_affected FROM chunked.progress WHERE job = 'claims';
 SELECT chunked.drop_job(name) FROM chunked.jobs;
 DROP SCHEMA job_security_test CASCADE;

@@ -82,4 +82,39 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_PLANNER_HOOK_ARGS parse, query_string, cursorOptions, boundParams
 #endif
 
+/* 19: JumbleState became const */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_ANALYZE_HOOK_PARAMS ParseState *pstate, Query *query, const JumbleState *jstate
+#else
+#define COMPAT_ANALYZE_HOOK_PARAMS ParseState *pstate, Query *query, JumbleState *jstate
+#endif
+#define COMPAT_ANALYZE_HOOK_ARGS pstate, query, jstate
+
+/* 16: permissions moved from the range table's entries into a list of their own */
+#if PG_VERSION_NUM >= 160000
+#define compat_check_as_user(query, rte, role) \
+	((rte)->perminfoindex == 0 ? (void) 0 : \
+	 (void) (getRTEPermissionInfo((query)->rteperminfos, rte)->checkAsUser = (role)))
+#else
+#define compat_check_as_user(query, rte, role) ((void) (query), (void) ((rte)->checkAsUser = (role)))
+#endif
+
+/* 16: one function for all kinds of objects replaced those for each */
+#if PG_VERSION_NUM >= 160000
+#define compat_may_connect(database, role) \
+	(object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK)
+#else
+#define compat_may_connect(database, role) \
+	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
+#endif
+
+/* 17: a background worker may log on as a role that has no LOGIN */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK
+#define COMPAT_MAY_BYPASS_LOGIN true
+#else
+#define COMPAT_BYPASS_LOGIN 0
+#define COMPAT_MAY_BYPASS_LOGIN false
+#endif
+
 #endif							/* PG_CHUNKED_COMPAT_H */

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -18,8 +17,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "arguments.h"
+#include "compat.h"
 #include "job_chunk.h"
 #include "ledger.h"
 #include "throttle.h"
@@ -42,8 +43,12 @@ PG_FUNCTION_INFO_V1(chunked_cancel_job);
 PG_FUNCTION_INFO_V1(chunked_drop_job);
 PG_FUNCTION_INFO_V1(chunked_retry_failed);
 
-static LedgerQuery select_by_name =
-LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1", TEXTOID);
+static LedgerQuery select_own =
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1 AND owner::oid = $2",
+			 TEXTOID, OIDOID);
+static LedgerQuery select_visible =
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1"
+			 " AND pg_has_role($2, owner::oid, 'MEMBER') ORDER BY id LIMIT 2", TEXTOID, OIDOID);
 static LedgerQuery select_by_id =
 LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 static LedgerQuery update_paused =
@@ -59,7 +64,8 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET"
 	" throttle = CASE WHEN $6 IS NULL THEN throttle ELSE nullif($6, '') END,"
 	" max_attempts = coalesce($7, max_attempts),"
 	" on_error = coalesce($8, on_error),"
-	" check_plan = coalesce($9, check_plan) WHERE id = $1", INT8OID, INT8OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID);
+	" check_plan = coalesce($9, check_plan),"
+	" owner = coalesce($10, owner::oid) WHERE id = $1", INT8OID, INT8OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, OIDOID);
 static LedgerQuery delete_job =
 LEDGER_QUERY("DELETE FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 static LedgerQuery delete_carving =
@@ -94,9 +100,10 @@ static const char *const literal_settings[] =
 static Oid	lock_class = InvalidOid;
 
 static Job *job_to_change(const char *name);
+static void require_new_owner(const Job *job, Oid owner);
+static const char *role_text(Oid role);
 static Job *read_job(void);
 static double interval_column(int column);
-static double interval_ms(const Interval *interval);
 static void set_lock_tag(LOCKTAG *tag, int64 id);
 static void require_not_cancelled(const Job *job);
 static void use_setting(const char *name, const char *value);
@@ -105,26 +112,27 @@ static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 /*
  * chunked.alter_job(name text, chunk_size bigint, target_time interval,
  *					 pause interval, max_lag interval, throttle text,
- *					 max_attempts int, on_error text, check_plan boolean)
- *					 RETURNS void
+ *					 max_attempts int, on_error text, check_plan boolean,
+ *					 owner regrole) RETURNS void
  *
  * Changes what is not null, from the next chunk on.  Locks the job's row.
- * Errors: 42704 no such job, 22023 a bad value.
+ * Errors: 42704 no such job, 22023 a bad value, 42501 not with the caller's
+ * rights, 42710 the new owner has a job of that name.
  */
 Datum
 chunked_alter_job(PG_FUNCTION_ARGS)
 {
 	char	   *name = job_argument_name(fcinfo, 0);
 	Job		   *job;
-	Datum		values[9];
-	bool		nulls[9];
+	Datum		values[10];
+	bool		nulls[10];
 	JobScope	scope;
 
 	SPI_connect();
 	job = job_to_change(name);
 	values[0] = Int64GetDatum(job->id);
 	nulls[0] = false;
-	for (int i = 1; i < 9; i++)
+	for (int i = 1; i < 10; i++)
 	{
 		values[i] = fcinfo->args[i].value;
 		nulls[i] = PG_ARGISNULL(i);
@@ -133,12 +141,14 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	{
 		char	   *throttle = TextDatumGetCString(values[5]);
 
-		job_enter(job, &scope);
+		/* code, which is to be the owner's, read by names that he may have planted */
+		job_require_owner(job);
+		job_enter(job, GUARD_CONDITION, &scope);
 		if (throttle[0] != '\0')
 			throttle_check(throttle);
 		job_leave(&scope);
 	}
-	if (!nulls[4] && interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
+	if (!nulls[4] && job_interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
 		throttle_check_lag_visible();
 	if (!nulls[1])
 		(void) argument_positive(fcinfo, 1, "chunk_size");
@@ -152,6 +162,8 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 		(void) argument_positive(fcinfo, 6, "max_attempts");
 	if (!nulls[7])
 		job_check_on_error(TextDatumGetCString(values[7]));
+	if (!nulls[9])
+		require_new_owner(job, PG_GETARG_OID(9));
 	(void) ledger_execute(&update_settings, values, nulls);
 	if (!nulls[1])
 		job_resize_chunks(job, PG_GETARG_INT64(1));
@@ -227,7 +239,7 @@ chunked_drop_job(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	id = Int64GetDatum(job_to_change(name)->id);
-	lock_class = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
+	lock_class = ledger_jobs_relid();
 	set_lock_tag(&tag, DatumGetInt64(id));
 	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
@@ -285,26 +297,46 @@ job_argument_name(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * A job that the current role may see, in the current memory context.  SPI must
- * be connected.  Error: 42704.
+ * The current role's own job of this name, else one that it may see, in the
+ * current memory context.  SPI must be connected.  Errors: 42704, also if there
+ * is one that it may not see; 42710 it may see several.
  */
 Job *
 job_by_name(const char *name)
 {
-	Datum		value = CStringGetTextDatum(name);
-	Job		   *job = NULL;
+	Datum		values[2];
+	uint64		found;
 
-	if (ledger_execute(&select_by_name, &value, NULL) > 0)
-		job = read_job();
-	if (job == NULL || !is_member_of_role(GetUserId(), job->owner))
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(GetUserId());
+	found = ledger_execute(&select_own, values, NULL);
+	if (found == 0)
+		found = ledger_execute(&select_visible, values, NULL);
+	if (found == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name),
 				 errhint("The view chunked.jobs lists the jobs of the roles that you are a member of.")));
-	return job;
+	if (found > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("several roles have a job \"%s\"", name),
+				 errhint("SET ROLE to the owner of the one that you mean; the view chunked.jobs shows them.")));
+	return read_job();
 }
 
-/* The same for one who changes it.  Errors: 42704, 42501. */
+/* Has this role a job of this name? */
+bool
+job_name_is_taken(const char *name, Oid owner)
+{
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(owner);
+	return ledger_execute(&select_own, values, NULL) > 0;
+}
+
+/* A job for one who changes it.  Errors: those of job_by_name(), 42501. */
 static Job *
 job_to_change(const char *name)
 {
@@ -313,9 +345,34 @@ job_to_change(const char *name)
 	if (!has_privs_of_role(GetUserId(), job->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("job \"%s\" belongs to role \"%s\"", job->name, GetUserNameFromId(job->owner, true)),
+				 errmsg("job \"%s\" belongs to %s", job->name, role_text(job->owner)),
 				 errhint("SET ROLE to its owner first.")));
 	return job;
+}
+
+/* Whoever gives a job away must be able to become the one who gets it. */
+static void
+require_new_owner(const Job *job, Oid owner)
+{
+	if (!compat_may_set_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\"", GetUserNameFromId(owner, false)),
+				 errhint("A job is given to another role by who has the rights of both.")));
+	if (owner != job->owner && job_name_is_taken(job->name, owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("role \"%s\" already has a job \"%s\"", GetUserNameFromId(owner, false), job->name),
+				 errhint("Drop one of them.")));
+}
+
+/* For messages: a role that may be gone. */
+static const char *
+role_text(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	return name == NULL ? "a role that was dropped" : psprintf("role \"%s\"", name);
 }
 
 /* The same by id; NULL if it has been dropped. */
@@ -372,12 +429,12 @@ interval_column(int column)
 	bool		isnull;
 	Datum		value = ledger_value(column, &isnull);
 
-	return isnull ? 0 : interval_ms(DatumGetIntervalP(value));
+	return isnull ? 0 : job_interval_ms(DatumGetIntervalP(value));
 }
 
 /* Milliseconds, a day of 24 hours and a month of 30 days; at most MOST_MS. */
-static double
-interval_ms(const Interval *interval)
+double
+job_interval_ms(const Interval *interval)
 {
 	double		ms = interval->time / 1000.0 + interval->day * 86400000.0 +
 		interval->month * 30 * 86400000.0;
@@ -387,7 +444,7 @@ interval_ms(const Interval *interval)
 
 /* ------------------------------------------------------------------- checks */
 
-/* May the current role run this job?  Errors: 42501, 55000 it is cancelled. */
+/* May the current role run this job?  Errors: 42501, 55000 it was cancelled. */
 void
 job_require_runnable(const Job *job)
 {
@@ -405,8 +462,13 @@ job_require_owner(const Job *job)
 	if (job->owner != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("job \"%s\" belongs to role \"%s\"", job->name, GetUserNameFromId(job->owner, true)),
+				 errmsg("job \"%s\" belongs to %s", job->name, role_text(job->owner)),
 				 errdetail("Its statement, filter and throttle would run with your privileges."),
+				 !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->owner)) ?
+				 errhint("A superuser can give it to another role: chunked.alter_job(%s, owner => ...).",
+						 quote_literal_cstr(job->name)) :
+				 superuser() ?
+				 errhint("SET SESSION AUTHORIZATION to its owner, and have background workers do it.") :
 				 errhint("SET ROLE to its owner first.")));
 }
 
@@ -435,7 +497,7 @@ require_not_cancelled(const Job *job)
 void
 job_check_interval(const Interval *interval, const char *name, bool zero)
 {
-	double		ms = interval_ms(interval);
+	double		ms = job_interval_ms(interval);
 
 	if (ms < 0 || (ms == 0 && !zero))
 		ereport(ERROR,
@@ -515,13 +577,13 @@ job_set_error(int64 id, const char *sqlstate, const char *message)
 
 /* That error's message and *sqlstate, or NULL. */
 char *
-job_error(int64 id, char **sqlstate)
+job_error(int64 id, int *sqlstate)
 {
 	Datum		value = Int64GetDatum(id);
 
 	if (ledger_execute(&select_error, &value, NULL) == 0)
 		return NULL;
-	*sqlstate = ledger_text(1);
+	*sqlstate = ledger_sqlstate(1);
 	return ledger_text(2);
 }
 
@@ -533,7 +595,7 @@ job_lock(int64 id)
 {
 	LOCKTAG		tag;
 
-	lock_class = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
+	lock_class = ledger_jobs_relid();
 
 	set_lock_tag(&tag, id);
 	(void) LockAcquire(&tag, ShareLock, true, false);
@@ -569,30 +631,31 @@ job_literal_settings(void)
 
 /*
  * Enter the job's texts: names and literals in them are read as when it was
- * created, and code in them cannot leave the current role, to another that the
- * session may take.
+ * created, and code in them has no other rights than the current role's.
  */
 void
-job_enter(const Job *job, JobScope *scope)
+job_enter(const Job *job, GuardKind kind, JobScope *scope)
 {
 	Datum	   *elements;
 	int			nelements;
 
 	scope->nest_level = NewGUCNestLevel();
-	GetUserIdAndSecContext(&scope->user, &scope->security);
-	SetUserIdAndSecContext(scope->user, scope->security | SECURITY_LOCAL_USERID_CHANGE);
+	guard_enter(kind, &scope->guard);
 	use_setting("search_path", job->search_path);
 	deconstruct_array(job->literals, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i < Min(nelements, (int) lengthof(literal_settings)); i++)
 		use_setting(literal_settings[i], TextDatumGetCString(elements[i]));
 }
 
-/* After an error, the end of the (sub)transaction does this. */
+/*
+ * Settings that the texts have changed are as before.  After an error, the end of
+ * the (sub)transaction does this.
+ */
 void
 job_leave(const JobScope *scope)
 {
-	SetUserIdAndSecContext(scope->user, scope->security);
-	AtEOXact_GUC(true, scope->nest_level);
+	guard_leave(&scope->guard);
+	AtEOXact_GUC(false, scope->nest_level);
 }
 
 static void

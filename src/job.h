@@ -12,6 +12,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "guard.h"
+
 /* The arguments of create_job() and run(); NULL where they say null */
 typedef struct JobOptions
 {
@@ -67,8 +69,7 @@ typedef struct Job
 typedef struct JobScope
 {
 	int			nest_level;
-	Oid			user;
-	int			security;
+	Guard		guard;
 } JobScope;
 
 /* job_create.c */
@@ -80,9 +81,11 @@ extern void job_dry_run(const JobOptions *options);
 extern char *job_argument_name(FunctionCallInfo fcinfo, int argno);
 extern Job *job_by_name(const char *name);
 extern Job *job_by_id(int64 id);
+extern bool job_name_is_taken(const char *name, Oid owner);
 extern void job_require_runnable(const Job *job);
 extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
+extern double job_interval_ms(const Interval *interval);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
@@ -90,11 +93,11 @@ extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
 extern void job_set_stopped(const Job *job);
 extern void job_set_error(int64 id, const char *sqlstate, const char *message);
-extern char *job_error(int64 id, char **sqlstate);
+extern char *job_error(int64 id, int *sqlstate);
 extern void job_lock(int64 id);
 extern void job_unlock(int64 id);
 extern Datum job_literal_settings(void);
-extern void job_enter(const Job *job, JobScope *scope);
+extern void job_enter(const Job *job, GuardKind kind, JobScope *scope);
 extern void job_leave(const JobScope *scope);
 
 #endif							/* PG_CHUNKED_JOB_H */

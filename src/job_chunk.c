@@ -149,7 +149,7 @@ static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 r
 					 int strikes, TimestampTz retry_at, const JobFailure *failure);
 static int64 count_range(Walk *walk, const Range *range, WalkOutput output);
 static int64 next_number(const Job *job);
-static void change_chunk(LedgerQuery *query, Datum *values, const bool *nulls);
+static void change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *nulls);
 static TimestampTz backoff(int strikes);
 
 /* ------------------------------------------------------------------ carving */
@@ -216,7 +216,7 @@ job_carve(const Job *job, double rate, bool wait)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	job_enter(job, &scope);
+	job_enter(job, GUARD_CONDITION, &scope);
 	SPI_connect();
 	(void) job_walk_open(job, &rel);
 	table_close(rel, NoLock);
@@ -439,7 +439,7 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 	values[2] = Int64GetDatum(rows_affected);
 	nulls[3] = (started == 0);
 	values[3] = TimestampTzGetDatum(started);
-	change_chunk(&update_done, values, nulls);
+	change_chunk(job, &update_done, values, nulls);
 }
 
 /*
@@ -472,7 +472,7 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
 	values[4] = CStringGetTextDatum(failure->sqlstate);
 	values[5] = CStringGetTextDatum(failure->message);
-	change_chunk(&update_failed, values, nulls);
+	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
 		job_set_stopped(job);
 	return false;
@@ -500,7 +500,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 	int64		matches = 0;
 	int64		first_matches = 0;
 
-	job_enter(job, &scope);
+	job_enter(job, GUARD_CONDITION, &scope);
 	/* by all rows, since the statement may fail at one that the filter leaves out */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	walk = job_walk_open(job, &rel);
@@ -556,7 +556,10 @@ next_number(const Job *job)
 	Datum		value = Int64GetDatum(job->id);
 
 	if (ledger_execute(&add_number, &value, NULL) == 0)
-		elog(ERROR, "job " INT64_FORMAT " is not being carved", job->id);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no row in %s", job->name, LEDGER_CARVING),
+				 errhint("Drop the job and create another.")));
 	return ledger_int64(1);
 }
 
@@ -577,16 +580,19 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 	values[5] = TimestampTzGetDatum(retry_at);
 	values[6] = CStringGetTextDatum(failure->sqlstate);
 	values[7] = CStringGetTextDatum(failure->message);
-	change_chunk(&update_retry, values, nulls);
+	change_chunk(job, &update_retry, values, nulls);
 }
 
 /* Write down a claimed chunk's outcome: the work must not commit without it. */
 static void
-change_chunk(LedgerQuery *query, Datum *values, const bool *nulls)
+change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *nulls)
 {
 	if (ledger_execute(query, values, nulls) != 1)
-		elog(ERROR, "chunk " INT64_FORMAT " of job " INT64_FORMAT " is not in the ledger",
-			 DatumGetInt64(values[1]), DatumGetInt64(values[0]));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the ledger does not have chunk " INT64_FORMAT " of job \"%s\" once",
+						DatumGetInt64(values[1]), job->name),
+				 errhint("Drop the job and create another.")));
 }
 
 /* When to try again after so many failed attempts. */

@@ -45,14 +45,14 @@ LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement,
 			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, literals, key_described,"
 			 " high_water, total_rows)"
 			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
-			 " ON CONFLICT (name) DO NOTHING RETURNING id",
+			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
 			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
-			 " WHERE starts_with(name, $1 || '-')"
-			 " AND substr(name, length($1) + 2) ~ '^[0-9]{1,15}$'", TEXTOID);
+			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
+			 " AND substr(name, length($1) + 2) ~ '^[0-9]{1,15}$'", TEXTOID, OIDOID);
 
 static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
@@ -142,11 +142,14 @@ job_create(const JobOptions *options)
 	Jsonb	   *high_water = NULL;
 	char	   *name = options->name;
 	Job		   *job;
+	Guard		guard;
 
 	SPI_connect();
+	guard_enter(GUARD_CONDITION, &guard);
 	plan_job(options, rel, &plan);
 	if (plan.last != NULL)
 		high_water = position_write(plan.walk->key, plan.last);
+	guard_leave(&guard);
 
 	if (name != NULL)
 	{
@@ -159,10 +162,12 @@ job_create(const JobOptions *options)
 	}
 	else
 	{
-		Datum		base = CStringGetTextDatum(RelationGetRelationName(rel));
+		Datum		values[2];
 		int64		number;
 
-		(void) ledger_execute(&select_last_number, &base, NULL);
+		values[0] = CStringGetTextDatum(RelationGetRelationName(rel));
+		values[1] = ObjectIdGetDatum(GetUserId());
+		(void) ledger_execute(&select_last_number, values, NULL);
 		number = ledger_int64(1);
 		do
 		{
@@ -192,8 +197,10 @@ job_dry_run(const JobOptions *options)
 {
 	Relation	rel = relation_open_to_walk(options->relid);
 	JobPlan		plan = {0};
+	Guard		guard;
 
 	SPI_connect();
+	guard_enter(GUARD_CONDITION, &guard);
 	plan_job(options, rel, &plan);
 	if (plan.last == NULL)
 		ereport(NOTICE, (errmsg("there are no rows, so nothing would be done")));
@@ -225,6 +232,7 @@ job_dry_run(const JobOptions *options)
 		show_statement("the plan of the first", text.data);
 	}
 	statement_free(plan.statement);
+	guard_leave(&guard);
 	SPI_finish();
 	table_close(rel, NoLock);
 }

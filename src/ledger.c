@@ -2,26 +2,57 @@
  * ledger.c
  *		Queries on the ledger, the tables in which jobs are kept.
  *
- * They run as the owner of the tables, like those of foreign keys, since nobody
- * else may write there: who could forge a chunk could have another's statement
- * run twice.  They are all constant text; whose jobs a caller may see and change
- * is checked ahead of them (job.c).  Names in them are found in pg_catalog
- * alone, whatever search_path is, and they go by the ledger's indexes, whatever
- * the statistics said when the tables were still empty.
+ * Every role may have jobs, and none may write to these tables: who could forge
+ * a chunk could have another's statement run twice, and who may UPDATE or DELETE
+ * may lock them against everybody.  So the queries here, all of them constant
+ * texts, are let through where their callers have no privileges.  Why that is
+ * safe:
+ *
+ * - Nobody's rights are taken on.  A query runs as the role that calls, from
+ *   its first function to its last; only the permission to read and write the
+ *   tables is checked as that of their owner, which is how the server treats
+ *   the relations of a view (checkAsUser).  Code that somebody managed to have
+ *   evaluated here would have the rights that it had anyway.
+ * - That permission is for relations, not for names.  When the text of a query
+ *   has been analysed, and each time it is analysed again, every relation in it
+ *   is held by its lock and must be one of the ledger's tables: a member of the
+ *   extension, in a schema that is one, both owned by a superuser.  The plan
+ *   then goes by oid.  A text that somebody else sends is never let through.
+ * - Nothing of a user's is called: names are found in pg_catalog alone, a
+ *   function that did not come with the server is an error, and values are
+ *   parameters of built-in types, computed before.
+ *
+ * Whose jobs a caller may see and change is checked by those who call (job.c).
+ * What is read is input like any other, since a dump may bring anything.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parse_relation.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "ledger.h"
 
+#define EXTENSION "pg_chunked"
+#define SCHEMA "chunked"
+
+/* So that queries go by the ledger's indexes, whatever its statistics were when it was still empty */
 static const char *const settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"enable_seqscan", "off"},
@@ -31,7 +62,21 @@ static const char *const settings[][2] = {
 	{"lock_timeout", "0"},		/* a job shall not end for a short wait */
 };
 
-static Oid	ledger_owner(void);
+static const char *const tables[] = {LEDGER_JOBS, LEDGER_CARVING, LEDGER_CHUNKS};
+
+static post_parse_analyze_hook_type next_analyze_hook = NULL;
+
+/* The query that is being executed, which the hook lets through */
+static const LedgerQuery *executing = NULL;
+
+static int	execute_plan(LedgerQuery *query, Datum *values, const char *nulls);
+static void let_through(COMPAT_ANALYZE_HOOK_PARAMS);
+static bool bind_node(Node *node, void *context);
+static void bind_relation(Query *query, RangeTblEntry *rte);
+static Oid	schema_owner(Oid schema);
+static bool is_not_builtin(Oid function, void *context);
+static bool is_of_extension(Oid class, Oid object, Oid owner);
+static void report_not_ledger(const char *relation);
 
 /*
  * Run a query; returns the number of rows that it returned or changed, of which
@@ -43,53 +88,166 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 {
 	char		null_flags[LEDGER_MAX_ARGS];
 	int			nest_level = NewGUCNestLevel();
-	int			result;
-	Oid			user;
-	int			security;
-
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(ledger_owner(),
-						   security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	int			result = 0;
 
 	for (size_t i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < LEDGER_MAX_ARGS && OidIsValid(query->argtypes[i]); i++)
+		null_flags[i] = nulls != NULL && nulls[i] ? 'n' : ' ';
+	executing = query;
+	PG_TRY();
+	{
+		result = execute_plan(query, values, null_flags);
+	}
+	PG_FINALLY();
+	{
+		executing = NULL;
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(true, nest_level);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+static int
+execute_plan(LedgerQuery *query, Datum *values, const char *nulls)
+{
 	if (query->plan == NULL)
 	{
 		SPIPlanPtr	plan;
+		int			nargs = 0;
 
-		query->nargs = 0;
-		while (OidIsValid(query->argtypes[query->nargs]))
-			query->nargs++;
-		plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
+		while (OidIsValid(query->argtypes[nargs]))
+			nargs++;
+		plan = SPI_prepare(query->sql, nargs, query->argtypes);
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		query->plan = plan;
 	}
-	for (int i = 0; i < query->nargs; i++)
-		null_flags[i] = nulls != NULL && nulls[i] ? 'n' : ' ';
-	result = SPI_execute_plan(query->plan, values, null_flags, false, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
-	AtEOXact_GUC(true, nest_level);
-	SetUserIdAndSecContext(user, security);
-	return SPI_processed;
+	return SPI_execute_plan(query->plan, values, nulls, false, 0);
+}
+
+/* ------------------------------------------------------------- letting through */
+
+/* Called once, when the library is loaded. */
+void
+ledger_install(void)
+{
+	next_analyze_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = let_through;
+}
+
+/*
+ * post_parse_analyze_hook: has the permissions of the query that is being
+ * executed checked as the ledger's owner.  It comes ahead of the rewriter, which
+ * thus applies no policies, and again whenever the plan is made anew.
+ */
+static void
+let_through(COMPAT_ANALYZE_HOOK_PARAMS)
+{
+	if (next_analyze_hook != NULL)
+		next_analyze_hook(COMPAT_ANALYZE_HOOK_ARGS);
+	if (executing != NULL && strcmp(pstate->p_sourcetext, executing->sql) == 0)
+		(void) bind_node((Node *) query, NULL);
+}
+
+static bool
+bind_node(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *lc;
+
+		foreach(lc, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+			if (rte->rtekind == RTE_RELATION)
+				bind_relation(query, rte);
+		}
+		return query_tree_walker(query, bind_node, context, 0);
+	}
+	if (check_functions_in_node(node, is_not_builtin, NULL))
+		elog(ERROR, "a query on the ledger calls a function that is not the server's");
+	return expression_tree_walker(node, bind_node, context);
+}
+
+static void
+bind_relation(Query *query, RangeTblEntry *rte)
+{
+	Relation	rel = table_open(rte->relid, NoLock);
+	Oid			owner = rel->rd_rel->relowner;
+	bool		found = false;
+
+	for (size_t i = 0; i < lengthof(tables) && !found; i++)
+		found = strcmp(RelationGetRelationName(rel), tables[i]) == 0;
+	if (!found || rel->rd_rel->relkind != RELKIND_RELATION ||
+		!is_of_extension(RelationRelationId, rte->relid, owner) ||
+		!is_of_extension(NamespaceRelationId, RelationGetNamespace(rel),
+						 schema_owner(RelationGetNamespace(rel))))
+		report_not_ledger(RelationGetRelationName(rel));
+	compat_check_as_user(query, rte, owner);
+	table_close(rel, NoLock);
 }
 
 static Oid
-ledger_owner(void)
+schema_owner(Oid schema)
 {
-	Oid			relid = get_relname_relid("ledger_jobs", get_namespace_oid("chunked", false));
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for the ledger");
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		elog(ERROR, "cache lookup failed for schema %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }
+
+static bool
+is_not_builtin(Oid function, void *context)
+{
+	(void) context;
+	return function >= FirstNormalObjectId;
+}
+
+/* A plain user who owns the extension may make his own objects members of it. */
+static bool
+is_of_extension(Oid class, Oid object, Oid owner)
+{
+	return superuser_arg(owner) &&
+		getExtensionOfObject(class, object) == get_extension_oid(EXTENSION, true);
+}
+
+static void
+report_not_ledger(const char *relation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("relation \"%s\" is not the ledger of %s", relation, EXTENSION),
+			 errdetail("It and the schema \"%s\" must be members of the extension and belong to a superuser.", SCHEMA),
+			 errhint("Have a superuser look into the schema, and create the extension again or ALTER ... OWNER.")));
+}
+
+/* The table that the jobs are in.  Error: 55000 there is no ledger. */
+Oid
+ledger_jobs_relid(void)
+{
+	Oid			schema = get_namespace_oid(SCHEMA, true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(LEDGER_JOBS, schema) : InvalidOid;
+
+	if (!OidIsValid(relid) ||
+		getExtensionOfObject(RelationRelationId, relid) != get_extension_oid(EXTENSION, true))
+		report_not_ledger(LEDGER_JOBS);
+	return relid;
+}
+
+/* -------------------------------------------------------------------- reading */
 
 /* A column, counted from 1, of the first row. */
 Datum
@@ -126,4 +284,19 @@ ledger_text(int column)
 	Datum		value = ledger_value(column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * The same of an SQLSTATE, as ereport() takes it; that of an internal error where
+ * the text is none.
+ */
+int
+ledger_sqlstate(int column)
+{
+	char	   *text = ledger_text(column);
+
+	if (text == NULL || strlen(text) != 5 ||
+		strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
+		return ERRCODE_INTERNAL_ERROR;
+	return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
 }

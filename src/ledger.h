@@ -11,12 +11,16 @@
 
 #define LEDGER_MAX_ARGS 20
 
+/* Its tables, in the schema chunked */
+#define LEDGER_JOBS "ledger_jobs"
+#define LEDGER_CARVING "ledger_carving"
+#define LEDGER_CHUNKS "ledger_chunks"
+
 /* One statement with its plan, which is kept for the session; static storage */
 typedef struct LedgerQuery
 {
 	const char *sql;
 	Oid			argtypes[LEDGER_MAX_ARGS + 1];	/* ended by InvalidOid */
-	int			nargs;
 	SPIPlanPtr	plan;			/* NULL at first */
 } LedgerQuery;
 
@@ -27,5 +31,8 @@ extern Datum ledger_value(int column, bool *isnull);
 extern int64 ledger_int64(int column);
 extern bool ledger_bool(int column);
 extern char *ledger_text(int column);
+extern int	ledger_sqlstate(int column);
+extern Oid	ledger_jobs_relid(void);
+extern void ledger_install(void);
 
 #endif							/* PG_CHUNKED_LEDGER_H */

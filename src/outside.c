@@ -93,6 +93,7 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
 	else
 	{
 		job_require_runnable(job);
+		guard_require_session(job->name, job->owner);
 		claim(job, lease, &found);
 	}
 
@@ -183,6 +184,7 @@ chunked_fail_chunk(PG_FUNCTION_ARGS)
 		failure.message = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	SPI_connect();
 	job = lock_claimed(fcinfo, &chunk);
+	guard_require_session(job->name, job->owner);
 	(void) job_chunk_failed(job, &chunk, &failure);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -196,7 +198,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 	char	   *held;
 	Datum		values[3];
 
-	job_enter(job, &scope);
+	job_enter(job, GUARD_CONDITION, &scope);
 	held = throttle_reason(job);
 	job_leave(&scope);
 	claim->state = "wait";
@@ -273,7 +275,7 @@ chunk_predicate(const Job *job, const JobChunk *chunk)
 	Range		range;
 	char	   *predicate;
 
-	job_enter(job, &scope);
+	job_enter(job, GUARD_CONDITION, &scope);
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
 	predicate = range_predicate(walk->key, walk->style, NULL, &range);

@@ -2,8 +2,17 @@
 
 -- Top to bottom: the API.  Walk a relation in pages, split it into chunks, count
 -- and number its pages, run a statement over every chunk.
--- Nothing here is SECURITY DEFINER: every read of a relation is a query of the
--- caller.  Just the ledger of jobs is written as its owner, by constant queries.
+-- Nothing here is SECURITY DEFINER, and nothing ever runs as another role than
+-- the caller's.
+
+-- The schema is made here, and not by the control file, which would give it to
+-- the user who installs.  It belongs to the role that runs this script, which is
+-- a superuser whoever installs, and to the extension: so nobody else can rename
+-- it or put anything in the place of what is in it.  Where it exists already this
+-- is an error.  (The control file says pg_catalog, where nothing is created, so
+-- that the extension depends on no schema that may be dropped.)
+CREATE SCHEMA chunked;
+COMMENT ON SCHEMA chunked IS 'pg_chunked: walk, split and process tables of any size in bounded chunks';
 
 ----------------------------------------------------------------------
 -- Planner support
@@ -244,12 +253,54 @@ Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the e
 -- Run: the ledger
 ----------------------------------------------------------------------
 
+-- References to a role and to a relation: the oid in the table, the name in a
+-- dump.  Unlike regrole and regclass, what is missing where the dump is restored
+-- is a warning and costs its own jobs alone: they are then nobody's, or of no
+-- relation, until alter_job() says whose.
+CREATE TYPE chunked.role_reference;
+CREATE FUNCTION chunked.role_reference_in(text cstring) RETURNS chunked.role_reference
+    AS 'MODULE_PATHNAME', 'chunked_role_reference_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION chunked.role_reference_out(reference chunked.role_reference) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'chunked_role_reference_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE TYPE chunked.role_reference (
+    INPUT = chunked.role_reference_in,
+    OUTPUT = chunked.role_reference_out,
+    LIKE = pg_catalog.oid
+);
+COMMENT ON FUNCTION chunked.role_reference_in(cstring)
+    IS 'text: a role''s name, quoted as in SQL; one that does not exist, or "-", gives no role, the former with a WARNING.';
+COMMENT ON FUNCTION chunked.role_reference_out(chunked.role_reference)
+    IS 'The role''s name, quoted where SQL would need it; "-" for none and for one that was dropped.';
+COMMENT ON TYPE chunked.role_reference IS 'A role, in the ledger of jobs; dumped by its name.';
+
+CREATE TYPE chunked.relation_reference;
+CREATE FUNCTION chunked.relation_reference_in(text cstring) RETURNS chunked.relation_reference
+    AS 'MODULE_PATHNAME', 'chunked_relation_reference_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION chunked.relation_reference_out(reference chunked.relation_reference) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'chunked_relation_reference_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE TYPE chunked.relation_reference (
+    INPUT = chunked.relation_reference_in,
+    OUTPUT = chunked.relation_reference_out,
+    LIKE = pg_catalog.oid
+);
+COMMENT ON FUNCTION chunked.relation_reference_in(cstring)
+    IS 'text: a relation''s name with its schema; one that does not exist, or "-", gives no relation, the former with a WARNING.';
+COMMENT ON FUNCTION chunked.relation_reference_out(chunked.relation_reference)
+    IS 'The relation''s name, always with its schema; "-" for none and for one that was dropped.';
+COMMENT ON TYPE chunked.relation_reference IS 'A relation, in the ledger of jobs; dumped by its name.';
+
+-- The same bits as an oid: casts call no function.
+CREATE CAST (chunked.role_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (pg_catalog.oid AS chunked.role_reference) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE CAST (chunked.relation_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (pg_catalog.oid AS chunked.relation_reference) WITHOUT FUNCTION AS ASSIGNMENT;
+
 -- A job's settings; written when they change, not as it goes.
 CREATE TABLE chunked.ledger_jobs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text NOT NULL UNIQUE,
-    owner regrole NOT NULL,
-    relation regclass NOT NULL,
+    name text NOT NULL,
+    owner chunked.role_reference NOT NULL,
+    relation chunked.relation_reference NOT NULL,
     statement text,
     chunk_size bigint NOT NULL CHECK (chunk_size > 0),
     key text[],
@@ -274,6 +325,10 @@ CREATE TABLE chunked.ledger_jobs (
     error_sqlstate text,                -- that ended the last background worker
     error text
 );
+-- by which a job is found; those that a restore left without an owner may share a name
+CREATE UNIQUE INDEX ledger_jobs_owner_name ON chunked.ledger_jobs ((owner::pg_catalog.oid), name)
+    WHERE owner::pg_catalog.oid <> 0::pg_catalog.oid;
+CREATE INDEX ledger_jobs_name ON chunked.ledger_jobs (name);
 COMMENT ON TABLE chunked.ledger_jobs IS
 'Jobs: what the view chunked.jobs shows. Changed by functions alone.';
 COMMENT ON SEQUENCE chunked.ledger_jobs_id_seq IS
@@ -330,7 +385,7 @@ ALTER TABLE chunked.ledger_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunked.ledger_carving ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunked.ledger_chunks ENABLE ROW LEVEL SECURITY;
 CREATE POLICY see ON chunked.ledger_jobs FOR SELECT
-    USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+    USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'MEMBER'));
 CREATE POLICY see ON chunked.ledger_carving FOR SELECT
     USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
 CREATE POLICY see ON chunked.ledger_chunks FOR SELECT
@@ -343,7 +398,8 @@ GRANT SELECT ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chun
 ----------------------------------------------------------------------
 
 CREATE VIEW chunked.jobs WITH (security_invoker = true) AS
-SELECT j.name, j.owner, j.relation, j.statement,
+SELECT j.name, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner,
+       j.relation::pg_catalog.oid::pg_catalog.regclass AS relation, j.statement,
        CASE
            WHEN j.cancelled THEN 'cancelled'
            WHEN v.carved_all AND NOT c.pending AND NOT c.failed THEN 'done'
@@ -387,7 +443,8 @@ SELECT j.name AS job, c.number,
        CASE WHEN c.state = 'pending' AND c.lease_until > pg_catalog.clock_timestamp() THEN 'leased'
             ELSE c.state END AS state,
        c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
-       c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error
+       c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error,
+       j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
 FROM chunked.ledger_chunks c
 JOIN chunked.ledger_jobs j ON j.id = c.job;
 COMMENT ON VIEW chunked.job_chunks IS
@@ -440,7 +497,8 @@ SELECT j.name AS job, j.relation, j.status, d.chunks AS chunks_done, d.rows AS r
            || coalesce('  ' || chunked.human_number(n.rate) || ' rows/s', '')
            || coalesce('  ETA ' || chunked.human_time(extract(epoch FROM n.eta)::double precision), '')
            || CASE WHEN d.failed > 0 THEN pg_catalog.format('  %s failed', d.failed) ELSE '' END
-           || coalesce('  waiting: ' || j.waiting, '') AS line
+           || coalesce('  waiting: ' || j.waiting, '') AS line,
+       j.owner, j.id
 FROM chunked.jobs j
 JOIN chunked.ledger_carving v ON v.job = j.id
 CROSS JOIN LATERAL (
@@ -544,14 +602,16 @@ CREATE FUNCTION chunked.alter_job(
     throttle text DEFAULT NULL,
     max_attempts int DEFAULT NULL,
     on_error text DEFAULT NULL,
-    check_plan boolean DEFAULT NULL
+    check_plan boolean DEFAULT NULL,
+    owner regrole DEFAULT NULL
 ) RETURNS void
     AS 'MODULE_PATHNAME', 'chunked_alter_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.alter_job(text, bigint, interval, interval, interval, text, int, text, boolean) IS
+COMMENT ON FUNCTION chunked.alter_job(text, bigint, interval, interval, interval, text, int, text, boolean, regrole) IS
 'Changes settings of a job, running or not, from its next chunk on.
 name: of the job. The others: as for run(); null, the default, leaves one as it is; the interval ''0'' for target_time or max_lag, and '''' for throttle, turn it off.
-Lock: the job''s row. Errors: 42704 no such job, 22023 a bad option.';
+throttle: by the owner alone. owner: another role that gets the job, by who has the rights of both; a superuser if the owner was dropped.
+Lock: the job''s row. Errors: 42704 no such job, 22023 a bad option, 42501 not with your rights, 42710 the new owner has a job of that name.';
 
 CREATE PROCEDURE chunked.run_job(
     name text,

@@ -8,6 +8,8 @@
 #include "utils/guc.h"
 
 #include "compat.h"
+#include "guard.h"
+#include "ledger.h"
 #include "settings.h"
 #include "statement.h"
 #include "steer.h"
@@ -33,5 +35,7 @@ _PG_init(void)
 							GUC_UNIT_MS, NULL, NULL, NULL);
 	steer_install();
 	statement_install();
+	ledger_install();
+	guard_install();
 	MarkGUCPrefixReserved("pg_chunked");
 }

@@ -180,6 +180,7 @@ run_step(Run *run)
 	outcome = held_up_by(job);
 	if (outcome != RUN_GOES_ON)
 		return outcome;
+	job_require_owner(job);		/* it may have been given to another */
 
 	if (run->in_procedure && settings_progress_interval > 0 && now >= run->progress_at)
 	{
@@ -272,7 +273,7 @@ is_held(Run *run, const Job *job)
 	{
 		if (start < run->throttle_at)
 			return false;
-		job_enter(job, &scope);
+		job_enter(job, GUARD_CONDITION, &scope);
 		reason = throttle_reason(job);
 		job_leave(&scope);
 		took = GetCurrentTimestamp() - start;
@@ -345,7 +346,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	Range		range;
 	int64		affected;
 
-	job_enter(job, &scope);
+	job_enter(job, GUARD_STATEMENT, &scope);
 	if (run->statement == NULL)
 	{
 		MemoryContext context = MemoryContextSwitchTo(run->context);
@@ -410,6 +411,8 @@ begin(Run *run)
 		StartTransactionCommand();
 		pgstat_report_activity(STATE_RUNNING, NULL);
 	}
+
+	guard_until_commit();
 
 	/* claiming goes by what is there now, whatever the session's default is */
 	if (!FirstSnapshotSet)

@@ -12,6 +12,8 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -28,21 +30,23 @@ PG_FUNCTION_INFO_V1(chunked_run);
 PG_FUNCTION_INFO_V1(chunked_run_job);
 PG_FUNCTION_INFO_V1(chunked_start_job);
 
-static LedgerQuery select_line =
-LEDGER_QUERY("SELECT p.line FROM chunked.progress p JOIN chunked.ledger_jobs j ON j.name = p.job"
-			 " WHERE j.id = $1", INT8OID);
-static LedgerQuery select_summary =
-LEDGER_QUERY("SELECT format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done,"
-			 " chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed"
-			 " FROM chunked.progress p WHERE p.job = $1", TEXTOID, FLOAT8OID);
+/* Queries of the caller's on the view, which shows what he may see */
+#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8 FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
+#define SELECT_SUMMARY \
+	"SELECT pg_catalog.format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done," \
+	" chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed" \
+	" FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
+
 static LedgerQuery select_failure =
 LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND state <> 'done' AND state = 'failed' ORDER BY number LIMIT 1", INT8OID);
 
+static void require_may_run(const char *name, Oid owner, int nworkers);
 static void require_may_commit(FunctionCallInfo fcinfo, const char *procedure);
 static int	argument_workers(FunctionCallInfo fcinfo, int argno, int least);
 static void run_in_procedure(const char *name, int nworkers);
-static void report_outcome(const char *name, RunOutcome outcome, TimestampTz started);
+static char *select_progress(const char *sql, int64 id, double seconds, int64 *failed);
+static void report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz started);
 static void report_stopped(const Job *job);
 
 /*
@@ -74,6 +78,7 @@ chunked_run(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	require_may_commit(fcinfo, "run");
+	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), nworkers);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	name = job_create(&options);
@@ -120,10 +125,21 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
+	require_may_run(name, job->owner, nworkers);
 	job_set_runnable(job);
 	started = worker_start(job->id, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
+}
+
+/* Here, or by workers?  Error: 42501. */
+static void
+require_may_run(const char *name, Oid owner, int nworkers)
+{
+	if (nworkers == 0)
+		guard_require_session(name, owner);
+	else
+		guard_require_worker(name, owner);
 }
 
 static void
@@ -167,6 +183,7 @@ run_in_procedure(const char *name, int nworkers)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
+	require_may_run(name, job->owner, nworkers);
 	job_set_runnable(job);
 	id = job->id;
 	PopActiveSnapshot();
@@ -177,12 +194,12 @@ run_in_procedure(const char *name, int nworkers)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 
 	outcome = nworkers > 0 ? worker_run(id, nworkers) : run_job(id, true);
-	report_outcome(name, outcome, started);
+	report_outcome(id, name, outcome, started);
 }
 
 /* Tell how it ended.  Error: that of the row that stopped it. */
 static void
-report_outcome(const char *name, RunOutcome outcome, TimestampTz started)
+report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz started)
 {
 	Job		   *job = NULL;
 	char	   *summary = NULL;
@@ -191,14 +208,11 @@ report_outcome(const char *name, RunOutcome outcome, TimestampTz started)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (outcome != RUN_DROPPED)
 	{
-		Datum		values[2];
-
-		job = job_by_name(name);
-		values[0] = CStringGetTextDatum(name);
-		values[1] = Float8GetDatum((GetCurrentTimestamp() - started) / (double) USECS_PER_SEC);
-		(void) ledger_execute(&select_summary, values, NULL);
-		summary = ledger_text(1);
-		failed = ledger_int64(2);
+		job = job_by_id(id);
+		summary = select_progress(SELECT_SUMMARY, id, (GetCurrentTimestamp() - started) / (double) USECS_PER_SEC,
+								  &failed);
+		if (job == NULL || summary == NULL)
+			outcome = RUN_DROPPED;
 	}
 
 	switch (outcome)
@@ -236,15 +250,15 @@ static void
 report_stopped(const Job *job)
 {
 	Datum		id = Int64GetDatum(job->id);
-	char	   *sqlstate;
+	int			sqlstate;
 	char	   *key;
 
 	if (ledger_execute(&select_failure, &id, NULL) == 0)
 		return;					/* mended meanwhile */
-	sqlstate = ledger_text(2);
+	sqlstate = ledger_sqlstate(2);
 	key = ledger_text(4);
 	ereport(ERROR,
-			(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
+			(errcode(sqlstate),
 			 errmsg("job \"%s\" stopped at a row that fails: %s", job->name, ledger_text(3)),
 			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.", ledger_int64(1),
 					   key != NULL ? ", position " : "", key != NULL ? key : ""),
@@ -256,8 +270,34 @@ report_stopped(const Job *job)
 void
 run_show_progress(int64 id)
 {
-	Datum		value = Int64GetDatum(id);
+	char	   *line = select_progress(SELECT_LINE, id, 0, NULL);
 
-	if (ledger_execute(&select_line, &value, NULL) > 0)
-		ereport(NOTICE, (errmsg("%s", ledger_text(1))));
+	if (line != NULL)
+		ereport(NOTICE, (errmsg("%s", line)));
+}
+
+/*
+ * A text about the job, and how many of its chunks have failed; NULL if it is
+ * not there.  SPI must be connected, and a snapshot active.
+ */
+static char *
+select_progress(const char *sql, int64 id, double seconds, int64 *failed)
+{
+	Oid			types[] = {INT8OID, FLOAT8OID};
+	Datum		values[2];
+	int			nest_level = NewGUCNestLevel();
+	int			result;
+
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	values[0] = Int64GetDatum(id);
+	values[1] = Float8GetDatum(seconds);
+	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 1);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
+	AtEOXact_GUC(true, nest_level);
+	if (SPI_processed == 0)
+		return NULL;
+	if (failed != NULL)
+		*failed = ledger_int64(2);
+	return ledger_text(1);
 }

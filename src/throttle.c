@@ -15,14 +15,12 @@
 #include "utils/acl.h"
 #include "utils/resowner.h"
 
-#include "ledger.h"
 #include "parse.h"
 #include "throttle.h"
 
-static LedgerQuery select_lag =
-LEDGER_QUERY("SELECT s.application_name, (extract(epoch FROM s.replay_lag) * 1000)::float8"
-	" FROM pg_stat_replication s WHERE s.replay_lag IS NOT NULL"
-	" ORDER BY s.replay_lag DESC LIMIT 1", InvalidOid);
+#define SELECT_LAG \
+	"SELECT s.application_name, s.replay_lag FROM pg_catalog.pg_stat_replication s" \
+	" WHERE s.replay_lag IS NOT NULL ORDER BY s.replay_lag DESC LIMIT 1"
 
 static char *lag_reason(const Job *job);
 static char *condition_reason(const Job *job);
@@ -83,18 +81,19 @@ static char *
 lag_reason(const Job *job)
 {
 	bool		isnull;
-	double		lag;
+	Interval   *lag;
 
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
 		return pstrdup("lag cannot be seen without pg_monitor");
-	if (ledger_execute(&select_lag, NULL, NULL) == 0)
+	if (SPI_execute(SELECT_LAG, true, 1) != SPI_OK_SELECT || SPI_processed == 0)
 		return NULL;
-	lag = DatumGetFloat8(ledger_value(2, &isnull));
-	if (lag <= job->max_lag)
+	lag = DatumGetIntervalP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	if (isnull || job_interval_ms(lag) <= job->max_lag)
 		return NULL;
 
-	/* whole seconds, lest the reason be written anew all the time */
-	return psprintf("standby %s lags more than %.0f ms", ledger_text(1), job->max_lag);
+	/* not how much, so that the reason stays the same and is written once */
+	return psprintf("standby %s lags more than %.0f ms",
+					SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), job->max_lag);
 }
 
 /* The condition is evaluated in a subtransaction, since it may fail. */
@@ -112,7 +111,11 @@ condition_reason(const Job *job)
 	{
 		SPI_connect();
 		if (SPI_execute(query_text(job->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
-			held = ledger_bool(1);
+		{
+			bool		isnull;
+
+			held = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		}
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);

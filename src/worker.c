@@ -3,8 +3,8 @@
  *		Background workers for a job: started, waited for, and what they do.
  *
  * They are started at need and need no shared_preload_libraries.  A worker logs
- * on as the session's user, takes over the settings that the session has made,
- * through shared memory since they may be secrets, and sets the session's role.
+ * on as the owner of the job, and as nobody else, and takes over the settings that
+ * the session has made, through shared memory since they may be secrets.
  * What ends it by an error is written into the ledger, for whoever waits or
  * looks later.  A worker that dies leaves nothing behind: the rows and the lock
  * that it held are free with its death.
@@ -44,8 +44,7 @@ typedef struct WorkerArguments
 {
 	int64		job;
 	Oid			database;
-	Oid			user;			/* of the session */
-	Oid			role;			/* that it has set */
+	Oid			owner;			/* of the job */
 	dsm_handle	settings;		/* of the session: name, value, ..., "" */
 	VirtualTransactionId starter;	/* wait for it to end; or invalid */
 	TransactionId started_by;	/* and go on if it has committed */
@@ -68,7 +67,7 @@ static bool may_begin(const WorkerArguments *arguments);
 static void terminate(int code, Datum group);
 static void wait_for(WorkerGroup *group, int64 id);
 static char *read_settings(const WorkerArguments *arguments, MemoryContext context);
-static void take_settings(const WorkerArguments *arguments, char *settings);
+static void take_settings(char *settings);
 static void write_error(int64 id, const ErrorData *error);
 
 /* --------------------------------------------------------------- the session */
@@ -110,12 +109,12 @@ worker_run(int64 id, int nworkers)
 	outcome = run_outcome(job);
 	if (outcome == RUN_GOES_ON)
 	{
-		char	   *sqlstate;
+		int			sqlstate;
 		char	   *error = job_error(id, &sqlstate);
 
 		if (error != NULL)
 			ereport(ERROR,
-					(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
+					(errcode(sqlstate),
 					 errmsg("%s", error),
 					 errcontext("background worker of job \"%s\"", job->name)));
 		ereport(ERROR,
@@ -142,17 +141,10 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 	WorkerArguments arguments = {0};
 	StringInfoData settings;
 
-	if (!compat_may_set_role(GetSessionUserId(), GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("background workers cannot take the role \"%s\"", GetUserNameFromId(GetUserId(), false)),
-				 errdetail("They log on as \"%s\", which may not SET it.", GetUserNameFromId(GetSessionUserId(), false)),
-				 errhint("Start them in a session of that role, not in a SECURITY DEFINER function.")));
 	session_settings(&settings);
 	arguments.job = id;
 	arguments.database = MyDatabaseId;
-	arguments.user = GetSessionUserId();
-	arguments.role = GetUserId();
+	arguments.owner = GetUserId();	/* job_require_runnable(), guard_require_worker() */
 	if (!wait)
 	{
 		GET_VXID_FROM_PGPROC(arguments.starter, *MyProc);
@@ -302,7 +294,7 @@ chunked_worker_main(Datum argument)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(arguments.database, arguments.user, 0);
+	BackgroundWorkerInitializeConnectionByOid(arguments.database, arguments.owner, COMPAT_BYPASS_LOGIN);
 	context = AllocSetContextCreate(TopMemoryContext, "pg_chunked worker", ALLOCSET_DEFAULT_SIZES);
 
 	PG_TRY();
@@ -311,7 +303,7 @@ chunked_worker_main(Datum argument)
 
 		if (settings != NULL && may_begin(&arguments))
 		{
-			take_settings(&arguments, settings);
+			take_settings(settings);
 			MemoryContextSwitchTo(context);
 			(void) run_job(arguments.job, false);
 		}
@@ -371,7 +363,7 @@ read_settings(const WorkerArguments *arguments, MemoryContext context)
 }
 
 static void
-take_settings(const WorkerArguments *arguments, char *settings)
+take_settings(char *settings)
 {
 	StartTransactionCommand();
 	for (char *name = settings; name[0] != '\0';)
@@ -382,8 +374,6 @@ take_settings(const WorkerArguments *arguments, char *settings)
 								 GUC_ACTION_SET, true, WARNING, false);
 		name = value + strlen(value) + 1;
 	}
-	if (arguments->role != arguments->user)
-		SetConfigOption("role", GetUserNameFromId(arguments->role, false), PGC_USERSET, PGC_S_SESSION);
 	CommitTransactionCommand();
 }
 
