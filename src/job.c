@@ -29,12 +29,17 @@
 #define MOST_MS 1e14
 
 /* In an advisory lock's tag; SQL functions make those of kinds 1 and 2 */
-#define LOCK_KIND 3
+#define LOCK_RUNNING 3
+#define LOCK_TURN 4
+
+/* Workers that deadlock take turns for so long, in ms */
+#define TURNS_FIRST 1000
+#define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
 	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
-	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting"
+	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
 PG_FUNCTION_INFO_V1(chunked_alter_job);
 PG_FUNCTION_INFO_V1(chunked_pause_job);
@@ -75,22 +80,32 @@ LEDGER_QUERY("DELETE FROM chunked.ledger_chunks WHERE job = $1", INT8OID);
 static LedgerQuery retry_chunks =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0, fence = fence + 1,"
 	" lease_until = NULL, retry_at = NULL, finished_at = NULL, failed_key = NULL,"
-	" error_sqlstate = NULL, error = NULL"
+	" error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);
 static LedgerQuery update_runnable =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
-			 " error_sqlstate = NULL, error = NULL"
+			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 			 " WHERE id = $1 AND (paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID);
 static LedgerQuery update_not_stopped =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
 static LedgerQuery update_stopped =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true WHERE id = $1 AND NOT stopped", INT8OID);
+
+/* Just shown: not worth waiting for one who changes the job */
 static LedgerQuery update_waiting =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET waiting = $2 WHERE id = $1", INT8OID, TEXTOID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET waiting = $2"
+			 " WHERE id = (SELECT id FROM chunked.ledger_jobs WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+			 INT8OID, TEXTOID);
+static LedgerQuery update_turns =
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET turns_ms = $2, turns_until = clock_timestamp() + $2 * interval '1 ms'"
+			 " WHERE id = (SELECT id FROM chunked.ledger_jobs WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+			 INT8OID, INT8OID);
 static LedgerQuery update_error =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET error_sqlstate = $2, error = $3 WHERE id = $1", INT8OID, TEXTOID, TEXTOID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET error_sqlstate = $2, error = $3, error_detail = $4, error_hint = $5"
+			 " WHERE id = $1", INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 static LedgerQuery select_error =
-LEDGER_QUERY("SELECT error_sqlstate, error FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
+LEDGER_QUERY("SELECT error_sqlstate, error, error_detail, error_hint FROM chunked.ledger_jobs"
+			 " WHERE id = $1 AND error IS NOT NULL", INT8OID);
 
 /* What decides how a literal in the texts of a job is read */
 static const char *const literal_settings[] =
@@ -99,12 +114,16 @@ static const char *const literal_settings[] =
 /* The table that the locks are numbered by; known once one was asked for */
 static Oid	lock_class = InvalidOid;
 
+/* The job that this session runs, or 0 */
+static int64 running_job = 0;
+
 static Job *job_to_change(const char *name);
+static void require_not_own(const Job *job);
 static void require_new_owner(const Job *job, Oid owner);
 static const char *role_text(Oid role);
 static Job *read_job(void);
 static double interval_column(int column);
-static void set_lock_tag(LOCKTAG *tag, int64 id);
+static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
 static void use_setting(const char *name, const char *value);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
@@ -130,6 +149,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	job = job_to_change(name);
+	require_not_own(job);
 	values[0] = Int64GetDatum(job->id);
 	nulls[0] = false;
 	for (int i = 1; i < 10; i++)
@@ -234,13 +254,16 @@ Datum
 chunked_drop_job(PG_FUNCTION_ARGS)
 {
 	char	   *name = job_argument_name(fcinfo, 0);
+	Job		   *job;
 	Datum		id;
 	LOCKTAG		tag;
 
 	SPI_connect();
-	id = Int64GetDatum(job_to_change(name)->id);
+	job = job_to_change(name);
+	require_not_own(job);
+	id = Int64GetDatum(job->id);
 	lock_class = ledger_jobs_relid();
-	set_lock_tag(&tag, DatumGetInt64(id));
+	set_lock_tag(&tag, DatumGetInt64(id), LOCK_RUNNING);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -274,6 +297,7 @@ chunked_retry_failed(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	job = job_to_change(name);
+	require_not_own(job);
 	require_not_cancelled(job);
 	id = Int64GetDatum(job->id);
 	chunks = (int64) ledger_execute(&retry_chunks, &id, NULL);
@@ -350,6 +374,17 @@ job_to_change(const char *name)
 	return job;
 }
 
+/* Code of a job may pause or cancel it, but not change its chunks.  Error: 55006. */
+static void
+require_not_own(const Job *job)
+{
+	if (job->id == running_job)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("job \"%s\" is running this very statement", job->name),
+				 errhint("Change or drop it in another session; pause_job() and cancel_job() work here.")));
+}
+
 /* Whoever gives a job away must be able to become the one who gets it. */
 static void
 require_new_owner(const Job *job, Oid owner)
@@ -420,6 +455,9 @@ read_job(void)
 	job->cancelled = ledger_bool(++column);
 	job->stopped = ledger_bool(++column);
 	job->waiting = ledger_text(++column);
+	value = ledger_value(++column, &isnull);
+	job->turns_until = isnull ? 0 : DatumGetTimestampTz(value);
+	job->turns_ms = ledger_int64(++column);
 	return job;
 }
 
@@ -563,28 +601,57 @@ job_set_stopped(const Job *job)
 	(void) ledger_execute(&update_stopped, &id, NULL);
 }
 
-/* What ended a background worker, for the session that waits for it. */
+/*
+ * Its workers deadlocked with each other: they are to work on one chunk at a time
+ * for a while, and for twice as long if that happens again soon after.
+ */
 void
-job_set_error(int64 id, const char *sqlstate, const char *message)
+job_set_turns(const Job *job)
 {
-	Datum		values[3];
+	Datum		values[2];
+	int64		ms = TURNS_FIRST;
 
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(sqlstate);
-	values[2] = CStringGetTextDatum(message);
-	(void) ledger_execute(&update_error, values, NULL);
+	if (job->turns_until != 0 &&
+		GetCurrentTimestamp() < TimestampTzPlusMilliseconds(job->turns_until, job->turns_ms))
+		ms = Min(Max(job->turns_ms, TURNS_FIRST) * 2, TURNS_MOST);
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(ms);
+	(void) ledger_execute(&update_turns, values, NULL);
 }
 
-/* That error's message and *sqlstate, or NULL. */
-char *
-job_error(int64 id, int *sqlstate)
+/* What ended a background worker, for the session that waits for it. */
+void
+job_set_error(int64 id, const ErrorData *error)
+{
+	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message, error->detail, error->hint};
+	Datum		values[1 + lengthof(texts)];
+	bool		nulls[1 + lengthof(texts)] = {false};
+
+	values[0] = Int64GetDatum(id);
+	for (size_t i = 0; i < lengthof(texts); i++)
+	{
+		nulls[i + 1] = (texts[i] == NULL);
+		values[i + 1] = nulls[i + 1] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	}
+	(void) ledger_execute(&update_error, values, nulls);
+}
+
+/* That error, as far as it is kept, or NULL. */
+ErrorData *
+job_error(int64 id)
 {
 	Datum		value = Int64GetDatum(id);
+	ErrorData  *error;
 
 	if (ledger_execute(&select_error, &value, NULL) == 0)
 		return NULL;
-	*sqlstate = ledger_sqlstate(1);
-	return ledger_text(2);
+	error = palloc0(sizeof(ErrorData));
+	error->elevel = ERROR;
+	error->sqlerrcode = ledger_sqlstate(1);
+	error->message = ledger_text(2);
+	error->detail = ledger_text(3);
+	error->hint = ledger_text(4);
+	return error;
 }
 
 /* -------------------------------------------------------------------- locks */
@@ -597,8 +664,9 @@ job_lock(int64 id)
 
 	lock_class = ledger_jobs_relid();
 
-	set_lock_tag(&tag, id);
+	set_lock_tag(&tag, id, LOCK_RUNNING);
 	(void) LockAcquire(&tag, ShareLock, true, false);
+	running_job = id;
 }
 
 /* Looks nothing up, so that it works after an error. */
@@ -607,14 +675,29 @@ job_unlock(int64 id)
 {
 	LOCKTAG		tag;
 
-	set_lock_tag(&tag, id);
+	set_lock_tag(&tag, id, LOCK_RUNNING);
 	(void) LockRelease(&tag, ShareLock, true);
+	running_job = 0;
+}
+
+/*
+ * Hold a turn of the job to the end of the transaction: one's own where its
+ * runners take turns, else one that all share.  Waits for others' to end.
+ */
+void
+job_take_turn(const Job *job)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, job->id, LOCK_TURN);
+	(void) LockAcquire(&tag, job->turns_until > GetCurrentTimestamp() ? ExclusiveLock : ShareLock,
+					   false, false);
 }
 
 static void
-set_lock_tag(LOCKTAG *tag, int64 id)
+set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, LOCK_KIND);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, kind);
 }
 
 /* The settings by which literals are read, as text[] for the ledger */

@@ -63,6 +63,8 @@ typedef struct Job
 	bool		cancelled;
 	bool		stopped;		/* by a chunk that failed */
 	char	   *waiting;		/* or NULL */
+	TimestampTz turns_until;	/* one chunk at a time till then; 0: any time past */
+	int64		turns_ms;		/* for how long, the last time */
 } Job;
 
 /* What was in force outside the job's texts */
@@ -92,10 +94,12 @@ extern void job_check_on_error(const char *on_error);
 extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
 extern void job_set_stopped(const Job *job);
-extern void job_set_error(int64 id, const char *sqlstate, const char *message);
-extern char *job_error(int64 id, int *sqlstate);
+extern void job_set_turns(const Job *job);
+extern void job_set_error(int64 id, const ErrorData *error);
+extern ErrorData *job_error(int64 id);
 extern void job_lock(int64 id);
 extern void job_unlock(int64 id);
+extern void job_take_turn(const Job *job);
 extern Datum job_literal_settings(void);
 extern void job_enter(const Job *job, GuardKind kind, JobScope *scope);
 extern void job_leave(const JobScope *scope);

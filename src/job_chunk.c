@@ -19,11 +19,13 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -46,7 +48,7 @@
 
 /* "One claim statement": of the first chunk free that satisfies a condition */
 #define CLAIM_CHUNK(condition) \
-	"SELECT number, after, upto, row_count, strikes, fence, lease_until IS NOT NULL," \
+	"SELECT number, after, upto, row_count, strikes, fence, lease_until IS NOT NULL, attempts," \
 	" (SELECT v.chunks FROM chunked.ledger_carving v WHERE v.job = $1) - number" \
 	" FROM chunked.ledger_chunks" \
 	" WHERE job = $1 AND state <> 'done' AND state = 'pending' AND " condition \
@@ -123,19 +125,24 @@ static LedgerQuery select_over =
 LEDGER_QUERY("SELECT carved_all AND NOT EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state <> 'done' AND c.state = 'pending')"
 			 " FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery select_has_done =
+LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
+			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
 	" finished_at = clock_timestamp(), fence = fence + 1, lease_until = NULL, retry_at = NULL,"
-	" error_sqlstate = NULL, error = NULL"
+	" error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID);
 static LedgerQuery update_retry =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET upto = $3, row_count = $4, attempts = attempts + 1, strikes = $5, retry_at = $6,"
-	" fence = fence + 1, lease_until = NULL, error_sqlstate = $7, error = $8"
-	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+	" fence = fence + 1, lease_until = NULL, error_sqlstate = $7, error = $8, error_detail = $9, error_hint = $10"
+	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
+	TEXTOID, TEXTOID);
 static LedgerQuery update_failed =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = attempts + 1, strikes = $3, finished_at = clock_timestamp(),"
-	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6"
-	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID);
+	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6,"
+	" error_detail = $7, error_hint = $8"
+	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 static bool is_carved(const Job *job);
 static int64 next_size(const Job *job, int64 size, double rate);
@@ -144,13 +151,16 @@ static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *num
 static void insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto,
 						   int64 row_count, int strikes, TimestampTz retry_at, int64 fence);
 static bool read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
+static void put_failure(const JobFailure *failure, Datum *values, bool *nulls);
+static bool divide_unless_blocked(const Job *job, const JobChunk *chunk, const JobFailure *failure,
+								  Jsonb **key);
 static bool divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key);
 static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count,
 					 int strikes, TimestampTz retry_at, const JobFailure *failure);
 static int64 count_range(Walk *walk, const Range *range, WalkOutput output);
 static int64 next_number(const Job *job);
 static void change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *nulls);
-static TimestampTz backoff(int strikes);
+static TimestampTz backoff(int attempts);
 
 /* ------------------------------------------------------------------ carving */
 
@@ -368,7 +378,8 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
 	chunk->lease_lost = ledger_bool(7);
-	chunk->ahead = ledger_int64(8);
+	chunk->attempts = DatumGetInt32(ledger_value(8, &isnull));
+	chunk->ahead = ledger_int64(9);
 	return true;
 }
 
@@ -382,6 +393,15 @@ job_is_over(const Job *job)
 	Datum		value = Int64GetDatum(job->id);
 
 	return ledger_execute(&select_over, &value, NULL) > 0 && ledger_bool(1);
+}
+
+/* Has any chunk been done? */
+bool
+job_has_done(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	return ledger_execute(&select_has_done, &value, NULL) > 0 && ledger_bool(1);
 }
 
 static bool
@@ -444,24 +464,25 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 
 /*
  * An attempt at a claimed chunk failed: have it tried again, divide it, or give
- * it up, which is when the result is false.
+ * it up, which is when the result is false.  What others were in the way of is
+ * never given up: it comes again, later and later.
  */
 bool
 job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure)
 {
-	int			strikes = chunk->strikes + 1;
+	int			strikes = failure->transient ? chunk->strikes : chunk->strikes + 1;
 	Jsonb	   *key = NULL;
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	Datum		values[8];
+	bool		nulls[8] = {false};
 
 	if (failure->transient || strikes >= job->max_attempts)
 	{
-		if (divide(job, chunk, failure, &key))
+		if (divide_unless_blocked(job, chunk, failure, &key))
 			return true;
 	}
-	if (strikes < job->max_attempts)
+	if (failure->transient || strikes < job->max_attempts)
 	{
-		put_back(job, chunk, chunk->upto, chunk->row_count, strikes, backoff(strikes), failure);
+		put_back(job, chunk, chunk->upto, chunk->row_count, strikes, backoff(chunk->attempts + 1), failure);
 		return true;
 	}
 
@@ -470,12 +491,73 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[2] = Int32GetDatum(strikes);
 	nulls[3] = (key == NULL);
 	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
-	values[4] = CStringGetTextDatum(failure->sqlstate);
-	values[5] = CStringGetTextDatum(failure->message);
+	put_failure(failure, &values[4], &nulls[4]);
 	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
 		job_set_stopped(job);
 	return false;
+}
+
+/* The columns error_sqlstate, error, error_detail, error_hint. */
+static void
+put_failure(const JobFailure *failure, Datum *values, bool *nulls)
+{
+	const char *texts[] = {failure->sqlstate, failure->message, failure->detail, failure->hint};
+
+	for (size_t i = 0; i < lengthof(texts); i++)
+	{
+		nulls[i] = (texts[i] == NULL);
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	}
+}
+
+/*
+ * As divide(); but where others are in the way of that as well, the chunk stays
+ * whole.  In a subtransaction, which takes back what there was of it.
+ */
+static bool
+divide_unless_blocked(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool divided = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		divided = divide(job, chunk, failure, key);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!job_others_in_the_way(error->sqlerrcode))
+			ReThrowError(error);
+		FreeErrorData(error);
+		/* not a strike either way, since nothing was found out */
+		put_back(job, chunk, chunk->upto, chunk->row_count, chunk->strikes, backoff(chunk->attempts + 1), failure);
+		divided = true;
+	}
+	PG_END_TRY();
+	return divided;
+}
+
+/* Is it an error by what other transactions do, which time cures? */
+bool
+job_others_in_the_way(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 /*
@@ -568,8 +650,8 @@ static void
 put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, int strikes,
 		 TimestampTz retry_at, const JobFailure *failure)
 {
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	Datum		values[10];
+	bool		nulls[10] = {false};
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(chunk->number);
@@ -578,8 +660,7 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 	values[4] = Int32GetDatum(strikes);
 	nulls[5] = (retry_at == 0);
 	values[5] = TimestampTzGetDatum(retry_at);
-	values[6] = CStringGetTextDatum(failure->sqlstate);
-	values[7] = CStringGetTextDatum(failure->message);
+	put_failure(failure, &values[6], &nulls[6]);
 	change_chunk(job, &update_retry, values, nulls);
 }
 
@@ -597,9 +678,9 @@ change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *null
 
 /* When to try again after so many failed attempts. */
 static TimestampTz
-backoff(int strikes)
+backoff(int attempts)
 {
-	double		ms = Min(BACKOFF_FIRST * pow(2, strikes - 1), BACKOFF_MOST);
+	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), BACKOFF_MOST);
 
 	/* workers that were in each other's way shall not meet again */
 	ms *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);

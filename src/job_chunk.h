@@ -19,6 +19,7 @@ typedef struct JobChunk
 	Jsonb	   *upto;
 	int64		row_count;		/* when it was carved */
 	int			strikes;		/* failed attempts that count */
+	int			attempts;		/* all that failed */
 	int64		fence;
 	bool		lease_lost;		/* its last worker's lease ran out */
 	int64		ahead;			/* chunks carved behind it, free or not */
@@ -42,6 +43,8 @@ typedef struct JobFailure
 {
 	const char *sqlstate;
 	const char *message;
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
 	bool		transient;		/* by others at work: try again, on less */
 } JobFailure;
 
@@ -52,6 +55,8 @@ extern double job_carving_rate(const Job *job);
 extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
 extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);
 extern bool job_is_over(const Job *job);
+extern bool job_has_done(const Job *job);
+extern bool job_others_in_the_way(int sqlerrcode);
 extern Walk *job_walk_open(const Job *job, Relation *rel);
 extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,

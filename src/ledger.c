@@ -59,7 +59,6 @@ static const char *const settings[][2] = {
 	{"enable_bitmapscan", "off"},
 	{"plan_cache_mode", "force_generic_plan"},
 	{"jit", "off"},
-	{"lock_timeout", "0"},		/* a job shall not end for a short wait */
 };
 
 static const char *const tables[] = {LEDGER_JOBS, LEDGER_CARVING, LEDGER_CHUNKS};

@@ -36,7 +36,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET lease_until = clock_timestamp() +
 			 " WHERE job = $1 AND number = $2", INT8OID, INT8OID, INTERVALOID);
 static LedgerQuery lock_chunk =
 LEDGER_QUERY("SELECT state, fence, lease_until > clock_timestamp(), strikes, row_count, after, upto,"
-			 " lease_until::text FROM chunked.ledger_chunks"
+			 " lease_until::text, attempts FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND number = $2 FOR UPDATE", INT8OID, INT8OID);
 static LedgerQuery select_failed =
 LEDGER_QUERY("SELECT FROM chunked.ledger_chunks WHERE job = $1 AND state <> 'done' AND state = 'failed' LIMIT 1",
@@ -176,7 +176,7 @@ chunked_complete_chunk(PG_FUNCTION_ARGS)
 Datum
 chunked_fail_chunk(PG_FUNCTION_ARGS)
 {
-	JobFailure	failure = {"P0001", "failed by its worker", false};
+	JobFailure	failure = {"P0001", "failed by its worker", NULL, NULL, false};
 	JobChunk	chunk;
 	Job		   *job;
 
@@ -212,7 +212,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 	{
 		while (claim_or_carve(job, &claim->chunk, &claim->reason))
 		{
-			JobFailure	lost = {"57000", "the lease ran out", false};
+			JobFailure	lost = {"57000", "the lease ran out", NULL, NULL, false};
 
 			if (!claim->chunk.lease_lost)
 			{
@@ -318,6 +318,7 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 	chunk->number = PG_GETARG_INT64(1);
 	chunk->fence = ledger_int64(2);
 	chunk->strikes = DatumGetInt32(ledger_value(4, &isnull));
+	chunk->attempts = DatumGetInt32(ledger_value(9, &isnull));
 	chunk->row_count = ledger_int64(5);
 	value = ledger_value(6, &isnull);
 	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);

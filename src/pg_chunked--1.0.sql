@@ -322,8 +322,12 @@ CREATE TABLE chunked.ledger_jobs (
     cancelled boolean NOT NULL DEFAULT false,
     stopped boolean NOT NULL DEFAULT false,     -- by a failed chunk, with on_error = 'stop'
     waiting text,                       -- what the runners wait for, while they live
+    turns_until timestamptz,            -- till then chunks are worked on one at a time, after deadlocks
+    turns_ms bigint NOT NULL DEFAULT 0, -- for how long that was the last time
     error_sqlstate text,                -- that ended the last background worker
-    error text
+    error text,
+    error_detail text,
+    error_hint text
 );
 -- by which a job is found; those that a restore left without an owner may share a name
 CREATE UNIQUE INDEX ledger_jobs_owner_name ON chunked.ledger_jobs ((owner::pg_catalog.oid), name)
@@ -368,6 +372,8 @@ CREATE TABLE chunked.ledger_chunks (
     failed_key jsonb,
     error_sqlstate text,
     error text,
+    error_detail text,
+    error_hint text,
     PRIMARY KEY (job, number)
 );
 CREATE INDEX ledger_chunks_open ON chunked.ledger_chunks (job, state, number) WHERE state <> 'done';
@@ -415,7 +421,7 @@ SELECT j.name, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner,
        CASE WHEN r.runners > 0 THEN j.waiting END AS waiting,
        j.chunk_size, j.key, j.filter, j.target_time, j.pause, j.max_lag, j.throttle,
        j.max_attempts, j.on_error, j.check_plan, j.search_path, j.high_water, j.total_rows,
-       j.created_at, j.error_sqlstate, j.error, j.id
+       j.created_at, j.error_sqlstate, j.error, j.error_detail, j.error_hint, j.id
 FROM chunked.ledger_jobs j
 JOIN chunked.ledger_carving v ON v.job = j.id
 CROSS JOIN LATERAL (
@@ -436,7 +442,7 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW chunked.jobs IS
 'Jobs of the roles that you are a member of.
 status: ready, running (as live locks and leases show), paused, stopped (begun, and nobody is at it), failed, cancelled or done.
-workers: sessions and background workers at it now. waiting: what they wait for. error_sqlstate, error: what ended the last background worker.';
+workers: sessions and background workers at it now. waiting: what they wait for. error_sqlstate, error, error_detail, error_hint: what ended the last background worker.';
 
 CREATE VIEW chunked.job_chunks WITH (security_invoker = true) AS
 SELECT j.name AS job, c.number,
@@ -444,13 +450,13 @@ SELECT j.name AS job, c.number,
             ELSE c.state END AS state,
        c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
        c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error,
-       j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
+       c.error_detail, c.error_hint, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
 FROM chunked.ledger_chunks c
 JOIN chunked.ledger_jobs j ON j.id = c.job;
 COMMENT ON VIEW chunked.job_chunks IS
 'The chunks of jobs, as far as they have been carved.
 state: pending, leased (to a worker outside the server), done or failed. row_count: rows when it was carved. rows_affected: by its statement.
-attempts: those that failed. failed_key: the position of the row that fails, with its error_sqlstate and error.';
+attempts: those that failed. failed_key: the position of the row that fails, with its error_sqlstate, error, error_detail and error_hint.';
 
 CREATE FUNCTION chunked.human_number(number double precision) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

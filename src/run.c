@@ -9,7 +9,9 @@
  *
  * What does not come from the chunk's rows, such as a missing table or a full
  * disk, is no failure of the chunk: it ends the run, and the job can go on when
- * it is mended.
+ * that is fixed.  Where an error's SQLSTATE leaves open which it is, evidence
+ * decides: it is the rows' if a chunk has been done by the same statement, or if
+ * a row far away does not fail alike.
  */
 #include "postgres.h"
 
@@ -24,6 +26,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -63,9 +66,10 @@ typedef struct Run
 	/* changing */
 	Statement  *statement;		/* NULL at first */
 	bool		plan_checked;
+	bool		succeeded;		/* the statement, for some chunk */
 	int64		behind;			/* claim chunks whose numbers are over this one */
 	TimestampTz rescan_at;		/* when to claim from the start again */
-	TimestampTz resume_at;		/* a pause ends */
+	TimestampTz ended_at;		/* the last chunk; 0: none since a pause */
 	TimestampTz throttle_at;	/* ask it again */
 	TimestampTz progress_at;	/* when to show it again */
 	bool		carve;			/* some more chunks, next */
@@ -77,21 +81,59 @@ typedef struct Run
 	int64		sleep;			/* ms, before the next step */
 } Run;
 
+/* Whose doing is an error? */
+typedef enum ErrorKind
+{
+	OF_ROWS,					/* other rows may fare better */
+	OF_OTHERS,					/* others at work: time cures it */
+	OF_SERVER,					/* or of the statement: it ends the run */
+	IN_DOUBT					/* of the rows or of the statement */
+} ErrorKind;
+
+/* Rows that show whether an error is theirs */
+typedef enum Probe
+{
+	PROBE_FAR,					/* the last of the job, or of what comes before the chunk */
+	PROBE_FIRST,				/* of the chunk */
+	PROBE_LAST
+} Probe;
+
+#define PROBES (PROBE_LAST + 1)
+
+/* Of the chunk in hand, for the context of errors */
+typedef struct ChunkContext
+{
+	const Job  *job;
+	const JobChunk *chunk;
+} ChunkContext;
+
+/* Of this session: it is registered once, and whether it has fired */
+static TimeoutId chunk_timeout = MAX_TIMEOUTS;
+static volatile sig_atomic_t timed_out = false;
+
 static RunOutcome run_step(Run *run);
 static RunOutcome held_up_by(const Job *job);
 static JobCarving carve(Run *run, const Job *job, bool wait);
 static bool is_held(Run *run, const Job *job);
+static bool take_turn(Run *run, const Job *job);
+static bool attempt(JobCarving *carving, Run *run, const Job *job, bool wait);
 static void work(Run *run, const Job *job, const JobChunk *chunk);
 static int64 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing);
+static void add_context(void *arg);
+static ErrorKind decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error);
+static bool fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sqlerrcode,
+						bool *found);
+static bool find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range);
 static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void begin(Run *run);
 static void commit(Run *run);
 static void fail_at_commit(Run *run, ErrorData *error);
-static bool is_transient(const ErrorData *error, TimestampTz started);
-static bool is_of_rows(const ErrorData *error);
-static void describe_failure(const ErrorData *error, bool transient, JobFailure *failure);
-static void start_statement_timeout(void);
-static void stop_statement_timeout(void);
+static ErrorKind classify(const ErrorData *error);
+static bool is_cancel(const ErrorData *error);
+static void describe_failure(const ErrorData *error, ErrorKind kind, JobFailure *failure);
+static void start_timeout(void);
+static void stop_timeout(void);
+static void timeout_fired(void);
 static void sleep_for(int64 ms);
 
 /*
@@ -189,13 +231,21 @@ run_step(Run *run)
 		run->progress_at = TimestampTzPlusMilliseconds(now, settings_progress_interval);
 	}
 
-	if (now < run->resume_at)
+	if (run->ended_at != 0 && job->pause > 0)
 	{
-		run->sleep = Min((run->resume_at - now) / 1000 + 1, POLL_PAUSE);
-		return RUN_GOES_ON;
+		TimestampTz resume_at = TimestampTzPlusMilliseconds(run->ended_at, (int64) job->pause);
+
+		if (now < resume_at)
+		{
+			run->sleep = Min((resume_at - now) / 1000 + 1, POLL_PAUSE);
+			return RUN_GOES_ON;
+		}
 	}
+	run->ended_at = 0;
 	if (is_held(run, job))
 	{
+		if (job_is_over(job))
+			return RUN_DONE;
 		run->sleep = POLL_THROTTLE;
 		return RUN_GOES_ON;
 	}
@@ -214,17 +264,19 @@ run_step(Run *run)
 		run->carved_all = (carve(run, job, false) == CARVED_ALL);
 		return RUN_GOES_ON;
 	}
+	if (!take_turn(run, job))
+		return RUN_GOES_ON;
 	if (job_claim(job, run->behind, &chunk))
 	{
 		run->behind = chunk.number;
 		run->chunk = chunk.number;
 		run->idle_since = 0;
 		work(run, job, &chunk);
-		/* ahead, lest others wait for it; sizes that adapt are carved one by one */
+		/* ahead, so that others do not wait for it; sizes that adapt are carved one by one */
 		run->carve = chunk.ahead < JOB_CARVE_AHEAD / 4 && !run->carved_all && job->target_time == 0;
-		if (job->pause > 0)
-			run->resume_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) job->pause);
-		job_set_waiting(job, job->pause >= WAIT_TOLD ? "pause" : NULL);
+		run->ended_at = GetCurrentTimestamp();
+		job_set_waiting(job, job->pause >= WAIT_TOLD ? "pause" :
+						job->turns_until > now ? "one chunk at a time after deadlocks" : NULL);
 		return RUN_GOES_ON;
 	}
 
@@ -248,14 +300,76 @@ run_step(Run *run)
 
 /*
  * Carve some chunks, in this transaction.  Losing them would lose nothing, so
- * its commit is not waited for: work on them commits behind it.
+ * its commit is not waited for: work on them commits after it.
  */
 static JobCarving
 carve(Run *run, const Job *job, bool wait)
 {
+	JobCarving	carving = CARVING_BUSY;
+
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
-	return job_carve(job, run->rate, wait);
+	if (!attempt(&carving, run, job, wait))
+		run->sleep = POLL_CHUNKS;
+	return carving;
+}
+
+/* Wait for this session's turn.  False: others were in the way. */
+static bool
+take_turn(Run *run, const Job *job)
+{
+	if (attempt(NULL, run, job, true))
+		return true;
+	run->sleep = POLL_CHUNKS;
+	return false;
+}
+
+/*
+ * Carve or, without carving, wait for a turn; in a subtransaction, since locks
+ * are waited for no longer than lock_timeout.  False: others were in the way,
+ * and nothing of it has happened.
+ */
+static bool
+attempt(JobCarving *carving, Run *run, const Job *job, bool wait)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = true;
+
+	if (carving == NULL && LockTimeout == 0)
+	{
+		job_take_turn(job);
+		return true;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (carving == NULL)
+			job_take_turn(job);
+		else
+			*carving = job_carve(job, run->rate, wait);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!job_others_in_the_way(error->sqlerrcode))
+			ReThrowError(error);
+		FreeErrorData(error);
+		done = false;
+	}
+	PG_END_TRY();
+	return done;
 }
 
 /* Does the job itself say to wait?  Why is written down for all to see. */
@@ -291,6 +405,8 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	TimestampTz started = GetCurrentTimestamp();
+	ChunkContext here = {job, chunk};
+	ErrorContextCallback callback = {error_context_stack, add_context, &here};
 	volatile bool executing = false;
 	volatile int64 affected = -1;
 
@@ -298,7 +414,9 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		error_context_stack = &callback;
 		affected = execute(run, job, chunk, (bool *) &executing);
+		error_context_stack = callback.previous;
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -306,33 +424,53 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 	PG_CATCH();
 	{
 		ErrorData  *error;
+		ErrorKind	kind;
 		JobFailure	failure;
-		bool		transient;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		stop_statement_timeout();
+		stop_timeout();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 
-		transient = is_transient(error, started);
-		if (!transient && !(executing && is_of_rows(error)))
+		kind = classify(error);
+		if (kind != OF_OTHERS && !executing)
+			kind = OF_SERVER;
+		if (kind == IN_DOUBT)
+			kind = decide(run, job, chunk, error);
+		if (kind == OF_SERVER)
 			ReThrowError(error);
-		describe_failure(error, transient, &failure);
+		describe_failure(error, kind, &failure);
 		(void) job_chunk_failed(job, chunk, &failure);
+		if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+			job_set_turns(job);
 		affected = -1;
 		executing = false;
+		timed_out = false;
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
 
 	if (executing)
 	{
+		run->succeeded = true;
 		learn_rate(run, chunk, started);
 		job_chunk_done(job, chunk, started, affected);
 	}
+}
+
+/* For errors of a chunk: which it is. */
+static void
+add_context(void *arg)
+{
+	const ChunkContext *here = arg;
+	const JobChunk *chunk = here->chunk;
+
+	errcontext("job \"%s\", chunk " INT64_FORMAT ", after %s up to %s", here->job->name, chunk->number,
+			   chunk->after == NULL ? "the start" : JsonbToCString(NULL, &chunk->after->root, VARSIZE(chunk->after)),
+			   JsonbToCString(NULL, &chunk->upto->root, VARSIZE(chunk->upto)));
 }
 
 /* Returns the rows that the statement processed; *executing: it has begun. */
@@ -355,6 +493,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 		MemoryContextSwitchTo(context);
 	}
 
+	start_timeout();			/* waiting for the relation's lock included */
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
@@ -365,12 +504,11 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	run->plan_checked = true;
 
 	*executing = true;
-	start_statement_timeout();
 	affected = statement_execute(run->statement);
 	/* whatever is deferred to the commit is to fail here, as this chunk's */
 	immediate->deferred = false;
 	AfterTriggerSetState(immediate);
-	stop_statement_timeout();
+	stop_timeout();
 
 	table_close(rel, NoLock);
 	SPI_finish();
@@ -468,12 +606,12 @@ static void
 fail_at_commit(Run *run, ErrorData *error)
 {
 	int64		number = run->chunk;
-	bool		transient = is_transient(error, 0);
+	ErrorKind	kind = classify(error);
 	Job		   *job;
 	JobChunk	chunk;
 
 	run->chunk = 0;
-	if (number == 0 || !(transient || is_of_rows(error)))
+	if (number == 0 || kind == OF_SERVER)
 		ReThrowError(error);
 
 	begin(run);
@@ -482,7 +620,7 @@ fail_at_commit(Run *run, ErrorData *error)
 	{
 		JobFailure	failure;
 
-		describe_failure(error, transient, &failure);
+		describe_failure(error, kind, &failure);
 		(void) job_chunk_failed(job, &chunk, &failure);
 	}
 	commit(run);
@@ -491,70 +629,215 @@ fail_at_commit(Run *run, ErrorData *error)
 
 /* ------------------------------------------------------------------- errors */
 
-/* Is it the doing of others, that time will mend?  started: of the statement. */
-static bool
-is_transient(const ErrorData *error, TimestampTz started)
+/* By its SQLSTATE, and by what raised it. */
+static ErrorKind
+classify(const ErrorData *error)
 {
-	switch (error->sqlerrcode)
+	if (error->elevel != ERROR || is_cancel(error))
+		return timed_out && error->elevel == ERROR ? OF_OTHERS : OF_SERVER;
+	if (job_others_in_the_way(error->sqlerrcode))
+		return OF_OTHERS;
+
+	/* the same row twice in a chunk: that depends on where chunks end, as no row's failure does */
+	if (error->sqlerrcode == ERRCODE_CARDINALITY_VIOLATION && error->hint != NULL && error->funcname != NULL &&
+		strncmp(error->funcname, "Exec", strlen("Exec")) == 0)
+		return OF_SERVER;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
-		case ERRCODE_T_R_SERIALIZATION_FAILURE:
-		case ERRCODE_T_R_DEADLOCK_DETECTED:
-		case ERRCODE_LOCK_NOT_AVAILABLE:
-			return true;
-		case ERRCODE_QUERY_CANCELED:
-			/* by statement_timeout, and not by the user? */
-			return started != 0 && StatementTimeout > 0 &&
-				TimestampDifferenceExceeds(started, GetCurrentTimestamp(), StatementTimeout);
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INVALID_TRANSACTION_STATE:
+		case ERRCODE_INVALID_TRANSACTION_TERMINATION:
+		case ERRCODE_INVALID_TRANSACTION_INITIATION:
+		case ERRCODE_INVALID_CATALOG_NAME:
+			return OF_SERVER;
+		case ERRCODE_OPERATOR_INTERVENTION:
+			return error->sqlerrcode == ERRCODE_QUERY_CANCELED ? IN_DOUBT : OF_SERVER;
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_INVALID_SCHEMA_NAME:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return IN_DOUBT;
 		default:
-			return false;
+			return OF_ROWS;
 	}
 }
 
-/* Might other rows fare better?  Not if it is the server, or the statement. */
+/* Was the session's query cancelled, by a user or a timeout, rather than that raised by code? */
 static bool
-is_of_rows(const ErrorData *error)
+is_cancel(const ErrorData *error)
 {
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+/* An error in doubt: OF_ROWS or OF_SERVER. */
+static ErrorKind
+decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error)
+{
+	bool		found = false;
+
+	if (run->succeeded)
+		return OF_ROWS;
+	for (Probe probe = 0; probe < PROBES; probe++)
 	{
-		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_INVALID_TRANSACTION_STATE:
-		case ERRCODE_INVALID_CATALOG_NAME:
-		case ERRCODE_INVALID_SCHEMA_NAME:
-			return false;
-		default:
-			return error->elevel == ERROR;
+		if (probe > PROBE_FAR && found)
+			break;				/* better evidence than the chunk's own rows */
+		if (!fails_alike(run, job, chunk, probe, error->sqlerrcode, &found))
+			return OF_ROWS;
 	}
+	return found || !job_has_done(job) ? OF_SERVER : OF_ROWS;
+}
+
+/*
+ * Does the statement fail alike for a single row somewhere else, or for another
+ * of the chunk's?  It is tried, and undone; so that is found out before one error
+ * becomes that of every row.  True if there is no such row; *found if there is.
+ */
+static bool
+fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sqlerrcode, bool *found)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	volatile bool tried = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		JobScope	scope;
+		Relation	rel;
+		Walk	   *walk;
+		Range		range = {0};
+
+		start_timeout();
+		job_enter(job, GUARD_STATEMENT, &scope);
+		SPI_connect();
+		walk = job_walk_open(job, &rel);
+		if (find_row(walk, chunk, probe, &range))
+		{
+			ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+			tried = true;
+			statement_prepare(run->statement, walk, &range);
+			(void) statement_execute(run->statement);
+			AfterTriggerSetState(immediate);
+		}
+		table_close(rel, NoLock);
+		SPI_finish();
+		job_leave(&scope);
+		stop_timeout();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		stop_timeout();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL && classify(error) == OF_SERVER)
+		ReThrowError(error);
+	if (tried)
+		*found = true;
+	return !tried || (error != NULL && error->sqlerrcode == sqlerrcode);
+}
+
+/* The range of a single row, if there is one. */
+static bool
+find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range)
+{
+	Range		rows = {0};
+	WalkReader	reader = {0};
+
+	job_read_range(chunk, walk, &rows);
+	if (probe == PROBE_FAR)
+	{
+		rows.after = rows.upto;
+		rows.upto = NULL;
+	}
+	reader.output = walk_all_keys(walk);
+	reader.keep_end = true;
+	range->upto = walk_last_position(walk, &rows);
+	if (range->upto == NULL && probe == PROBE_FAR && chunk->after != NULL)
+	{
+		/* the chunk is the last one */
+		memset(&rows, 0, sizeof(rows));
+		rows.upto = position_read(walk->key, chunk->after, "after");
+		range->upto = walk_last_position(walk, &rows);
+	}
+	if (range->upto == NULL)
+		return false;
+	if (probe == PROBE_FIRST)
+	{
+		reader.limit = 1;
+		walk_read(walk, &rows, &reader);
+		range->after = rows.after;
+		range->upto = reader.end;
+		return reader.ended;
+	}
+
+	/* the last row: from behind the one before it */
+	reader.backward = true;
+	reader.limit = 2;
+	walk_read(walk, &rows, &reader);
+	range->after = reader.ended ? reader.end : rows.after;
+	return true;
 }
 
 static void
-describe_failure(const ErrorData *error, bool transient, JobFailure *failure)
+describe_failure(const ErrorData *error, ErrorKind kind, JobFailure *failure)
 {
 	failure->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
-	failure->message = error->message;
-	failure->transient = transient;
+	failure->message = timed_out && is_cancel(error) ? "statement_timeout ended the statement" : error->message;
+	failure->detail = error->detail;
+	failure->hint = error->hint;
+	failure->transient = (kind == OF_OTHERS);
 }
 
 /* -------------------------------------------------------------------- times */
 
+/*
+ * statement_timeout for a chunk.  A timeout of our own, so that it can be told
+ * from a cancel by the user, which ends the run.
+ */
 static void
-start_statement_timeout(void)
+start_timeout(void)
 {
-	if (StatementTimeout > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+	timed_out = false;
+	if (StatementTimeout <= 0)
+		return;
+	if (chunk_timeout == MAX_TIMEOUTS)
+		chunk_timeout = RegisterTimeout(USER_TIMEOUT, timeout_fired);
+	enable_timeout_after(chunk_timeout, StatementTimeout);
 }
 
 static void
-stop_statement_timeout(void)
+stop_timeout(void)
 {
-	if (get_timeout_active(STATEMENT_TIMEOUT))
-		disable_timeout(STATEMENT_TIMEOUT, true);
+	if (chunk_timeout == MAX_TIMEOUTS)
+		return;
+	disable_timeout(chunk_timeout, false);
 
-	/* one that fires behind the statement's end is not to cancel the job */
-	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
+	/* one that fires after the statement's end is not to cancel the job */
+	if (timed_out)
 		QueryCancelPending = false;
+}
+
+/* In a signal handler.  A cancel that came first stays what it is. */
+static void
+timeout_fired(void)
+{
+	if (QueryCancelPending)
+		return;
+	timed_out = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
 }
 
 static void

@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(chunked_start_job);
 	" FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 
 static LedgerQuery select_failure =
-LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text FROM chunked.ledger_chunks"
+LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text, error_detail, error_hint FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND state <> 'done' AND state = 'failed' ORDER BY number LIMIT 1", INT8OID);
 
 static void require_may_run(const char *name, Oid owner, int nworkers);
@@ -252,17 +252,23 @@ report_stopped(const Job *job)
 	Datum		id = Int64GetDatum(job->id);
 	int			sqlstate;
 	char	   *key;
+	char	   *detail;
+	char	   *hint;
 
 	if (ledger_execute(&select_failure, &id, NULL) == 0)
 		return;					/* mended meanwhile */
 	sqlstate = ledger_sqlstate(2);
 	key = ledger_text(4);
+	detail = ledger_text(5);
+	hint = ledger_text(6);
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("job \"%s\" stopped at a row that fails: %s", job->name, ledger_text(3)),
-			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.", ledger_int64(1),
-					   key != NULL ? ", position " : "", key != NULL ? key : ""),
-			 errhint("Mend the row, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). on_error => 'continue' goes on with the other rows.",
+			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.%s%s", ledger_int64(1),
+					   key != NULL ? ", position " : "", key != NULL ? key : "",
+					   detail != NULL ? "\n" : "", detail != NULL ? detail : ""),
+			 errhint("%s%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). on_error => 'continue' goes on with the other rows.",
+					 hint != NULL ? hint : "", hint != NULL ? "\n" : "",
 					 quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
 }
 

@@ -109,13 +109,14 @@ worker_run(int64 id, int nworkers)
 	outcome = run_outcome(job);
 	if (outcome == RUN_GOES_ON)
 	{
-		int			sqlstate;
-		char	   *error = job_error(id, &sqlstate);
+		ErrorData  *error = job_error(id);
 
 		if (error != NULL)
 			ereport(ERROR,
-					(errcode(sqlstate),
-					 errmsg("%s", error),
+					(errcode(error->sqlerrcode),
+					 errmsg_internal("%s", error->message),
+					 error->detail == NULL ? 0 : errdetail_internal("%s", error->detail),
+					 error->hint == NULL ? 0 : errhint("%s", error->hint),
 					 errcontext("background worker of job \"%s\"", job->name)));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -383,7 +384,7 @@ write_error(int64 id, const ErrorData *error)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	job_set_error(id, unpack_sql_state(error->sqlerrcode), error->message);
+	job_set_error(id, error);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
