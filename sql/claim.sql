@@ -18,23 +18,24 @@ FROM chunked.job_chunks WHERE job = 'job' ORDER BY number;
 --
 -- From the first claim to the last
 --
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
-SELECT * FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
 SELECT status FROM chunked.jobs;
 SELECT * FROM chunks;
-SELECT * FROM chunked.claim_chunk('job', '1 hour');
-SELECT * FROM chunked.claim_chunk(name => 'job', lease => '1 day');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job', '1 hour');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk(name => 'job', lease => '1 day');
 SELECT lease_until - clock_timestamp() BETWEEN '4 min' AND '5 min' AS five_minutes FROM chunked.job_chunks WHERE number = 1;
 SELECT lease_until - clock_timestamp() BETWEEN '59 min' AND '1 hour' AS hour FROM chunked.job_chunks WHERE number = 2;
 -- all are claimed, none is done
-SELECT * FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
 SELECT chunked.complete_chunk('job', 1, 1, 4);
-SELECT chunked.complete_chunk('job', 2, 1);
+SELECT chunked.complete_chunk('job', 2, 2);
 SELECT * FROM chunks;
-SELECT * FROM chunked.claim_chunk('job');
-SELECT chunked.complete_chunk('job', number => 3, fence => 1, row_count => 0);
-SELECT * FROM chunked.claim_chunk('job');
-SELECT * FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
+SELECT chunked.complete_chunk('job', number => 3, fence => 3, row_count => 0);
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
 SELECT * FROM chunks;
 SELECT status FROM chunked.jobs;
 SELECT status, chunks_done, rows_done, rows_total, rows_affected, fraction FROM chunked.progress;
@@ -72,6 +73,7 @@ SELECT key, work(7, key) FROM (VALUES ('{id}'::text[]), ('{id DESC}'), ('{a}'), 
 -- more chunks than are carved at a time
 SELECT size, work(size, NULL) FROM unnest('{1,1000}'::int[]) size;
 -- a claim and its work in one transaction that is rolled back: neither has happened
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
 BEGIN;
 SELECT number, fence, state FROM chunked.claim_chunk('job');
@@ -83,6 +85,7 @@ SELECT chunked.drop_job('job');
 --
 -- What is refused
 --
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
 SELECT number, fence FROM chunked.claim_chunk('job');
 SELECT pg_temp.failure('SELECT chunked.' || call) FROM (VALUES
@@ -121,7 +124,7 @@ SELECT pg_temp.failure('SELECT chunked.' || call) FROM (VALUES
 -- nothing came of it
 SELECT * FROM chunks;
 \set VERBOSITY default
-SELECT chunked.complete_chunk('job', 2, 1);
+SELECT chunked.complete_chunk('job', 2, 2);
 -- done, and done again
 SELECT chunked.complete_chunk('job', 1, 1);
 SELECT chunked.complete_chunk('job', 1, 1);
@@ -134,10 +137,10 @@ SELECT chunked.fail_chunk('job', 1, 1);
 -- Failed by its worker
 --
 SELECT number, fence FROM chunked.claim_chunk('job');
-SELECT chunked.fail_chunk('job', 2, 1, 'no route to host');
+SELECT chunked.fail_chunk('job', 2, 2, 'no route to host');
 SELECT * FROM chunks;
 \set VERBOSITY default
-SELECT chunked.complete_chunk('job', 2, 1);
+SELECT chunked.complete_chunk('job', 2, 2);
 \set VERBOSITY sqlstate
 -- it comes again, with the next fence, when it has waited
 SELECT number FROM chunked.claim_chunk('job');
@@ -153,7 +156,7 @@ BEGIN
 END
 $$;
 SELECT * FROM claim_patiently('job');
-SELECT chunked.complete_chunk('job', 2, 3);
+SELECT chunked.complete_chunk('job', 2, 4);
 SELECT number, state, attempts, error FROM chunks;
 SELECT chunked.drop_job('job');
 -- divided down to the row that fails: 7
@@ -177,6 +180,7 @@ BEGIN
 	END LOOP;
 END
 $$;
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 10, max_attempts => 2);
 SELECT state, claims FROM fail_on('{7}');
 SELECT number, state, after, upto, row_count, attempts, failed_key, error_sqlstate, error FROM chunks;
@@ -191,6 +195,7 @@ SELECT state, count(*), sum(row_count) FROM chunks GROUP BY state;
 SELECT status, chunks_failed, rows_done FROM chunked.progress;
 SELECT chunked.drop_job('job');
 -- two of them, and it goes on with the rest
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 10, max_attempts => 1, on_error => 'continue');
 SELECT state, claims > 5 AS divided FROM fail_on('{2,9}');
 SELECT state, count(*), sum(row_count), string_agg(failed_key->>'id', ' ' ORDER BY upto->'id') FROM chunks GROUP BY state ORDER BY state;
@@ -205,6 +210,7 @@ SELECT chunked.drop_job('job');
 --
 -- Lost: the lease ran out
 --
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 10);
 -- how a late call is answered; the times in it are not for comparison
 CREATE FUNCTION late(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -257,11 +263,13 @@ END
 $$;
 CREATE TABLE single AS SELECT 5 AS id;
 ALTER TABLE single ADD PRIMARY KEY (id);
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('single', name => 'job', max_attempts => 3);
 SELECT * FROM lose();
 SELECT number, state, attempts, failed_key, error_sqlstate, error FROM chunks WHERE state = 'failed';
 SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 10, max_attempts => 1, on_error => 'continue');
 SELECT states FROM lose();
 SELECT state, count(*), sum(row_count), count(DISTINCT failed_key), min(error) FROM chunks GROUP BY state;
@@ -270,10 +278,11 @@ SELECT chunked.drop_job('job');
 --
 -- Why there is none to claim
 --
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
 SELECT number, fence FROM chunked.claim_chunk('job');
 SELECT chunked.pause_job('job');
-SELECT * FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
 -- what is in hand may be ended
 SELECT chunked.renew_chunk('job', 1, 1);
 SELECT chunked.complete_chunk('job', 1, 1);
@@ -281,19 +290,20 @@ SELECT chunked.resume_job('job');
 SELECT number, state FROM chunked.claim_chunk('job');
 SELECT chunked.alter_job('job', throttle => 'EXISTS (SELECT FROM event WHERE n > 0)');
 UPDATE event SET n = 1 WHERE id = 1;
-SELECT * FROM chunked.claim_chunk('job');
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
 SELECT chunked.alter_job('job', throttle => '1 / (SELECT min(n) FROM event) > 5');
 SELECT number, state, reason LIKE 'throttle fails: %' AS told FROM chunked.claim_chunk('job');
 UPDATE event SET n = 1;
 SELECT number, state FROM chunked.claim_chunk('job');
 SELECT chunked.cancel_job('job');
-SELECT * FROM chunked.claim_chunk('job');
-SELECT chunked.complete_chunk('job', 2, 1);
+SELECT number, fence, after, upto, predicate, state, reason FROM chunked.claim_chunk('job');
+SELECT chunked.complete_chunk('job', 2, 2);
 SELECT number, state FROM chunks;
 SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
-SELECT pg_temp.failure($$SELECT chunked.complete_chunk('job', 3, 1)$$);
+SELECT pg_temp.failure($$SELECT chunked.complete_chunk('job', 3, 3)$$);
 -- a job with a statement may be claimed from as well
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', 'UPDATE event SET n = 2 WHERE {chunk}', name => 'job', chunk_size => 4);
 SELECT number, state FROM chunked.claim_chunk('job');
 SELECT chunked.complete_chunk('job', 1, 1);
@@ -304,6 +314,7 @@ SELECT chunked.drop_job('job');
 -- the table is gone
 CREATE TABLE gone (id int PRIMARY KEY);
 INSERT INTO gone SELECT generate_series(1, 10);
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('gone', name => 'job', chunk_size => 4);
 SELECT number, fence FROM chunked.claim_chunk('job');
 DROP TABLE gone;
@@ -315,6 +326,7 @@ SELECT chunked.drop_job('job');
 --
 -- Halves of a divided chunk stay when the rest is carved anew in another size
 --
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4, max_attempts => 1);
 SELECT number, fence FROM chunked.claim_chunk('job');
 SELECT chunked.fail_chunk('job', 1, 1, 'no');
@@ -342,6 +354,7 @@ SELECT chunked.drop_job('job');
 \set path claim_test
 CREATE ROLE regress_chunked_claimer LOGIN;
 GRANT USAGE ON SCHEMA claim_test TO regress_chunked_claimer;
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4);
 SELECT number, fence FROM chunked.claim_chunk('job');
 \set role regress_chunked_claimer

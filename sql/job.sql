@@ -241,9 +241,9 @@ SELECT n, count(*) FROM event GROUP BY n ORDER BY n;
 SELECT chunked.drop_job(name) FROM chunked.jobs;
 -- begun, and nobody is at it
 SELECT chunked.create_job('event', name => 's', chunk_size => 40);
-SELECT number FROM chunked.claim_chunk('s') \gset
+SELECT number, fence FROM chunked.claim_chunk('s') \gset
 SELECT status FROM chunked.jobs;
-SELECT chunked.complete_chunk('s', :number, 1);
+SELECT chunked.complete_chunk('s', :number, :fence);
 SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('s');
 
@@ -421,6 +421,7 @@ SELECT pg_temp.failure($$SELECT chunked.create_job('half', 'UPDATE half SET n = 
 --
 \set superuser :USER
 \set path job_test
+ALTER SEQUENCE chunked.ledger_fences RESTART;
 CREATE ROLE regress_chunked_job_owner LOGIN;
 CREATE ROLE regress_chunked_job_member LOGIN IN ROLE regress_chunked_job_owner;
 CREATE ROLE regress_chunked_job_apart LOGIN NOINHERIT IN ROLE regress_chunked_job_owner;

@@ -57,7 +57,7 @@ SELECT pg_advisory_unlock_all();
 \set role regress_chunked_owner
 \i :srcdir/sql/include/login.sql
 SELECT chunked.create_job('mine', name => 'claims', chunk_size => 5);
-SELECT number, state FROM chunked.claim_chunk('claims');
+SELECT number, fence, state FROM chunked.claim_chunk('claims') \gset
 ALTER TABLE mine ALTER id TYPE text USING id::text;
 CALL chunked.run_job('job');
 SELECT number, state FROM chunked.claim_chunk('claims');
@@ -66,7 +66,7 @@ CALL chunked.run_job('job');
 SELECT min(n), max(n) FROM mine;
 -- numbers that no sum may overflow
 SELECT chunked.complete_chunk('claims', number, fence, 9000000000000000000), number FROM chunked.claim_chunk('claims');
-SELECT chunked.complete_chunk('claims', 1, 1, 9000000000000000000);
+SELECT chunked.complete_chunk('claims', :number, :fence, 9000000000000000000);
 \set role :superuser
 \i :srcdir/sql/include/login.sql
 SELECT job, rows_affected FROM chunked.progress WHERE job = 'claims';

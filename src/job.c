@@ -78,7 +78,7 @@ LEDGER_QUERY("DELETE FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery delete_chunks =
 LEDGER_QUERY("DELETE FROM chunked.ledger_chunks WHERE job = $1", INT8OID);
 static LedgerQuery retry_chunks =
-LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0, fence = fence + 1,"
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0,"
 	" lease_until = NULL, retry_at = NULL, finished_at = NULL, failed_key = NULL,"
 	" error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);

@@ -7,9 +7,8 @@
  * are handed out in the order of the key and never overlap.  A claim locks the
  * chunk's row: a worker inside the server keeps that lock until its work and
  * the word "done" commit together, so there is no claimed state to be left over
- * from a worker that died.  Workers outside have a lease instead (outside.c);
- * each claim of theirs, and each outcome, raises the fence, so that what comes
- * late is seen to be late.
+ * from a worker that died.  Workers outside have a lease instead (outside.c),
+ * with a fence of its own, so that what comes late is seen to be late.
  *
  * A chunk that keeps failing is divided in two, and again, down to the row that
  * fails: for one bad row in n that takes log2 n more attempts.
@@ -130,17 +129,17 @@ LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chu
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
-	" finished_at = clock_timestamp(), fence = fence + 1, lease_until = NULL, retry_at = NULL,"
+	" finished_at = clock_timestamp(), fence = greatest(fence, 1), lease_until = NULL, retry_at = NULL,"
 	" error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID);
 static LedgerQuery update_retry =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET upto = $3, row_count = $4, attempts = attempts + 1, strikes = $5, retry_at = $6,"
-	" fence = fence + 1, lease_until = NULL, error_sqlstate = $7, error = $8, error_detail = $9, error_hint = $10"
+	" fence = greatest(fence, 1), lease_until = NULL, error_sqlstate = $7, error = $8, error_detail = $9, error_hint = $10"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, JSONBOID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
 	TEXTOID, TEXTOID);
 static LedgerQuery update_failed =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = attempts + 1, strikes = $3, finished_at = clock_timestamp(),"
-	" fence = fence + 1, lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6,"
+	" fence = greatest(fence, 1), lease_until = NULL, retry_at = NULL, failed_key = $4, error_sqlstate = $5, error = $6,"
 	" error_detail = $7, error_hint = $8"
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 

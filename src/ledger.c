@@ -75,6 +75,7 @@ static void bind_relation(Query *query, RangeTblEntry *rte);
 static Oid	schema_owner(Oid schema);
 static bool is_not_builtin(Oid function, void *context);
 static bool is_of_extension(Oid class, Oid object, Oid owner);
+static Oid	find_relation(const char *name);
 static void report_not_ledger(const char *relation);
 
 /*
@@ -237,12 +238,29 @@ report_not_ledger(const char *relation)
 Oid
 ledger_jobs_relid(void)
 {
+	return find_relation(LEDGER_JOBS);
+}
+
+/* The sequence of fences, looked up once.  Error: 55000 there is no ledger. */
+Oid
+ledger_fences_relid(void)
+{
+	static Oid	relid = InvalidOid;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		relid = find_relation(LEDGER_FENCES);
+	return relid;
+}
+
+static Oid
+find_relation(const char *name)
+{
 	Oid			schema = get_namespace_oid(SCHEMA, true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(LEDGER_JOBS, schema) : InvalidOid;
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 
 	if (!OidIsValid(relid) ||
 		getExtensionOfObject(RelationRelationId, relid) != get_extension_oid(EXTENSION, true))
-		report_not_ledger(LEDGER_JOBS);
+		report_not_ledger(name);
 	return relid;
 }
 

@@ -15,6 +15,7 @@
 #define LEDGER_JOBS "ledger_jobs"
 #define LEDGER_CARVING "ledger_carving"
 #define LEDGER_CHUNKS "ledger_chunks"
+#define LEDGER_FENCES "ledger_fences"
 
 /* One statement with its plan, which is kept for the session; static storage */
 typedef struct LedgerQuery
@@ -33,6 +34,7 @@ extern bool ledger_bool(int column);
 extern char *ledger_text(int column);
 extern int	ledger_sqlstate(int column);
 extern Oid	ledger_jobs_relid(void);
+extern Oid	ledger_fences_relid(void);
 extern void ledger_install(void);
 
 #endif							/* PG_CHUNKED_LEDGER_H */

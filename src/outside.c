@@ -4,18 +4,27 @@
  *		renew_chunk(), complete_chunk(), fail_chunk().
  *
  * A worker's claim is a lease: until it ends the chunk is the worker's, and
- * after it anybody's.  Every claim and every outcome raises the chunk's fence,
- * and whoever speaks of a chunk gives the fence that he claimed it with, so that
- * one whose lease was lost is told so, and changes nothing.  A chunk is worked
- * on at least once, and completed once.
+ * after it anybody's.  Every claim has a number of its own, the fence, and whoever
+ * speaks of a chunk gives the fence that he claimed it with, so that one whose
+ * lease was lost is told so, and changes nothing.  A chunk is worked on at least
+ * once, and completed once.
+ *
+ * No number is given out twice, or a worker whose claim was undone could complete
+ * another's: they come from a sequence, which a rollback does not set back; what
+ * the sequence logs is flushed before a number is given out, for a crash; and the
+ * timeline, which every promotion raises, is in the number's upper bits, since a
+ * standby may not have got the end of the log.  So fences grow with time.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 
 #include "job.h"
 #include "job_chunk.h"
@@ -28,9 +37,9 @@ PG_FUNCTION_INFO_V1(chunked_complete_chunk);
 PG_FUNCTION_INFO_V1(chunked_fail_chunk);
 
 static LedgerQuery lease_chunk =
-LEDGER_QUERY("UPDATE chunked.ledger_chunks SET fence = fence + 1, started_at = clock_timestamp(),"
+LEDGER_QUERY("UPDATE chunked.ledger_chunks SET fence = $4, started_at = clock_timestamp(),"
 			 " retry_at = NULL, lease_until = clock_timestamp() + $3"
-			 " WHERE job = $1 AND number = $2 RETURNING fence", INT8OID, INT8OID, INTERVALOID);
+			 " WHERE job = $1 AND number = $2", INT8OID, INT8OID, INTERVALOID, INT8OID);
 static LedgerQuery renew_lease =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET lease_until = clock_timestamp() + $3"
 			 " WHERE job = $1 AND number = $2", INT8OID, INT8OID, INTERVALOID);
@@ -50,12 +59,17 @@ typedef struct Claim
 	char	   *predicate;
 	const char *state;
 	const char *reason;			/* or NULL */
+	XLogRecPtr	lsn;			/* what a reader must have replayed */
 } Claim;
+
+/* Bits of a fence for the sequence's number; above it, timelines but for the first */
+#define FENCE_NUMBER_BITS 40
 
 static void claim(const Job *job, Datum lease, Claim *claim);
 static bool claim_or_carve(const Job *job, JobChunk *chunk, const char **busy);
 static char *chunk_predicate(const Job *job, const JobChunk *chunk);
 static Job *lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk);
+static int64 new_fence(void);
 static void report_lost(const char *name, int64 number, int64 fence);
 static Datum argument_lease(FunctionCallInfo fcinfo, int argno);
 
@@ -63,7 +77,7 @@ static Datum argument_lease(FunctionCallInfo fcinfo, int argno);
  * chunked.claim_chunk(name text, lease interval,
  *					   OUT number bigint, OUT fence bigint, OUT after jsonb,
  *					   OUT upto jsonb, OUT predicate text, OUT state text,
- *					   OUT reason text)
+ *					   OUT reason text, OUT lsn pg_lsn)
  *
  * One row: a chunk, or why there is none.  Waits for no other claimer.  Errors:
  * 42704 no such job, 42501 another's, 22023 a bad
@@ -77,8 +91,8 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	TupleDesc	tupdesc;
 	Claim		found = {0};
-	Datum		values[7] = {0};
-	bool		nulls[7];
+	Datum		values[8] = {0};
+	bool		nulls[8];
 	HeapTuple	tuple;
 	Job		   *job;
 
@@ -106,6 +120,7 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
 		values[2] = nulls[2] ? (Datum) 0 : JsonbPGetDatum(found.chunk.after);
 		values[3] = JsonbPGetDatum(found.chunk.upto);
 		values[4] = CStringGetTextDatum(found.predicate);
+		values[7] = LSNGetDatum(found.lsn);
 	}
 	values[5] = CStringGetTextDatum(found.state);
 	nulls[5] = false;
@@ -196,7 +211,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 {
 	JobScope	scope;
 	char	   *held;
-	Datum		values[3];
+	Datum		values[4];
 
 	job_enter(job, GUARD_CONDITION, &scope);
 	held = throttle_reason(job);
@@ -219,8 +234,11 @@ claim(const Job *job, Datum lease, Claim *claim)
 				values[0] = Int64GetDatum(job->id);
 				values[1] = Int64GetDatum(claim->chunk.number);
 				values[2] = lease;
+				claim->fence = new_fence();
+				values[3] = Int64GetDatum(claim->fence);
 				(void) ledger_execute(&lease_chunk, values, NULL);
-				claim->fence = ledger_int64(1);
+				/* whatever the snapshot shows was logged before */
+				claim->lsn = GetXLogInsertRecPtr();
 				claim->predicate = chunk_predicate(job, &claim->chunk);
 				claim->state = "claimed";
 				return;
@@ -242,6 +260,20 @@ claim(const Job *job, Datum lease, Claim *claim)
 			claim->state = ledger_execute(&select_failed, &id, NULL) > 0 ? "failed" : "done";
 		}
 	}
+}
+
+/* A number that no claim has had, nor will have. */
+static int64
+new_fence(void)
+{
+	XLogRecPtr	logged = XactLastRecEnd;
+	int64		number = nextval_internal(ledger_fences_relid(), false);
+
+	if (number >= INT64CONST(1) << FENCE_NUMBER_BITS)
+		elog(ERROR, "out of fences");
+	if (XactLastRecEnd != logged)
+		XLogFlush(XactLastRecEnd);
+	return ((int64) (GetWALInsertionTimeLine() - 1) << FENCE_NUMBER_BITS) | number;
 }
 
 /*

@@ -364,7 +364,7 @@ CREATE TABLE chunked.ledger_chunks (
     rows_affected bigint,
     attempts int NOT NULL DEFAULT 0,    -- that failed
     strikes int NOT NULL DEFAULT 0,     -- those of them that count towards max_attempts
-    fence bigint NOT NULL DEFAULT 0,    -- counts the claims
+    fence bigint NOT NULL DEFAULT 0,    -- of the last claim; 0: nobody has touched it
     lease_until timestamptz,
     retry_at timestamptz,
     started_at timestamptz,
@@ -380,6 +380,12 @@ CREATE INDEX ledger_chunks_open ON chunked.ledger_chunks (job, state, number) WH
 COMMENT ON TABLE chunked.ledger_chunks IS
 'The chunks of all jobs: what the view chunked.job_chunks shows. Changed by functions alone.';
 
+-- Numbers of claims.  From a sequence, so that one that was rolled back is not given out again.
+CREATE SEQUENCE chunked.ledger_fences;
+COMMENT ON SEQUENCE chunked.ledger_fences IS
+'Numbers the claims of all jobs.';
+
+SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_fences', '');
 SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_jobs_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('chunked.ledger_carving', '');
@@ -397,7 +403,7 @@ CREATE POLICY see ON chunked.ledger_carving FOR SELECT
 CREATE POLICY see ON chunked.ledger_chunks FOR SELECT
     USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
 GRANT SELECT ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chunks,
-    chunked.ledger_jobs_id_seq TO PUBLIC;
+    chunked.ledger_jobs_id_seq, chunked.ledger_fences TO PUBLIC;
 
 ----------------------------------------------------------------------
 -- Run: views
@@ -689,16 +695,28 @@ CREATE FUNCTION chunked.claim_chunk(
     OUT upto jsonb,
     OUT predicate text,
     OUT state text,
-    OUT reason text
+    OUT reason text,
+    OUT lsn pg_lsn
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_claim_chunk'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION chunked.claim_chunk(text, interval) IS
 'Claims a chunk of a job for a worker outside the server; never waits for another claimer.
 name: of a job that the current role owns. lease: how long the chunk is the worker''s, over 0; default 5 minutes.
-Returns one row. state claimed: number, fence, after, upto and predicate are set. state wait: nothing now, for the reason given; ask again. state done, failed, paused, cancelled: there is nothing more to claim.
+Returns one row. state claimed: number, fence, after, upto, predicate and lsn are set; who reads the chunk on a standby calls wait_for_lsn(lsn) there first. state wait: nothing now, for the reason given; ask again. state done, failed, paused, cancelled: there is nothing more to claim.
 A lease that ran out counts as a failed attempt.
 Lock: rows of the ledger. Errors: 42704 no such job, 42501 not the owner, 22023 a bad lease.';
+
+CREATE FUNCTION chunked.wait_for_lsn(
+    lsn pg_lsn,
+    timeout interval DEFAULT '1 min'
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'chunked_wait_for_lsn'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chunked.wait_for_lsn(pg_lsn, interval) IS
+'Returns when a standby has replayed the primary''s WAL up to a position, so that statements that follow read what was there; on a primary, at once.
+lsn: as claim_chunk() returned it. timeout: how long to wait; default 1 minute.
+Lock: none. Errors: 55000 not there after that time, 25001 in a transaction that reads by one snapshot, 22004 a null, 22023 a bad timeout.';
 
 CREATE FUNCTION chunked.renew_chunk(
     name text,

@@ -60,14 +60,14 @@ SQL
 	return;
 }
 
-# fate NUMBER FENCE: what becomes of a worker with this chunk. Some chunks are lost by the
+# fate NUMBER CLAIM: what becomes of a worker with this chunk, its CLAIMth claim. Some chunks are lost by the
 # first one who claims them, and none by another, so that it comes to an end.
 sub fate
 {
-	my ($number, $fence) = @_;
+	my ($number, $claim) = @_;
 	my @fates = ('dies at work', 'dies', 'is late', 'renews');
 
-	return $fence == 1 && $number % 8 < @fates ? $fates[ $number % 8 ] : 'completes';
+	return $claim == 1 && $number % 8 < @fates ? $fates[ $number % 8 ] : 'completes';
 }
 
 # end_step WORKER SEEN CONNECT: the outcome of the step that was begun. True: there is
@@ -88,10 +88,10 @@ sub end_step
 		die "state $state" unless $state eq 'claimed' || $state eq 'wait';
 		if ($state eq 'claimed')
 		{
-			push @{ $seen->{claimed} }, "$number/$fence";
+			push @{ $seen->{claimed} }, $fence;
 			$worker->{chunk} = {
 				number => $number, fence => $fence, predicate => $predicate,
-				fate => fate($number, $fence), over => Time::HiRes::time() + LEASE + 0.2 };
+				fate => fate($number, ++$seen->{claims}{$number}), over => Time::HiRes::time() + LEASE + 0.2 };
 			$worker->{step} = 'work';
 		}
 		return 0;
@@ -187,9 +187,8 @@ SQL
 	$claims{$_}++ for @{ $seen->{claimed} };
 	is(join(' ', grep { $claims{$_} > 1 } sort keys %claims), '', 'no fence was given out twice');
 
-	# The last fence that was completed is the one before what the ledger has now.
 	my $ledger = $node->safe_psql('postgres',
-		"SELECT string_agg(format('%s: %s', number, fence - 1), ', ' ORDER BY number) FROM chunked.job_chunks WHERE job = '$job' AND state = 'done'");
+		"SELECT string_agg(format('%s: %s', number, fence), ', ' ORDER BY number) FROM chunked.job_chunks WHERE job = '$job' AND state = 'done'");
 	is(join(', ', map { "$_:$seen->{completed}{$_}" } sort { $a <=> $b } keys %{ $seen->{completed} }), $ledger,
 		'every chunk was completed once, by the fence that held it');
 	is(scalar(keys %{ $seen->{completed} }), CHUNKS, 'all of them');
