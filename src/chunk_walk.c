@@ -4,7 +4,8 @@
  *
  * A counted chunk ends at its last row, so that the next one starts behind that
  * row's position; the last one ends at the high-water mark, the last position
- * when the walk was planned.  Each step starts anew from the last position,
+ * when the walk was planned.  Where the key is not unique a chunk takes in all
+ * rows that share its end, which its condition holds anyway.  Each step starts anew from the last position,
  * under the statement's snapshot: between the calls of a set-returning function
  * nothing but memory can be held.
  *
@@ -32,6 +33,9 @@
 /* With fewer leaves than this for each part, counting is as quick and exact */
 #define LEAVES_PER_PART 4
 
+/* A chunk that rows of one position make so many times too large is worth a warning */
+#define LARGE_BY_TIES 10
+
 /* The end of an estimated chunk */
 typedef struct PlannedChunk
 {
@@ -54,6 +58,7 @@ typedef struct ChunkWalk
 	int64		number;			/* of the last chunk */
 	Jsonb	   *after;			/* where the next one starts, or NULL */
 	bool		warned;
+	bool		warned_large;
 
 	/* after and high_water as datums, as long as the walk is this one */
 	uint64		serial;
@@ -78,6 +83,7 @@ static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryCon
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
 static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
+static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
 						   WalkReader *reader, ChunkCount *chunk);
@@ -326,6 +332,7 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 	reader.output = WALK_KEYS;
 	reader.limit = count.chunk_size;
 	reader.boundary = true;
+	reader.ties = true;
 	reader.keep_end = true;
 	reader.row = count_row;
 	reader.arg = &count;
@@ -346,6 +353,8 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 		walk_read(walk, range, &reader);
 
 	*rows = count.rows;
+	if (count.rows / LARGE_BY_TIES >= count.chunk_size)
+		warn_large(split, walk, &reader, count.rows);
 	if (reader.ended)
 		range->upto = reader.end;
 	else
@@ -361,6 +370,20 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 		}
 	}
 	return reader.count > 0;
+}
+
+/* Once a walk. */
+static void
+warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows)
+{
+	if (split->warned_large || !reader->ended)
+		return;
+	split->warned_large = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("a chunk of %s has " INT64_FORMAT " rows, since so many share the position %s", walk->relation, rows,
+					JsonbToCString(NULL, &position_write(walk->key, reader->end)->root, 0)),
+			 errhint("Add columns to the key until it is unique.")));
 }
 
 /*

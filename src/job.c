@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "arguments.h"
 #include "compat.h"
@@ -37,9 +38,9 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, literals, key_described, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, settings, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
-	"on_error = 'stop', check_plan, paused, cancelled, stopped, waiting, turns_until, turns_ms"
+	"on_error = 'stop', check_plan, on_foreign_write = 'at_least_once', paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
 PG_FUNCTION_INFO_V1(chunked_alter_job);
 PG_FUNCTION_INFO_V1(chunked_pause_job);
@@ -107,9 +108,11 @@ static LedgerQuery select_error =
 LEDGER_QUERY("SELECT error_sqlstate, error, error_detail, error_hint FROM chunked.ledger_jobs"
 			 " WHERE id = $1 AND error IS NOT NULL", INT8OID);
 
-/* What decides how a literal in the texts of a job is read */
-static const char *const literal_settings[] =
-{"DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings"};
+/* What decides how a job's texts are read and what they mean */
+static const char *const kept_settings[] =
+{"DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "array_nulls", "transform_null_equals",
+	"bytea_output", "extra_float_digits", "xmloption", "default_text_search_config", "lc_monetary", "row_security",
+"session_replication_role"};
 
 /* The table that the locks are numbered by; known once one was asked for */
 static Oid	lock_class = InvalidOid;
@@ -125,6 +128,7 @@ static Job *read_job(void);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
+static void add_setting(ArrayBuildState *pairs, const char *name);
 static void use_setting(const char *name, const char *value);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 
@@ -438,7 +442,7 @@ read_job(void)
 	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
 	job->search_path = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
-	job->literals = DatumGetArrayTypePCopy(value);
+	job->settings = DatumGetArrayTypePCopy(value);
 	job->key_described = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
 	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
@@ -451,6 +455,7 @@ read_job(void)
 	job->max_attempts = DatumGetInt32(ledger_value(++column, &isnull));
 	job->stop_on_error = ledger_bool(++column);
 	job->check_plan = ledger_bool(++column);
+	job->foreign_writes = ledger_bool(++column);
 	job->paused = ledger_bool(++column);
 	job->cancelled = ledger_bool(++column);
 	job->stopped = ledger_bool(++column);
@@ -564,6 +569,18 @@ job_check_on_error(const char *on_error)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("on_error must be 'stop' or 'continue', not '%s'", on_error),
 				 errhint("'stop' ends the job at the first row that fails, 'continue' goes on with the rest.")));
+}
+
+/* Is writing through foreign tables allowed?  Error: 22023. */
+bool
+job_parse_foreign_writes(const char *on_foreign_write)
+{
+	if (strcmp(on_foreign_write, "refuse") != 0 && strcmp(on_foreign_write, "at_least_once") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_foreign_write must be 'refuse' or 'at_least_once', not '%s'", on_foreign_write),
+				 errhint("With 'at_least_once' a chunk may be done again on a foreign server, if another one fails at the commit.")));
+	return strcmp(on_foreign_write, "at_least_once") == 0;
 }
 
 /* ----------------------------------------------------------------- changing */
@@ -700,16 +717,49 @@ set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, lock_class, (uint32) id, kind);
 }
 
-/* The settings by which literals are read, as text[] for the ledger */
+/*
+ * The settings that a job keeps, and those of these names besides (NULL: none),
+ * as text[] for the ledger: name, value, ...  Errors: 42602, 42704, 22023.
+ */
 Datum
-job_literal_settings(void)
+job_settings_to_keep(const char *names)
 {
-	Datum		elements[lengthof(literal_settings)];
+	ArrayBuildState *pairs = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	List	   *more = NIL;
+	ListCell   *lc;
 
-	for (size_t i = 0; i < lengthof(literal_settings); i++)
-		elements[i] = CStringGetTextDatum(GetConfigOption(literal_settings[i], false, false));
-	return PointerGetDatum(construct_array(elements, lengthof(literal_settings), TEXTOID, -1, false,
-										   TYPALIGN_INT));
+	for (size_t i = 0; i < lengthof(kept_settings); i++)
+		add_setting(pairs, kept_settings[i]);
+	if (names != NULL && !SplitIdentifierString(pstrdup(names), ',', &more))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("settings is not a list of names: %s", names),
+				 errhint("Write names of settings with commas between them: 'app.tenant, app.user'.")));
+	foreach(lc, more)
+		add_setting(pairs, lfirst(lc));
+	return makeArrayResult(pairs, CurrentMemoryContext);
+}
+
+static void
+add_setting(ArrayBuildState *pairs, const char *name)
+{
+	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser"};
+	const char *value;
+
+	for (size_t i = 0; i < lengthof(not_these); i++)
+		if (pg_strcasecmp(name, not_these[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("setting \"%s\" cannot be kept with a job", name),
+					 errhint("Jobs run as their owner, and keep search_path by themselves.")));
+	value = GetConfigOption(name, true, true);
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("setting \"%s\" is not set", name),
+				 errhint("SET it in this session first, to the value that the job is to have.")));
+	accumArrayResult(pairs, CStringGetTextDatum(name), false, TEXTOID, CurrentMemoryContext);
+	accumArrayResult(pairs, CStringGetTextDatum(value), false, TEXTOID, CurrentMemoryContext);
 }
 
 /*
@@ -725,9 +775,9 @@ job_enter(const Job *job, GuardKind kind, JobScope *scope)
 	scope->nest_level = NewGUCNestLevel();
 	guard_enter(kind, &scope->guard);
 	use_setting("search_path", job->search_path);
-	deconstruct_array(job->literals, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
-	for (int i = 0; i < Min(nelements, (int) lengthof(literal_settings)); i++)
-		use_setting(literal_settings[i], TextDatumGetCString(elements[i]));
+	deconstruct_array(job->settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
+	for (int i = 0; i + 1 < nelements; i += 2)
+		use_setting(TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
 }
 
 /*
@@ -744,6 +794,9 @@ job_leave(const JobScope *scope)
 static void
 use_setting(const char *name, const char *value)
 {
-	if (strcmp(GetConfigOption(name, false, false), value) != 0)
-		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	const char *current = GetConfigOption(name, true, false);
+
+	if (current == NULL || strcmp(current, value) != 0)
+		(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, ERROR, false);
 }

@@ -30,6 +30,10 @@ typedef struct JobOptions
 	int			max_attempts;
 	char	   *on_error;
 	bool		check_plan;
+	Jsonb	   *after;			/* the job's range of positions */
+	Jsonb	   *upto;
+	char	   *settings;		/* names of those to keep */
+	bool		foreign_writes; /* at least once is enough for foreign tables */
 } JobOptions;
 
 typedef struct Job
@@ -43,7 +47,7 @@ typedef struct Job
 	ArrayType  *key;			/* or NULL */
 	text	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
-	ArrayType  *literals;		/* settings by which literals in them are read */
+	ArrayType  *settings;		/* name, value, ...: in force while they are */
 	char	   *key_described;	/* key_describe() */
 	Jsonb	   *high_water;		/* NULL: no rows */
 	int64		total_rows;		/* estimate */
@@ -57,6 +61,7 @@ typedef struct Job
 	int			max_attempts;
 	bool		stop_on_error;
 	bool		check_plan;
+	bool		foreign_writes;
 
 	/* state */
 	bool		paused;
@@ -100,7 +105,8 @@ extern ErrorData *job_error(int64 id);
 extern void job_lock(int64 id);
 extern void job_unlock(int64 id);
 extern void job_take_turn(const Job *job);
-extern Datum job_literal_settings(void);
+extern Datum job_settings_to_keep(const char *names);
+extern bool job_parse_foreign_writes(const char *on_foreign_write);
 extern void job_enter(const Job *job, GuardKind kind, JobScope *scope);
 extern void job_leave(const JobScope *scope);
 

@@ -25,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -59,7 +60,8 @@
 	" FROM chunked.ledger_carving WHERE job = $1 FOR NO KEY UPDATE"
 
 static LedgerQuery insert_carving =
-LEDGER_QUERY("INSERT INTO chunked.ledger_carving (job, carved_all, chunk_size) VALUES ($1, $2, $3)", INT8OID, BOOLOID, INT8OID);
+LEDGER_QUERY("INSERT INTO chunked.ledger_carving (job, carved_all, chunk_size, carved_upto) VALUES ($1, $2, $3, $4)",
+			 INT8OID, BOOLOID, INT8OID, JSONBOID);
 static LedgerQuery lock_carving =
 LEDGER_QUERY(LOCK_CARVING, INT8OID);
 static LedgerQuery try_lock_carving =
@@ -127,6 +129,14 @@ LEDGER_QUERY("SELECT carved_all AND NOT EXISTS (SELECT FROM chunked.ledger_chunk
 static LedgerQuery select_has_done =
 LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+
+/* Up to here all rows are done: by chunks that follow each other without a gap */
+static LedgerQuery select_done_upto =
+LEDGER_QUERY("WITH c AS (SELECT number, upto, state = 'done'"
+			 " AND (number = 1 OR after IS NOT DISTINCT FROM lag(upto) OVER (ORDER BY number)) AS follows"
+			 " FROM chunked.ledger_chunks WHERE job = $1)"
+			 " SELECT upto::text FROM c WHERE number < coalesce((SELECT min(b.number) FROM c b WHERE NOT b.follows), number + 1)"
+			 " ORDER BY number DESC LIMIT 1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
 	" finished_at = clock_timestamp(), fence = greatest(fence, 1), lease_until = NULL, retry_at = NULL,"
@@ -144,6 +154,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = atte
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 static bool is_carved(const Job *job);
+static void require_no_row_security(const Job *job);
 static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
@@ -163,16 +174,18 @@ static TimestampTz backoff(int attempts);
 
 /* ------------------------------------------------------------------ carving */
 
-/* A new job's row; nothing is carved yet. */
+/* A new job's row; nothing is carved yet.  after: where it starts, or NULL. */
 void
-job_start_carving(const Job *job)
+job_start_carving(const Job *job, Jsonb *after)
 {
-	Datum		values[3];
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, after == NULL};
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = BoolGetDatum(job->high_water == NULL);
 	values[2] = Int64GetDatum(job->chunk_size);
-	(void) ledger_execute(&insert_carving, values, NULL);
+	values[3] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
+	(void) ledger_execute(&insert_carving, values, nulls);
 }
 
 /*
@@ -233,6 +246,8 @@ job_carve(const Job *job, double rate, bool wait)
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
 	job_leave(&scope);
 	PopActiveSnapshot();
+	if (carved_all && number == 0)
+		require_no_row_security(job);
 
 	nulls[1] = (carved_upto == NULL);
 	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
@@ -249,6 +264,23 @@ job_carve(const Job *job, double rate, bool wait)
 		(void) ledger_execute(&fold_done, values, NULL);
 	}
 	return CARVED;
+}
+
+/*
+ * A job that knew rows and finds none, where policies decide what it sees, is not
+ * done.  Error: 55000.
+ */
+static void
+require_no_row_security(const Job *job)
+{
+	if (job->high_water == NULL || check_enable_rls(job->relid, InvalidOid, true) != RLS_ENABLED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("row-level security shows job \"%s\" none of its rows", job->name),
+			 errdetail("There were rows up to %s when it was created.",
+					   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water))),
+			 errhint("SET what the policies go by as it was then; create_job() and run() keep it with the job by settings => 'app.tenant'. Or cancel the job if its rows are gone.")));
 }
 
 /*
@@ -424,12 +456,19 @@ job_walk_open(const Job *job, Relation *rel)
 	*rel = relation_open_to_walk(job->relid);
 	walk = walk_open(*rel, job->key, job->filter);
 	if (strcmp(key_describe(walk->key), job->key_described) != 0)
+	{
+		Datum		id = Int64GetDatum(job->id);
+		char	   *done = ledger_execute(&select_done_upto, &id, NULL) > 0 ? ledger_text(1) : NULL;
+
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
 				 errdetail("It was %s, and is %s.", job->key_described, key_describe(walk->key)),
-				 errhint("Create another job for the rows that are left.")));
+				 errhint("Create another job for the rows that are left%s%s.",
+						 done == NULL ? "" : ", with the names of the columns as they are now, by after => ",
+						 done == NULL ? "" : quote_literal_cstr(done))));
+	}
 	return walk;
 }
 
@@ -592,10 +631,13 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		reader.output = WALK_KEYS_UNFILTERED;
 		reader.limit = Max(rows / 2, 1);
 		reader.boundary = (rows > 1);
+		reader.ties = true;
 		reader.keep_end = true;
 		walk_read(walk, &range, &reader);
 		if (reader.ended)
 			middle = position_write(walk->key, reader.end);
+		if (middle != NULL && (int64) reader.count >= rows)
+			rows = 1;			/* all share one position */
 	}
 	if (rows > 1 && middle != NULL)
 	{

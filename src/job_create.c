@@ -17,6 +17,7 @@
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "arguments.h"
 #include "btree.h"
@@ -32,6 +33,7 @@
 typedef struct JobPlan
 {
 	Walk	   *walk;
+	Position   *after;			/* where it starts; NULL: from the start */
 	Position   *last;			/* the high-water mark; NULL: no rows */
 	double		rows;			/* estimate */
 	Range		first;			/* the first chunk, if there are rows */
@@ -42,13 +44,13 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
-			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, literals, key_described,"
-			 " high_water, total_rows)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, settings, key_described,"
+			 " high_water, total_rows, on_foreign_write)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID);
+			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
@@ -56,6 +58,7 @@ LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bi
 
 static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
+static void warn_row_security(Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel);
 static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
@@ -67,7 +70,8 @@ static void show_statement(const char *label, const char *text);
  *					  chunk_size bigint, key text[], filter text,
  *					  target_time interval, pause interval, max_lag interval,
  *					  throttle text, max_attempts int, on_error text,
- *					  check_plan boolean) RETURNS text
+ *					  check_plan boolean, after jsonb, upto jsonb,
+ *					  settings text, on_foreign_write text) RETURNS text
  *
  * The name of the new job.  Reads the relation under AccessShareLock.  Errors:
  * those of statement_parse(), statement_prepare(), statement_check_plan(),
@@ -114,7 +118,15 @@ job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
 	options->max_attempts = (int) argument_positive(fcinfo, argno++, "max_attempts");
 	options->on_error = PG_ARGISNULL(argno) ? "null" : text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	argno++;
-	options->check_plan = argument_boolean(fcinfo, argno, "check_plan");
+	options->check_plan = argument_boolean(fcinfo, argno++, "check_plan");
+	options->after = PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P_COPY(argno);
+	argno++;
+	options->upto = PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P_COPY(argno);
+	argno++;
+	options->settings = PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	argno++;
+	options->foreign_writes = job_parse_foreign_writes(PG_ARGISNULL(argno) ? "null" :
+													   text_to_cstring(PG_GETARG_TEXT_PP(argno)));
 
 	job_check_on_error(options->on_error);
 	if (options->name != NULL && options->name[0] == '\0')
@@ -177,7 +189,7 @@ job_create(const JobOptions *options)
 	}
 
 	job = job_by_name(name);
-	job_start_carving(job);
+	job_start_carving(job, plan.after == NULL ? NULL : position_write(plan.walk->key, plan.after));
 	if (job->statement == NULL)
 		(void) job_carve(job, 0, true);
 	if (plan.statement != NULL)
@@ -210,13 +222,15 @@ job_dry_run(const JobOptions *options)
 		Range		last = {0};
 		StringInfoData text;
 
+		last.after = plan.after;
 		last.upto = plan.last;
 		reader.output = walk_all_keys(plan.walk);
 		reader.backward = true;
 		reader.limit = options->chunk_size + 1;
 		reader.keep_end = true;
 		walk_read(plan.walk, &last, &reader);
-		last.after = reader.ended ? reader.end : NULL;
+		if (reader.ended)
+			last.after = reader.end;
 
 		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be worked on", plan.rows,
 								Max(1, ceil(plan.rows / options->chunk_size)))));
@@ -269,7 +283,12 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	if (options->max_lag != NULL)
 		throttle_check_lag_visible();
 
+	if (options->after != NULL)
+		all.after = plan->after = position_read(plan->walk->key, options->after, "after");
+	if (options->upto != NULL)
+		all.upto = position_read(plan->walk->key, options->upto, "upto");
 	plan->last = walk_last_position(plan->walk, &all);
+	warn_row_security(rel);
 	if (plan->last == NULL)
 		return;
 	plan->rows = estimate_rows(plan->walk, rel);
@@ -282,18 +301,32 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	}
 }
 
+/* What policies show may be something else when the job runs. */
+static void
+warn_row_security(Relation rel)
+{
+	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) == RLS_ENABLED)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("row-level security applies to you on \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("The job is for the rows that its policies show, as long as they do."),
+				 errhint("Keep the settings that the policies go by with the job: settings => 'app.tenant'.")));
+}
+
 /* Some first chunk: it need not be the one that will be carved. */
 static void
 find_first_chunk(const JobOptions *options, JobPlan *plan)
 {
 	WalkReader	reader = {0};
-	Range		all = {0};
 
+	plan->first.after = plan->after;
+	plan->first.upto = plan->last;
 	reader.output = walk_all_keys(plan->walk);
 	reader.limit = options->chunk_size;
 	reader.keep_end = true;
-	walk_read(plan->walk, &all, &reader);
-	plan->first.upto = reader.ended ? reader.end : plan->last;
+	walk_read(plan->walk, &plan->first, &reader);
+	if (reader.ended)
+		plan->first.upto = reader.end;
 }
 
 /* The rows of a walk: by the index, else by the planner. */
@@ -333,8 +366,8 @@ estimate_rows(Walk *walk, Relation rel)
 static int64
 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water, double rows)
 {
-	Datum		values[19];
-	bool		nulls[19] = {false};
+	Datum		values[20];
+	bool		nulls[20] = {false};
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -355,10 +388,11 @@ insert(const JobOptions *options, const char *name, const char *key, Jsonb *high
 	PUT(false, CStringGetTextDatum(options->on_error));
 	PUT(false, BoolGetDatum(options->check_plan));
 	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
-	PUT(false, job_literal_settings());
+	PUT(false, job_settings_to_keep(options->settings));
 	PUT(false, CStringGetTextDatum(key));
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
+	PUT(false, CStringGetTextDatum(options->foreign_writes ? "at_least_once" : "refuse"));
 #undef PUT
 
 	return ledger_execute(&insert_job, values, nulls) == 0 ? 0 : ledger_int64(1);

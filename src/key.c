@@ -267,6 +267,7 @@ report_no_key(Relation rel)
 /*
  * What decides the order of a key and the meaning of its positions, as text
  * that does not depend on OIDs: two keys of the same description are alike.
+ * Integers of all sizes are, so that a column may be made wider.
  */
 char *
 key_describe(const WalkKey *key)
@@ -279,7 +280,8 @@ key_describe(const WalkKey *key)
 		const KeyColumn *column = &key->columns[i];
 
 		appendStringInfo(&buf, "%s%s %s%s USING %s%s", i > 0 ? ", " : "", quote_identifier(column->name),
-						 column->value_type, column->collate,
+						 column->typid == INT2OID || column->typid == INT8OID ? "integer" : column->value_type,
+						 column->collate,
 						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
 						 column->nulls_first ? " NULLS FIRST" : "");
 	}

@@ -313,10 +313,11 @@ CREATE TABLE chunked.ledger_jobs (
     on_error text NOT NULL CHECK (on_error IN ('stop', 'continue')),
     check_plan boolean NOT NULL,
     search_path text NOT NULL,          -- by which names in the job's texts are found
-    literals text[] NOT NULL,           -- DateStyle and others, by which literals in them are read
+    settings text[] NOT NULL,           -- name, value, ...: by which the texts are read, and others to keep
     key_described text NOT NULL,        -- the key as it was, lest positions of another be taken for its
     high_water jsonb,                   -- null: there were no rows
     total_rows bigint NOT NULL,         -- estimate
+    on_foreign_write text NOT NULL DEFAULT 'refuse',
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     paused boolean NOT NULL DEFAULT false,
     cancelled boolean NOT NULL DEFAULT false,
@@ -567,11 +568,15 @@ CREATE PROCEDURE chunked.run(
     max_attempts int DEFAULT 5,
     on_error text DEFAULT 'stop',
     check_plan boolean DEFAULT true,
+    after jsonb DEFAULT NULL,
+    upto jsonb DEFAULT NULL,
+    settings text DEFAULT NULL,
+    on_foreign_write text DEFAULT 'refuse',
     dry_run boolean DEFAULT false
 )
     AS 'MODULE_PATHNAME', 'chunked_run'
     LANGUAGE C;
-COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text[], text, interval, interval, interval, text, int, text, boolean, boolean) IS
+COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text[], text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
 'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
 relation, key, filter: as for chunks(); the filter only sizes the chunks.
 statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
@@ -580,7 +585,10 @@ workers: background workers; default 0, this session.
 target_time: adapts the chunk size to take this long; default none. pause: sleeps between chunks; default 0.
 max_lag: waits while a standby lags more; default none. throttle: boolean SQL expression, waits while it is true or fails; default none.
 max_attempts: of a chunk that fails, before it is divided down to the row that fails; default 5. on_error: ''stop'' there, the default, or ''continue'' with the rest.
-check_plan: refuses a statement that would read a large table in full for every chunk; default true. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
+check_plan: refuses a statement that would read a large table in full for every chunk; default true.
+after: position (exclusive) to start from; default the start. upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
+settings: names of settings of this session, with commas between them, that the job is to keep, such as those that policies go by; default none. DateStyle and whatever else decides how its texts are read is kept in any case.
+on_foreign_write: ''refuse'', the default, a statement that writes through foreign tables, since these may commit what the chunk does not; or ''at_least_once''. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
 Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused; else as for chunks(), and the statement''s own.';
 
 CREATE FUNCTION chunked.create_job(
@@ -596,11 +604,15 @@ CREATE FUNCTION chunked.create_job(
     throttle text DEFAULT NULL,
     max_attempts int DEFAULT 5,
     on_error text DEFAULT 'stop',
-    check_plan boolean DEFAULT true
+    check_plan boolean DEFAULT true,
+    after jsonb DEFAULT NULL,
+    upto jsonb DEFAULT NULL,
+    settings text DEFAULT NULL,
+    on_foreign_write text DEFAULT 'refuse'
 ) RETURNS text
     AS 'MODULE_PATHNAME', 'chunked_create_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text[], text, interval, interval, interval, text, int, text, boolean) IS
+COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text[], text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
 'Creates a job and returns its name; run_job() or start_job() runs it. Its high-water mark, the last position there is, is fixed here.
 statement: as for run(); null, the default, for a job whose chunks are claimed by claim_chunk() and done outside the server.
 The other arguments and the errors: as for run(). Lock: AccessShareLock.';

@@ -54,7 +54,8 @@ static void report_stopped(const Job *job);
  *					chunk_size bigint, workers int, key text[], filter text,
  *					target_time interval, pause interval, max_lag interval,
  *					throttle text, max_attempts int, on_error text,
- *					check_plan boolean, dry_run boolean)
+ *					check_plan boolean, after jsonb, upto jsonb, settings text,
+ *					on_foreign_write text, dry_run boolean)
  *
  * Creates a job and runs it to its end.  Errors: 25001 in a transaction block,
  * those of create_job() and run_job().
@@ -72,7 +73,7 @@ chunked_run(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("statement must not be null"),
 				 errhint("For work that is done outside the server, call create_job().")));
-	if (argument_boolean(fcinfo, 14, "dry_run"))
+	if (argument_boolean(fcinfo, 18, "dry_run"))
 	{
 		job_dry_run(&options);
 		PG_RETURN_VOID();

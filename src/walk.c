@@ -45,13 +45,14 @@ static int	begin_generic_plans(void);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
-static void check_boundary(WalkReceiver *receiver, TupleTableSlot *slot);
+static bool is_tie(WalkReceiver *receiver, TupleTableSlot *slot);
+static void report_tie(WalkReceiver *receiver);
 
 /*
  * Read the rows of a range, in walk order or backwards, until the reader has
  * enough.  SPI must be connected.  Results go into the current memory context.
- * Errors: 21000 if reader->boundary and the row that follows the last one
- * shares its key.
+ * Errors: 21000 if reader->boundary, without ties, and the row that follows the
+ * last one shares its key.
  */
 void
 walk_read(Walk *walk, const Range *range, WalkReader *reader)
@@ -163,7 +164,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	int			result;
 
 	if (reader->boundary && !walk->key->unique)
-		limit++;				/* the row behind the last one, to compare */
+		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows behind the last one, to compare */
 	limit = Min(limit, PG_INT64_MAX);
 
 	for (int i = 0; i < nargs; i++)
@@ -258,8 +259,15 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 
 	if (reader->ended)
 	{
-		check_boundary(receiver, slot);
-		return false;
+		if (!is_tie(receiver, slot))
+			return false;
+		if (!reader->ties)
+			report_tie(receiver);
+		CHECK_FOR_INTERRUPTS();
+		reader->count++;
+		if (reader->row != NULL)
+			(void) reader->row(reader, slot);
+		return true;
 	}
 
 	reader->count++;
@@ -281,9 +289,9 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 	return look_behind;
 }
 
-/* The row behind the last one must not share its key, or it would be skipped. */
-static void
-check_boundary(WalkReceiver *receiver, TupleTableSlot *slot)
+/* Does the row behind the last one share its key? */
+static bool
+is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 {
 	Walk	   *walk = receiver->walk;
 	WalkReader *reader = receiver->reader;
@@ -296,12 +304,21 @@ check_boundary(WalkReceiver *receiver, TupleTableSlot *slot)
 
 		if (key_compare_datums(&walk->key->columns[i], value, isnull,
 							   reader->end->values[i], reader->end->nulls[i]) != 0)
-			return;
+			return false;
 	}
+	return true;
+}
+
+/* Then it would be skipped. */
+static void
+report_tie(WalkReceiver *receiver)
+{
+	Walk	   *walk = receiver->walk;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("several rows of %s are at position %s", walk->relation,
-					JsonbToCString(NULL, &position_write(walk->key, reader->end)->root, 0)),
+					JsonbToCString(NULL, &position_write(walk->key, receiver->reader->end)->root, 0)),
 			 errdetail("The walk would skip rows there, since its key is not unique."),
 			 errhint("Add columns to the key until it is unique.")));
 }

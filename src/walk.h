@@ -71,6 +71,8 @@ typedef struct WalkReader
 	uint64		limit;			/* rows at most, over 0 */
 	bool		boundary;		/* the next read will go on behind the last row
 								 * of this: refuse if another row shares its key */
+	bool		ties;			/* with boundary: take in those rows instead,
+								 * beyond limit and whatever row() says */
 	bool		keep_end;		/* set end */
 	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
 								/* called for each row; false: it is the last */
