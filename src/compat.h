@@ -117,4 +117,11 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_MAY_BYPASS_LOGIN false
 #endif
 
+/* 18: what a query is grouped by became the columns of a range table entry of their own */
+#if PG_VERSION_NUM >= 180000
+#define compat_grouped_columns(rte) ((rte)->rtekind == RTE_GROUP ? (rte)->groupexprs : NIL)
+#else
+#define compat_grouped_columns(rte) ((void) (rte), NIL)
+#endif
+
 #endif							/* PG_CHUNKED_COMPAT_H */

@@ -26,7 +26,7 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "relation.h"
-#include "statement.h"
+#include "statement_check.h"
 #include "throttle.h"
 
 /* What is found out about a job before it is there */
@@ -298,6 +298,7 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 		statement_prepare(plan->statement, plan->walk, &plan->first);
 		if (options->check_plan)
 			statement_check_plan(plan->statement, plan->walk, plan->rows / options->chunk_size);
+		statement_warn(plan->statement, plan->walk);
 	}
 }
 

@@ -18,9 +18,7 @@
 
 #include "common/keywords.h"
 #include "optimizer/planner.h"
-#include "parser/analyze.h"
 #include "parser/parser.h"
-#include "parser/parsetree.h"
 #include "parser/scanner.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
@@ -32,8 +30,8 @@
 #include "compat.h"
 #include "full_scan.h"
 #include "parse.h"
-#include "relation.h"
 #include "statement.h"
+#include "statement_check.h"
 
 /* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
 #define MAX_PLANS 16
@@ -49,6 +47,7 @@ typedef struct StatementPlan
 {
 	char	   *sql;
 	SPIPlanPtr	plan;
+	int			generation;		/* of the plan that was checked; 0: none yet */
 } StatementPlan;
 
 struct Statement
@@ -75,12 +74,11 @@ static void check_parsed(const Statement *statement);
 static bool has_into(const SelectStmt *select);
 static char *expand(const Statement *statement, const Walk *walk, const Range *range,
 					RangeQuery **query);
-static SPIPlanPtr find_plan(Statement *statement, const Walk *walk, const char *sql,
-							const RangeQuery *query);
-static void check_key_unchanged(SPIPlanPtr plan, const Walk *walk, const char *sql,
-								const RangeQuery *range);
-static void check_query(Query *query, const Walk *walk);
-static void check_targets(const List *targets, const Walk *walk);
+static char *expand_names(const Statement *statement, const WalkKey *key, List **conditions);
+static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
+								const RangeQuery *query);
+static void make_plan(SPIPlanPtr plan, ParamListInfo values);
+static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
 static PlannedStmt *plan_for_values(COMPAT_PLANNER_HOOK_PARAMS);
 
 /*
@@ -122,8 +120,8 @@ statement_with_literals(const Statement *statement, const Walk *walk, const Rang
 
 /*
  * Make ready to execute the statement for a range.  SPI must be connected, and
- * stay so until it is executed.  Errors: 0A000 it changes the key of the walk;
- * else those of parse analysis and planning.
+ * stay so until it is executed.  Errors: those of statement_check(), of parse
+ * analysis and of planning.
  */
 void
 statement_prepare(Statement *statement, const Walk *walk, const Range *range)
@@ -131,7 +129,8 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range)
 	RangeQuery *query = NULL;
 	char	   *sql = expand(statement, walk, range, &query);
 	ParamListInfo params = makeParamList(query->nparams);
-	CachedPlan *cached = NULL;
+	StatementPlan *slot;
+	int			generation;
 
 	for (int i = 0; i < query->nparams; i++)
 	{
@@ -141,20 +140,22 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range)
 		params->params[i].pflags = 0;	/* not a constant: the plan is kept */
 	}
 	statement->params = params;
-	statement->plan = find_plan(statement, walk, sql, query);
+	slot = find_plan(statement, walk, sql, query);
+	statement->plan = slot->plan;
+	make_plan(slot->plan, params);
 
-	values_to_plan_for = params;
-	PG_TRY();
-	{
-		cached = SPI_plan_get_cached_plan(statement->plan);
-	}
-	PG_FINALLY();
-	{
-		values_to_plan_for = NULL;
-	}
-	PG_END_TRY();
-	if (cached != NULL)
-		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	/* planned anew: something under it has changed, and its names with it */
+	generation = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(slot->plan)))->generation;
+	if (slot->generation != 0 && slot->generation != generation)
+		check(statement, walk, slot->plan);
+	slot->generation = generation;
+}
+
+/* What it is executed by, once prepared. */
+SPIPlanPtr
+statement_plan(const Statement *statement)
+{
+	return statement->plan;
 }
 
 /* Execute it; returns the rows that it processed. */
@@ -370,10 +371,45 @@ expand(const Statement *statement, const Walk *walk, const Range *range, RangeQu
 	return buf.data;
 }
 
+/*
+ * The statement with a condition that names each column of the key once in place
+ * of {chunk}, and where those stand, as StatementConditions.
+ */
+static char *
+expand_names(const Statement *statement, const WalkKey *key, List **conditions)
+{
+	StringInfoData buf;
+	int			from = 0;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, statement->placeholders)
+	{
+		Placeholder *placeholder = lfirst(lc);
+		StatementCondition *condition = palloc(sizeof(StatementCondition));
+
+		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
+		condition->start = buf.len;
+		for (int i = 0; i < key->ncolumns; i++)
+			appendStringInfo(&buf, "%s%s%s%s IS NULL", i == 0 ? "(" : " AND ",
+							 placeholder->alias == NULL ? "" : placeholder->alias,
+							 placeholder->alias == NULL ? "" : ".",
+							 quote_identifier(key->columns[i].name));
+		appendStringInfoChar(&buf, ')');
+		condition->end = buf.len;
+		condition->placeholder = pnstrdup(statement->text + placeholder->start,
+										  placeholder->end - placeholder->start);
+		*conditions = lappend(*conditions, condition);
+		from = placeholder->end;
+	}
+	appendStringInfoString(&buf, statement->text + from);
+	return buf.data;
+}
+
 /* ------------------------------------------------------------------- plans */
 
 /* The kept plan of this text, prepared if it is new. */
-static SPIPlanPtr
+static StatementPlan *
 find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQuery *query)
 {
 	StatementPlan *slot;
@@ -381,12 +417,12 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 
 	for (int i = 0; i < statement->nplans; i++)
 		if (strcmp(statement->plans[i].sql, sql) == 0)
-			return statement->plans[i].plan;
+			return &statement->plans[i];
 
 	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
-	check_key_unchanged(plan, walk, sql, query);
+	check(statement, walk, plan);
 
 	if (statement->nplans == MAX_PLANS)
 	{
@@ -398,73 +434,39 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	slot->sql = MemoryContextStrdup(statement->context, sql);
 	SPI_keepplan(plan);
 	slot->plan = plan;
+	slot->generation = 0;
 	statement->nplans++;
-	return plan;
+	return slot;
 }
 
-/*
- * Rows whose key changes may move ahead, into a chunk that is still to come,
- * and be processed again: refuse a statement that sets a column of the key.
- */
+/* Have the server plan it for these values, unless it has a plan already. */
 static void
-check_key_unchanged(SPIPlanPtr plan, const Walk *walk, const char *sql, const RangeQuery *range)
+make_plan(SPIPlanPtr plan, ParamListInfo values)
 {
-	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
-	ListCell   *lc;
+	CachedPlan *cached = NULL;
 
-	/* as it is written, and as views and rules make it */
-	check_query(parse_analyze_fixedparams(copyObject(source->raw_parse_tree), sql, range->types,
-										  range->nparams, NULL), walk);
-	foreach(lc, source->query_list)
-		check_query(lfirst_node(Query, lc), walk);
+	values_to_plan_for = values;
+	PG_TRY();
+	{
+		cached = SPI_plan_get_cached_plan(plan);
+	}
+	PG_FINALLY();
+	{
+		values_to_plan_for = NULL;
+	}
+	PG_END_TRY();
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
 }
 
+/* As it would be for a chunk, whichever: its names are what counts. */
 static void
-check_query(Query *query, const Walk *walk)
+check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
 {
-	ListCell   *lc;
+	List	   *conditions = NIL;
+	char	   *text = expand_names(statement, walk->key, &conditions);
 
-	foreach(lc, query->cteList)
-	{
-		Node	   *cte = lfirst_node(CommonTableExpr, lc)->ctequery;
-
-		if (IsA(cte, Query))
-			check_query((Query *) cte, walk);
-	}
-	if (query->resultRelation == 0 ||
-		!relation_is_or_is_in(rt_fetch(query->resultRelation, query->rtable)->relid, walk->relid))
-		return;
-	if (query->commandType == CMD_UPDATE)
-		check_targets(query->targetList, walk);
-	if (query->onConflict != NULL)
-		check_targets(query->onConflict->onConflictSet, walk);
-	foreach(lc, query->mergeActionList)
-	{
-		MergeAction *action = lfirst_node(MergeAction, lc);
-
-		if (action->commandType == CMD_UPDATE)
-			check_targets(action->targetList, walk);
-	}
-}
-
-static void
-check_targets(const List *targets, const Walk *walk)
-{
-	const ListCell *lc;
-
-	foreach(lc, targets)
-	{
-		const TargetEntry *target = lfirst_node(TargetEntry, lc);
-
-		for (int i = 0; i < walk->key->norder; i++)
-			if (!target->resjunk && target->resname != NULL &&
-				strcmp(target->resname, walk->key->columns[i].name) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("the statement sets column \"%s\", which is in the key of the walk", target->resname),
-						 errdetail("A row that moves in the order of the key could be processed twice."),
-						 errhint("Pass another key, over columns that stay as they are.")));
-	}
+	statement_check(plan, text, conditions, walk);
 }
 
 /* planner_hook: gives the planner the values that statement_prepare() has. */

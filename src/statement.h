@@ -18,6 +18,7 @@ extern char *statement_with_literals(const Statement *statement, const Walk *wal
 									 const Range *range);
 extern void statement_prepare(Statement *statement, const Walk *walk, const Range *range);
 extern void statement_check_plan(Statement *statement, const Walk *walk, double nchunks);
+extern SPIPlanPtr statement_plan(const Statement *statement);
 extern int64 statement_execute(Statement *statement);
 extern void statement_install(void);
 

@@ -1,0 +1,551 @@
+/*
+ * statement_check.c
+ *		What a job's statement must not do, and what its author should know.
+ *
+ * A statement does each row once if its condition picks rows of the walked
+ * relation, and if none of them moves in the order of the key.
+ *
+ * The first is asked of the parser itself, by its hook for column references:
+ * it tells what each name within the condition was resolved to, before anything
+ * is made of it.  The names are the same for every range, so that a text with
+ * all the key's columns in place of {chunk} is analysed, not a chunk's own.
+ *
+ * The second is asked of the statement as it is written, which may name a view,
+ * and of what the rewriter has made of it.  Columns are compared by relation
+ * and number, through views down to tables.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "optimizer/optimizer.h"
+#include "parser/analyze.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+#include "compat.h"
+#include "foreign_key.h"
+#include "origin.h"
+#include "statement_check.h"
+
+/* What a query does to a relation */
+typedef struct Write
+{
+	Oid			relid;
+	bool		inserts;
+	bool		deletes;
+	Bitmapset  *updated;		/* column numbers */
+} Write;
+
+/* A text that is analysed, and the walk that its conditions belong to */
+typedef struct Analysis
+{
+	const char *text;
+	const List *conditions;		/* StatementCondition */
+	const Walk *walk;
+	List	  **columns;		/* by key column: what it stands for, as Origins */
+	Bitmapset  *seen;			/* places of the names that were resolved */
+} Analysis;
+
+/* The column that a name within a condition should be */
+typedef struct Wanted
+{
+	const List *origins;
+} Wanted;
+
+static Query *analyse(Analysis *analysis);
+static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
+static bool is_wanted(const Origin *origin, void *arg);
+pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
+									   const StatementCondition *condition, Oid walked);
+static char *bound_to(ParseState *pstate, ColumnRef *ref, Node *node, bool qualified);
+static char *alias_of(ParseState *pstate, Oid relid, const char *but);
+static void report_place(void *analysis);
+static List *add_writes(List *writes, const Query *query);
+static List *plan_writes(SPIPlanPtr plan);
+static Bitmapset *add_targets(Bitmapset *columns, const List *targets);
+static void check_key_unchanged(const List *writes, const Walk *walk);
+static void check_set(const Origin *set, const Origin *moved, const Walk *walk, List **sources);
+static void check_generated(const Origin *set, const Origin *source, const Walk *walk, List **sources);
+static void warn_of_insert(const Write *write, const Walk *walk);
+static bool inserts_into(const Write *write, const Walk *walk);
+static bool may_route_to_foreign(const Write *write);
+static bool sets_partition_key(Relation rel, const Write *write);
+
+/*
+ * Check a statement's plan, and its text with conditions that name all of the
+ * key's columns.  Errors: 42P10 a condition is bound to other columns than the
+ * walked relation's; 0A000 it sets a column of the key.
+ */
+void
+statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const Walk *walk)
+{
+	const WalkKey *key = walk->key;
+	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
+	Query	   *query;
+
+	analysis.columns = palloc(key->ncolumns * sizeof(List *));
+	for (int i = 0; i < key->ncolumns; i++)
+		analysis.columns[i] = origin_list(walk->relid, key->columns[i].attnum, false);
+	query = analyse(&analysis);
+	if (bms_num_members(analysis.seen) != list_length(conditions) * key->ncolumns)
+		elog(ERROR, "%d columns in %d conditions of %d were analysed",
+			 bms_num_members(analysis.seen), list_length(conditions), key->ncolumns);
+
+	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
+}
+
+/*
+ * Warn of what is allowed but may not be meant: rows inserted where the walk
+ * still comes by, and foreign keys that make every row expensive.
+ */
+void
+statement_warn(const Statement *statement, const Walk *walk)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan_writes(statement_plan(statement)))
+	{
+		Write	   *write = lfirst(lc);
+
+		warn_of_insert(write, walk);
+		foreign_key_warn(write->relid, write->deletes, write->updated);
+	}
+}
+
+/*
+ * May the statement write to a foreign table, by itself or as a partition?
+ * (What triggers and functions do cannot be told.)
+ */
+bool
+statement_writes_foreign(const Statement *statement)
+{
+	SPIPlanPtr	plan = statement_plan(statement);
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	bool		found = false;
+	ListCell   *lc;
+
+	if (cached != NULL)
+	{
+		/* partitions and children that the planner has not ruled out */
+		foreach(lc, cached->stmt_list)
+		{
+			PlannedStmt *planned = lfirst_node(PlannedStmt, lc);
+			ListCell   *result;
+
+			foreach(result, planned->resultRelations)
+				if (get_rel_relkind(rt_fetch(lfirst_int(result), planned->rtable)->relid) == RELKIND_FOREIGN_TABLE)
+					found = true;
+		}
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	}
+	foreach(lc, plan_writes(plan))
+	{
+		Write	   *write = lfirst(lc);
+
+		if (get_rel_relkind(write->relid) == RELKIND_FOREIGN_TABLE || may_route_to_foreign(write))
+			found = true;
+	}
+	return found;
+}
+
+/* --------------------------------------------------- what conditions are about */
+
+/* Parse analysis, without the hooks that count it as a statement. */
+static Query *
+analyse(Analysis *analysis)
+{
+	RawStmt    *parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
+	ParseState *pstate = make_parsestate(NULL);
+	ErrorContextCallback callback;
+	Query	   *query;
+
+	callback.callback = report_place;
+	callback.arg = analysis;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	pstate->p_sourcetext = analysis->text;
+	pstate->p_post_columnref_hook = check_name;
+	pstate->p_ref_hook_state = analysis;
+	query = transformTopLevelStmt(pstate, parsed);
+	free_parsestate(pstate);
+	error_context_stack = callback.previous;
+	return query;
+}
+
+/* An error's position is one in this text, not in the caller's query. */
+static void
+report_place(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(((Analysis *) arg)->text);
+	}
+}
+
+/* The parser's hook: what a name was resolved to, or NULL.  Changes nothing. */
+static Node *
+check_name(ParseState *pstate, ColumnRef *ref, Node *node)
+{
+	Analysis   *analysis = pstate->p_ref_hook_state;
+	const WalkKey *key = analysis->walk->key;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;			/* the parser will say so */
+	foreach(lc, analysis->conditions)
+	{
+		const StatementCondition *condition = lfirst(lc);
+		Wanted		wanted = {NIL};
+
+		if (ref->location < condition->start || ref->location >= condition->end)
+			continue;
+		for (int i = 0; i < key->ncolumns; i++)
+			if (strcmp(key->columns[i].name, strVal(llast(ref->fields))) == 0)
+				wanted.origins = analysis->columns[i];
+		if (!origin_leads_to(pstate, node, is_wanted, &wanted))
+			report_binding(pstate, ref, node, condition, analysis->walk->relid);
+		analysis->seen = bms_add_member(analysis->seen, ref->location);
+	}
+	return NULL;
+}
+
+static bool
+is_wanted(const Origin *origin, void *arg)
+{
+	const ListCell *lc;
+
+	foreach(lc, ((Wanted *) arg)->origins)
+		if (origin_same_column(origin, lfirst(lc)))
+			return true;
+	return false;
+}
+
+static void
+report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
+			   const StatementCondition *condition, Oid walked)
+{
+	const char *written = list_length(ref->fields) > 1 ? strVal(linitial(ref->fields)) : NULL;
+	char	   *name = get_rel_name(walked);
+	char	   *bound = bound_to(pstate, ref, node, false);
+	char	   *alias = alias_of(pstate, walked, written);
+
+	if (strcmp(bound, name) == 0)
+	{
+		bound = bound_to(pstate, ref, node, true);
+		name = psprintf("%s.%s", get_namespace_name(get_rel_namespace(walked)), name);
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+			 errmsg("%s is bound to columns of \"%s\", not of \"%s\"", condition->placeholder,
+					bound, name),
+			 errdetail("Rows would be done several times, or not at all."),
+			 alias != NULL ?
+			 errhint("Write {chunk:%s}.", alias) :
+			 errhint("Write {chunk:e} in the WHERE of the query that reads \"%s\", where e is its alias there.", name)));
+}
+
+/* The name of the table or the like that a column was found in. */
+static char *
+bound_to(ParseState *pstate, ColumnRef *ref, Node *node, bool qualified)
+{
+	if (IsA(node, Var))
+	{
+		RangeTblEntry *rte = GetRTEByRangeTablePosn(pstate, ((Var *) node)->varno, ((Var *) node)->varlevelsup);
+
+		if (rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_COMPOSITE_TYPE)
+		{
+			char	   *name = get_rel_name(rte->relid);
+
+			return qualified ? psprintf("%s.%s", get_namespace_name(get_rel_namespace(rte->relid)), name) : name;
+		}
+		return rte->eref->aliasname;
+	}
+	return list_length(ref->fields) > 1 ? strVal(linitial(ref->fields)) : "?column?";
+}
+
+/* The alias, quoted, by which a relation is seen at this place, or NULL. */
+static char *
+alias_of(ParseState *pstate, Oid relid, const char *but)
+{
+	List	   *hidden = but == NULL ? NIL : list_make1(makeString(pstrdup(but)));
+
+	for (; pstate != NULL; pstate = pstate->parentParseState)
+	{
+		ListCell   *lc;
+
+		foreach(lc, pstate->p_namespace)
+		{
+			ParseNamespaceItem *item = lfirst(lc);
+			String	   *alias = makeString(item->p_rte->eref->aliasname);
+
+			if (!item->p_rel_visible)
+				continue;
+			if (item->p_rte->rtekind == RTE_RELATION && item->p_rte->relid == relid &&
+				item->p_rte->relkind != RELKIND_COMPOSITE_TYPE && !list_member(hidden, alias))
+				return pstrdup(quote_identifier(strVal(alias)));
+			hidden = lappend(hidden, alias);
+		}
+	}
+	return NULL;
+}
+
+/* ----------------------------------------------------------- what is written */
+
+/* Add what a query writes, and the queries in its WITH. */
+static List *
+add_writes(List *writes, const Query *query)
+{
+	Write	   *write;
+	ListCell   *lc;
+
+	foreach(lc, query->cteList)
+	{
+		Node	   *cte = lfirst_node(CommonTableExpr, lc)->ctequery;
+
+		if (IsA(cte, Query))
+			writes = add_writes(writes, (Query *) cte);
+	}
+	if (query->resultRelation == 0)
+		return writes;
+
+	write = palloc0(sizeof(Write));
+	write->relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	write->inserts = query->commandType == CMD_INSERT;
+	write->deletes = query->commandType == CMD_DELETE;
+	if (query->commandType == CMD_UPDATE)
+		write->updated = add_targets(write->updated, query->targetList);
+	if (query->onConflict != NULL)
+		write->updated = add_targets(write->updated, query->onConflict->onConflictSet);
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_INSERT)
+			write->inserts = true;
+		if (action->commandType == CMD_DELETE)
+			write->deletes = true;
+		if (action->commandType == CMD_UPDATE)
+			write->updated = add_targets(write->updated, action->targetList);
+	}
+	return lappend(writes, write);
+}
+
+/* What a kept plan writes, as views and rules make it. */
+static List *
+plan_writes(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	List	   *writes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, source->query_list)
+		writes = add_writes(writes, lfirst_node(Query, lc));
+	return writes;
+}
+
+static Bitmapset *
+add_targets(Bitmapset *columns, const List *targets)
+{
+	const ListCell *lc;
+
+	foreach(lc, targets)
+	{
+		const TargetEntry *target = lfirst_node(TargetEntry, lc);
+
+		if (!target->resjunk)
+			columns = bms_add_member(columns, target->resno);
+	}
+	return columns;
+}
+
+/*
+ * Rows whose key changes may move ahead, into a chunk that is still to come,
+ * and be processed again: refuse a statement that sets a column of the key, or
+ * one that a column of the key is made of.
+ */
+static void
+check_key_unchanged(const List *writes, const Walk *walk)
+{
+	List	  **sources = palloc(walk->key->norder * sizeof(List *));
+	const ListCell *lc;
+
+	for (int i = 0; i < walk->key->norder; i++)
+		sources[i] = origin_list(walk->relid, walk->key->columns[i].attnum, true);
+	foreach(lc, writes)
+	{
+		const Write *write = lfirst(lc);
+		int			attnum = 0;
+
+		while ((attnum = bms_next_member(write->updated, attnum)) >= 0)
+		{
+			Origin		set = {write->relid, attnum};
+			ListCell   *below;
+
+			foreach(below, origin_list(write->relid, attnum, false))
+			{
+				check_set(&set, lfirst(below), walk, sources);
+				check_generated(&set, lfirst(below), walk, sources);
+			}
+		}
+	}
+}
+
+/* Refuse it if the column that moves by setting another, or itself, is in the key. */
+static void
+check_set(const Origin *set, const Origin *moved, const Walk *walk, List **sources)
+{
+	for (int i = 0; i < walk->key->norder; i++)
+	{
+		const char *column = walk->key->columns[i].name;
+		ListCell   *lc;
+
+		foreach(lc, sources[i])
+		{
+			char	   *name;
+
+			if (!origin_same_column(moved, lfirst(lc)))
+				continue;
+			name = get_attname(set->relid, set->attnum, false);
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 strcmp(name, column) == 0 ?
+					 errmsg("the statement sets column \"%s\", which is in the key of the walk", name) :
+					 errmsg("the statement sets column \"%s\", which column \"%s\" in the key of the walk comes from", name, column),
+					 errdetail("A row that moves in the order of the key could be processed twice."),
+					 errhint("Pass another key, over columns that stay as they are.")));
+		}
+	}
+}
+
+/* The same for the columns that are generated from this one, in children too. */
+static void
+check_generated(const Origin *set, const Origin *source, const Walk *walk, List **sources)
+{
+	bool		generated = false;
+	char	   *name;
+	ListCell   *lc;
+
+	/* a column is generated in all of a relation's parents and children or in none */
+	for (int i = 0; i < walk->key->norder; i++)
+		foreach(lc, sources[i])
+		{
+			Origin	   *origin = lfirst(lc);
+
+			if (get_attgenerated(origin->relid, origin->attnum) != '\0')
+				generated = true;
+		}
+	if (!generated || get_rel_relkind(source->relid) == RELKIND_VIEW)
+		return;
+
+	name = get_attname(source->relid, source->attnum, false);
+	foreach(lc, find_all_inheritors(source->relid, AccessShareLock, NULL))
+	{
+		Relation	rel = relation_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+
+		for (int i = 1; i <= RelationGetNumberOfAttributes(rel); i++)
+		{
+			Origin		moved = {RelationGetRelid(rel), i};
+			Bitmapset  *used = NULL;
+
+			if (TupleDescAttr(RelationGetDescr(rel), i - 1)->attgenerated == '\0')
+				continue;
+			pull_varattnos(build_column_default(rel, i), 1, &used);
+			if (bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, used))
+				check_set(set, &moved, walk, sources);
+		}
+		relation_close(rel, NoLock);
+	}
+}
+
+static void
+warn_of_insert(const Write *write, const Walk *walk)
+{
+	if (!write->inserts || !inserts_into(write, walk))
+		return;
+	ereport(WARNING,
+			(errmsg("the statement inserts into \"%s\", which the walk reads", get_rel_name(write->relid)),
+			 errdetail("Rows that it inserts ahead of a chunk and below the high-water mark are processed as well, by a later chunk."),
+			 errhint("Have it give them keys past the high-water mark, or tell them apart by a condition next to {chunk}.")));
+}
+
+/* Can a row that is inserted come up in the walk? */
+static bool
+inserts_into(const Write *write, const Walk *walk)
+{
+	List	   *targets = list_make1_oid(write->relid);
+	ListCell   *lc;
+
+	if (get_rel_relkind(write->relid) == RELKIND_VIEW)
+	{
+		Relation	view = relation_open(write->relid, AccessShareLock);
+
+		for (int attnum = 1; attnum <= RelationGetNumberOfAttributes(view); attnum++)
+			foreach(lc, origin_list(write->relid, attnum, false))
+				targets = list_append_unique_oid(targets, ((Origin *) lfirst(lc))->relid);
+		relation_close(view, NoLock);
+	}
+	foreach(lc, targets)
+		for (int i = 0; i < walk->key->norder; i++)
+		{
+			ListCell   *source;
+
+			foreach(source, origin_list(walk->relid, walk->key->columns[i].attnum, true))
+				if (origin_related(lfirst_oid(lc), ((Origin *) lfirst(source))->relid))
+					return true;
+		}
+	return false;
+}
+
+/* Can a row that is inserted, or moved by an update, end up in a foreign partition? */
+static bool
+may_route_to_foreign(const Write *write)
+{
+	bool		foreign = false;
+	bool		moves = write->inserts;
+	ListCell   *lc;
+
+	if (get_rel_relkind(write->relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	foreach(lc, find_all_inheritors(write->relid, AccessShareLock, NULL))
+	{
+		Relation	rel = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			foreign = true;
+		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && sets_partition_key(rel, write))
+			moves = true;
+		relation_close(rel, NoLock);
+	}
+	return foreign && moves;
+}
+
+static bool
+sets_partition_key(Relation rel, const Write *write)
+{
+	Bitmapset  *columns = NULL;
+	bool		in_expression;
+	int			attnum = 0;
+
+	while ((attnum = bms_next_member(write->updated, attnum)) >= 0)
+		columns = bms_add_member(columns,
+								 get_attnum(RelationGetRelid(rel), get_attname(write->relid, attnum, false)) -
+								 FirstLowInvalidHeapAttributeNumber);
+	return has_partition_attrs(rel, columns, &in_expression);
+}

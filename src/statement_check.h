@@ -1,0 +1,25 @@
+/*
+ * statement_check.h
+ *		What a job's statement must not do, and what its author should know.
+ */
+#ifndef PG_CHUNKED_STATEMENT_CHECK_H
+#define PG_CHUNKED_STATEMENT_CHECK_H
+
+#include "statement.h"
+
+/* Where a condition that names all columns of the key stands in a text */
+typedef struct StatementCondition
+{
+	int			start;			/* byte offsets */
+	int			end;
+	const char *placeholder;	/* as the author wrote it */
+} StatementCondition;
+
+extern void statement_check(SPIPlanPtr plan, const char *text, const List *conditions,
+							const Walk *walk);
+
+/* of a statement that is prepared; SPI must be connected */
+extern void statement_warn(const Statement *statement, const Walk *walk);
+extern bool statement_writes_foreign(const Statement *statement);
+
+#endif							/* PG_CHUNKED_STATEMENT_CHECK_H */
