@@ -19,8 +19,8 @@
 #include "utils/rel.h"
 
 #include "arguments.h"
-#include "btree.h"
 #include "chunks.h"
+#include "count.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
@@ -208,7 +208,6 @@ job_dry_run(const JobOptions *options)
 	{
 		WalkReader	reader = {0};
 		Range		last = {0};
-		StringInfoData text;
 
 		last.upto = plan.last;
 		reader.output = walk_all_keys(plan.walk);
@@ -222,14 +221,7 @@ job_dry_run(const JobOptions *options)
 								Max(1, ceil(plan.rows / options->chunk_size)))));
 		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first));
 		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last));
-
-		initStringInfo(&text);
-		if (SPI_execute(psprintf("EXPLAIN %s", statement_with_literals(plan.statement, plan.walk, &plan.first)),
-						false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not explain the statement");
-		for (uint64 i = 0; i < SPI_processed; i++)
-			appendStringInfo(&text, "\n%s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-		show_statement("the plan of the first", text.data);
+		show_statement("the plan of the first", psprintf("\n%s", statement_explain(plan.statement)));
 	}
 	statement_free(plan.statement);
 	guard_leave(&guard);
@@ -276,7 +268,8 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	if (plan->statement != NULL)
 	{
 		find_first_chunk(options, plan);
-		statement_prepare(plan->statement, plan->walk, &plan->first);
+		statement_prepare(plan->statement, plan->walk, &plan->first,
+						  Min(options->chunk_size, Max(plan->rows, 1)));
 		if (options->check_plan)
 			statement_check_plan(plan->statement, plan->walk, plan->rows / options->chunk_size);
 	}
@@ -296,7 +289,7 @@ find_first_chunk(const JobOptions *options, JobPlan *plan)
 	plan->first.upto = reader.ended ? reader.end : plan->last;
 }
 
-/* The rows of a walk: by the index, else by the planner. */
+/* The rows of a walk: what row_count() estimates, else by the planner. */
 static double
 estimate_rows(Walk *walk, Relation rel)
 {
@@ -304,17 +297,8 @@ estimate_rows(Walk *walk, Relation rel)
 	CachedPlan *cached;
 	double		rows = 0;
 
-	if (walk->filter == NULL)
-	{
-		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, 0, false);
-
-		if (estimate != NULL)
-		{
-			rows = btree_estimate_rows(estimate);
-			btree_estimate_free(estimate);
-			return rows;
-		}
-	}
+	if (walk->filter == NULL && count_estimate(rel, walk->key, &rows))
+		return rows;
 	plan = SPI_prepare(walk->filter == NULL ? psprintf("SELECT FROM %s", walk->relation) :
 					   psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter), 0, NULL);
 	if (plan == NULL)

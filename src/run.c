@@ -358,7 +358,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
-	statement_prepare(run->statement, walk, &range);
+	statement_prepare(run->statement, walk, &range, chunk->row_count);
 	if (job->check_plan && !run->plan_checked)
 		statement_check_plan(run->statement, walk,
 							 (double) job->total_rows / Max(chunk->row_count, 1));
