@@ -8,7 +8,14 @@
 
 #include "access/nbtree.h"
 #include "access/tupdesc.h"
+#include "commands/explain.h"
 #include "fmgr.h"
+
+/* 18: EXPLAIN's state and format got headers of their own */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
 
 /* 18: PG_MODULE_MAGIC_EXT puts name and version into pg_get_loaded_modules() */
 #if PG_VERSION_NUM >= 180000
@@ -80,6 +87,15 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_PLANNER_HOOK_PARAMS Query *parse, const char *query_string, int cursorOptions, \
 	ParamListInfo boundParams
 #define COMPAT_PLANNER_HOOK_ARGS parse, query_string, cursorOptions, boundParams
+#endif
+
+/* 17: the memory that planning took came behind the buffers that it used */
+#if PG_VERSION_NUM >= 170000
+#define compat_explain_plan(planned, es, params) \
+	ExplainOnePlan(planned, NULL, es, "", params, NULL, NULL, NULL, NULL)
+#else
+#define compat_explain_plan(planned, es, params) \
+	ExplainOnePlan(planned, NULL, es, "", params, NULL, NULL, NULL)
 #endif
 
 /* 19: JumbleState became const */

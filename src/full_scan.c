@@ -3,7 +3,8 @@
  *		A plan that would read a large table in full for every chunk.
  *
  * Looks for scans without a condition on an index, anywhere in the plan but
- * below a LIMIT.
+ * below a LIMIT.  What the walk's index could read is read in full only where
+ * the chunk is most of it (statement_plan.c), which is not so for every chunk.
  */
 #include "postgres.h"
 
@@ -11,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/plancat.h"
 #include "parser/parsetree.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -21,6 +23,7 @@
 
 #include "full_scan.h"
 #include "relation.h"
+#include "statement_plan.h"
 
 /* Reading this much of a table, for more chunks than this, is worth an index */
 #define LARGE_PAGES 1024
@@ -29,6 +32,8 @@
 /* Where a plan reads a whole table */
 typedef struct FullScan
 {
+	const Walk *walk;
+	double		rows;			/* of the chunk; 0: not known */
 	List	   *rtable;
 	Oid			relid;			/* of the largest, or InvalidOid */
 	BlockNumber pages;
@@ -44,17 +49,19 @@ typedef struct JoinColumns
 } JoinColumns;
 
 static void find_full_scans(Plan *plan, FullScan *found);
-static void note_full_scan(Index rti, const char *node, FullScan *found);
+static void note_full_scan(const Scan *scan, const char *node, FullScan *found);
+static bool has_parameter(Node *node, void *context);
 static char *index_to_create(SPIPlanPtr plan, Oid relid);
 static bool find_join_columns(Node *node, JoinColumns *search);
 
 /*
- * Refuse a kept plan that reads a large table in full, which it would do for
- * every one of so many chunks.  SPI must be connected.  Error: 0A000, with the
+ * Refuse a kept plan, made for a chunk of so many rows (0: not known), that
+ * reads a large table in full, which it would do for every one of so many
+ * chunks.  SPI must be connected.  Error: 0A000, with the
  * index to create.
  */
 void
-full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double nchunks)
+full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
 {
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
 	FullScan	found = {0};
@@ -64,6 +71,8 @@ full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double nchunks)
 
 	if (cached == NULL)
 		return;					/* rewritten into several queries */
+	found.walk = walk;
+	found.rows = rows;
 	foreach(lc, cached->stmt_list)
 	{
 		PlannedStmt *planned = lfirst_node(PlannedStmt, lc);
@@ -109,19 +118,19 @@ find_full_scans(Plan *plan, FullScan *found)
 		case T_Limit:
 			return;				/* stops early */
 		case T_SeqScan:
-			note_full_scan(((Scan *) plan)->scanrelid, "Seq Scan", found);
+			note_full_scan((Scan *) plan, "Seq Scan", found);
 			break;
 		case T_IndexScan:
 			if (((IndexScan *) plan)->indexqual == NIL)
-				note_full_scan(((Scan *) plan)->scanrelid, "full Index Scan", found);
+				note_full_scan((Scan *) plan, "full Index Scan", found);
 			break;
 		case T_IndexOnlyScan:
 			if (((IndexOnlyScan *) plan)->indexqual == NIL)
-				note_full_scan(((Scan *) plan)->scanrelid, "full Index Only Scan", found);
+				note_full_scan((Scan *) plan, "full Index Only Scan", found);
 			break;
 		case T_BitmapIndexScan:
 			if (((BitmapIndexScan *) plan)->indexqual == NIL)
-				note_full_scan(((Scan *) plan)->scanrelid, "full Bitmap Index Scan", found);
+				note_full_scan((Scan *) plan, "full Bitmap Index Scan", found);
 			break;
 		case T_Append:
 			children = ((Append *) plan)->appendplans;
@@ -151,19 +160,41 @@ find_full_scans(Plan *plan, FullScan *found)
 }
 
 static void
-note_full_scan(Index rti, const char *node, FullScan *found)
+note_full_scan(const Scan *scan, const char *node, FullScan *found)
 {
-	Oid			relid = rt_fetch(rti, found->rtable)->relid;
+	Oid			relid = rt_fetch(scan->scanrelid, found->rtable)->relid;
 	Relation	rel = table_open(relid, NoLock);
 	BlockNumber pages = RELKIND_HAS_STORAGE(rel->rd_rel->relkind) ? RelationGetNumberOfBlocks(rel) : 0;
+	bool		most = false;
 
+	if (pages > found->pages && OidIsValid(found->walk->key->index) &&
+		relation_is_or_is_in(relid, found->walk->relid) && has_parameter((Node *) scan->plan.qual, NULL))
+	{
+		BlockNumber all_pages;
+		double		tuples;
+		double		all_visible;
+
+		estimate_rel_size(rel, NULL, &all_pages, &tuples, &all_visible);
+		most = statement_plan_reads_most(found->rows, tuples);
+	}
 	table_close(rel, NoLock);
-	if (pages > found->pages)
+	if (pages > found->pages && !most)
 	{
 		found->relid = relid;
 		found->pages = pages;
 		found->node = node;
 	}
+}
+
+/* Does it have the chunk's condition?  A statement has no other parameters. */
+static bool
+has_parameter(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN)
+		return true;
+	return expression_tree_walker(node, has_parameter, context);
 }
 
 /* The CREATE INDEX for the columns by which the statement looks up a table. */

@@ -7,6 +7,6 @@
 
 #include "walk.h"
 
-extern void full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double nchunks);
+extern void full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks);
 
 #endif							/* PG_CHUNKED_FULL_SCAN_H */

@@ -20,8 +20,8 @@
 #include "utils/rls.h"
 
 #include "arguments.h"
-#include "btree.h"
 #include "chunks.h"
+#include "count.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
@@ -60,7 +60,7 @@ static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const cha
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void warn_row_security(Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
-static double estimate_rows(Walk *walk, Relation rel);
+static double estimate_rows(Walk *walk, Relation rel, const Range *range);
 static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
 					double rows);
 static void show_statement(const char *label, const char *text);
@@ -220,7 +220,6 @@ job_dry_run(const JobOptions *options)
 	{
 		WalkReader	reader = {0};
 		Range		last = {0};
-		StringInfoData text;
 
 		last.after = plan.after;
 		last.upto = plan.last;
@@ -236,14 +235,7 @@ job_dry_run(const JobOptions *options)
 								Max(1, ceil(plan.rows / options->chunk_size)))));
 		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first));
 		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last));
-
-		initStringInfo(&text);
-		if (SPI_execute(psprintf("EXPLAIN %s", statement_with_literals(plan.statement, plan.walk, &plan.first)),
-						false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not explain the statement");
-		for (uint64 i = 0; i < SPI_processed; i++)
-			appendStringInfo(&text, "\n%s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-		show_statement("the plan of the first", text.data);
+		show_statement("the plan of the first", psprintf("\n%s", statement_explain(plan.statement)));
 	}
 	statement_free(plan.statement);
 	guard_leave(&guard);
@@ -291,13 +283,17 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	warn_row_security(rel);
 	if (plan->last == NULL)
 		return;
-	plan->rows = estimate_rows(plan->walk, rel);
+	all.upto = options->upto == NULL ? NULL : plan->last;
+	plan->rows = estimate_rows(plan->walk, rel, &all);
 	if (plan->statement != NULL)
 	{
 		find_first_chunk(options, plan);
-		statement_prepare(plan->statement, plan->walk, &plan->first);
+		statement_prepare(plan->statement, plan->walk, &plan->first,
+						  Min(options->chunk_size, Max(plan->rows, 1)));
 		if (options->check_plan)
 			statement_check_plan(plan->statement, plan->walk, plan->rows / options->chunk_size);
+		if (!options->foreign_writes)
+			statement_refuse_foreign_writes(plan->statement);
 		statement_warn(plan->statement, plan->walk);
 	}
 }
@@ -330,27 +326,20 @@ find_first_chunk(const JobOptions *options, JobPlan *plan)
 		plan->first.upto = reader.end;
 }
 
-/* The rows of a walk: by the index, else by the planner. */
+/* The rows of a walk: what row_count() estimates, else by the planner. */
 static double
-estimate_rows(Walk *walk, Relation rel)
+estimate_rows(Walk *walk, Relation rel, const Range *range)
 {
 	SPIPlanPtr	plan;
 	CachedPlan *cached;
 	double		rows = 0;
+	bool		bounded = range->after != NULL || range->upto != NULL;
 
-	if (walk->filter == NULL)
-	{
-		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, 0, false);
-
-		if (estimate != NULL)
-		{
-			rows = btree_estimate_rows(estimate);
-			btree_estimate_free(estimate);
-			return rows;
-		}
-	}
-	plan = SPI_prepare(walk->filter == NULL ? psprintf("SELECT FROM %s", walk->relation) :
-					   psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter), 0, NULL);
+	if (walk->filter == NULL && !bounded && count_estimate(rel, walk->key, &rows))
+		return rows;
+	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
+								walk->filter == NULL ? "TRUE" : walk->filter,
+								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	cached = SPI_plan_get_cached_plan(plan);

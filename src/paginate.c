@@ -10,28 +10,20 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "common/int.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "arguments.h"
 #include "btree.h"
 #include "compat.h"
-#include "filter.h"
+#include "count.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
-
-/* Children of an index level wanted to tell one rank from another */
-#define RANK_CHILDREN 10000
 
 /* With fewer leaves than this, counting is as quick */
 #define MIN_CHILDREN 4
@@ -41,8 +33,6 @@ PG_FUNCTION_INFO_V1(chunked_seek);
 PG_FUNCTION_INFO_V1(chunked_paginator);
 PG_FUNCTION_INFO_V1(chunked_paginate);
 
-static int64 count_relation(Relation rel, bool exact, ArrayType *key, text *filter);
-static bool count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows);
 static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging);
 static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known);
 static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
@@ -213,68 +203,6 @@ chunked_paginate(PG_FUNCTION_ARGS)
 }
 
 /*
- * Count by the index where that is sound, else by a query, unless an estimate
- * will do and the catalog's shows nothing that the caller may not see.
- */
-static int64
-count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
-{
-	int64		rows;
-
-	if (filter == NULL && count_by_index(rel, exact, key, &rows))
-		return rows;
-	if (filter == NULL && !exact && relation_is_local_table(rel) &&
-		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED)
-		return (int64) relation_estimate_rows(rel);
-	return filter_count_rows(relation_quoted_name(rel), NULL, filter);
-}
-
-/*
- * Count along the key's index; false if there is none, or it may not be read
- * directly.  A key that is given is checked in any case.
- */
-static bool
-count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
-{
-	Walk	   *walk;
-	bool		counted = false;
-
-	if (key == NULL && key_default_columns(rel) == NIL)
-		return false;
-
-	SPI_connect();
-	walk = walk_open(rel, key, NULL);
-	if (!exact)
-	{
-		BtreeEstimate *estimate = btree_estimate_make(rel, walk->key, RANK_CHILDREN, false);
-
-		if (estimate != NULL)
-		{
-			*rows = (int64) rint(btree_estimate_rows(estimate));
-			btree_estimate_free(estimate);
-			counted = true;
-		}
-	}
-	if (!counted)
-	{
-		BtreeIndex *btree = btree_open(rel, walk->key);
-
-		if (btree != NULL)
-		{
-			BtreeCount	count;
-
-			btree_count(btree, NULL, NULL, PG_INT64_MAX, &count);
-			btree_close(btree);
-			*rows = count.rows;
-			counted = true;
-		}
-	}
-	SPI_finish();
-	return counted;
-}
-
-/*
  * The position of the rank-th row, or NULL if there are fewer.  paging: a
  * higher rank must not give an earlier row.  SPI must be connected.
  */
@@ -317,7 +245,7 @@ static Position *
 seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 {
 	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
-		btree_estimate_make(rel, walk->key, RANK_CHILDREN, false);
+		btree_estimate_make(rel, walk->key, COUNT_CHILDREN, false);
 	Position   *position = NULL;
 
 	*known = false;

@@ -11,7 +11,7 @@
 #include "guard.h"
 #include "ledger.h"
 #include "settings.h"
-#include "statement.h"
+#include "statement_plan.h"
 #include "steer.h"
 
 COMPAT_MODULE_MAGIC("pg_chunked", PG_CHUNKED_VERSION);
@@ -34,7 +34,7 @@ _PG_init(void)
 							&settings_progress_interval, 1000, 0, INT_MAX, PGC_USERSET,
 							GUC_UNIT_MS, NULL, NULL, NULL);
 	steer_install();
-	statement_install();
+	statement_plan_install();
 	ledger_install();
 	guard_install();
 	MarkGUCPrefixReserved("pg_chunked");

@@ -38,6 +38,7 @@
 #include "run.h"
 #include "settings.h"
 #include "statement.h"
+#include "statement_check.h"
 #include "throttle.h"
 
 /* Of a chunk's rate, the weight of what was known before */
@@ -66,6 +67,7 @@ typedef struct Run
 	/* changing */
 	Statement  *statement;		/* NULL at first */
 	bool		plan_checked;
+	SPIPlanPtr	plan;			/* of the last chunk */
 	bool		succeeded;		/* the statement, for some chunk */
 	int64		behind;			/* claim chunks whose numbers are over this one */
 	TimestampTz rescan_at;		/* when to claim from the start again */
@@ -497,11 +499,14 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
-	statement_prepare(run->statement, walk, &range);
+	statement_prepare(run->statement, walk, &range, chunk->row_count);
 	if (job->check_plan && !run->plan_checked)
 		statement_check_plan(run->statement, walk,
 							 (double) job->total_rows / Max(chunk->row_count, 1));
 	run->plan_checked = true;
+	if (!job->foreign_writes && run->plan != statement_plan(run->statement))
+		statement_refuse_foreign_writes(run->statement);
+	run->plan = statement_plan(run->statement);
 
 	*executing = true;
 	affected = statement_execute(run->statement);
@@ -720,7 +725,7 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sq
 			ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
 			tried = true;
-			statement_prepare(run->statement, walk, &range);
+			statement_prepare(run->statement, walk, &range, 1);
 			(void) statement_execute(run->statement);
 			AfterTriggerSetState(immediate);
 		}

@@ -6,32 +6,26 @@
  * within a literal, a comment or a quoted name is left alone.  A chunk's
  * condition is put in with parameters of the key's types: chunks of the same
  * shape share one plan, made for the values of the first of them.
- *
- * Planning for values but with parameters is what the planner does when it is
- * given values that are not marked as constants: they are used for estimates
- * only.  A generic plan, which is planned without values, would take a range of
- * unknown ends for a two-hundredth of the table, and join that.
  */
 #include "postgres.h"
 
 #include <ctype.h>
 
 #include "common/keywords.h"
-#include "optimizer/planner.h"
+#include "parser/analyze.h"
 #include "parser/parser.h"
 #include "parser/scanner.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/resowner.h"
 #include "utils/varlena.h"
 
-#include "compat.h"
 #include "full_scan.h"
 #include "parse.h"
 #include "statement.h"
 #include "statement_check.h"
+#include "statement_plan.h"
 
 /* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
 #define MAX_PLANS 16
@@ -62,10 +56,8 @@ struct Statement
 	StatementPlan plans[MAX_PLANS];
 	SPIPlanPtr	plan;			/* of the chunk in hand */
 	ParamListInfo params;
+	double		rows;			/* of that chunk; 0: not known */
 };
-
-static planner_hook_type next_planner_hook = NULL;
-static ParamListInfo values_to_plan_for = NULL;
 
 static void find_placeholders(Statement *statement);
 static Placeholder *read_placeholder(const char *text, const int *places, int nplaces, int at);
@@ -77,9 +69,7 @@ static char *expand(const Statement *statement, const Walk *walk, const Range *r
 static char *expand_names(const Statement *statement, const WalkKey *key, List **conditions);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
-static void make_plan(SPIPlanPtr plan, ParamListInfo values);
 static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
-static PlannedStmt *plan_for_values(COMPAT_PLANNER_HOOK_PARAMS);
 
 /*
  * Read a statement, in a memory context of its own under the current one.
@@ -119,12 +109,12 @@ statement_with_literals(const Statement *statement, const Walk *walk, const Rang
 }
 
 /*
- * Make ready to execute the statement for a range.  SPI must be connected, and
- * stay so until it is executed.  Errors: those of statement_check(), of parse
- * analysis and of planning.
+ * Make ready to execute the statement for a range of so many rows (0: not
+ * known).  SPI must be connected, and stay so until it is executed.  Errors:
+ * those of statement_check(), of parse analysis and of planning.
  */
 void
-statement_prepare(Statement *statement, const Walk *walk, const Range *range)
+statement_prepare(Statement *statement, const Walk *walk, const Range *range, double rows)
 {
 	RangeQuery *query = NULL;
 	char	   *sql = expand(statement, walk, range, &query);
@@ -140,9 +130,11 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range)
 		params->params[i].pflags = 0;	/* not a constant: the plan is kept */
 	}
 	statement->params = params;
+	/* a filter's chunk has more rows, which the statement sees, than it counts */
+	statement->rows = walk->filter == NULL ? rows : 0;
 	slot = find_plan(statement, walk, sql, query);
 	statement->plan = slot->plan;
-	make_plan(slot->plan, params);
+	statement_plan_make(statement->plan, walk, params, statement->rows);
 
 	/* planned anew: something under it has changed, and its names with it */
 	generation = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(slot->plan)))->generation;
@@ -181,15 +173,14 @@ statement_execute(Statement *statement)
 void
 statement_check_plan(Statement *statement, const Walk *walk, double nchunks)
 {
-	full_scan_refuse(statement->plan, walk, nchunks);
+	full_scan_refuse(statement->plan, walk, statement->rows, nchunks);
 }
 
-/* Called once, when the library is loaded. */
-void
-statement_install(void)
+/* The plan of the prepared statement, as EXPLAIN shows it. */
+char *
+statement_explain(Statement *statement)
 {
-	next_planner_hook = planner_hook;
-	planner_hook = plan_for_values;
+	return statement_plan_explain(statement->plan, statement->params);
 }
 
 /* ------------------------------------------------------------ placeholders */
@@ -439,26 +430,6 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	return slot;
 }
 
-/* Have the server plan it for these values, unless it has a plan already. */
-static void
-make_plan(SPIPlanPtr plan, ParamListInfo values)
-{
-	CachedPlan *cached = NULL;
-
-	values_to_plan_for = values;
-	PG_TRY();
-	{
-		cached = SPI_plan_get_cached_plan(plan);
-	}
-	PG_FINALLY();
-	{
-		values_to_plan_for = NULL;
-	}
-	PG_END_TRY();
-	if (cached != NULL)
-		ReleaseCachedPlan(cached, CurrentResourceOwner);
-}
-
 /* As it would be for a chunk, whichever: its names are what counts. */
 static void
 check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
@@ -467,19 +438,4 @@ check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
 	char	   *text = expand_names(statement, walk->key, &conditions);
 
 	statement_check(plan, text, conditions, walk);
-}
-
-/* planner_hook: gives the planner the values that statement_prepare() has. */
-static PlannedStmt *
-plan_for_values(COMPAT_PLANNER_HOOK_PARAMS)
-{
-	if (values_to_plan_for != NULL && boundParams == NULL)
-	{
-		/* for this query alone, not for those of functions called meanwhile */
-		boundParams = values_to_plan_for;
-		values_to_plan_for = NULL;
-	}
-	if (next_planner_hook != NULL)
-		return next_planner_hook(COMPAT_PLANNER_HOOK_ARGS);
-	return standard_planner(COMPAT_PLANNER_HOOK_ARGS);
 }

@@ -16,10 +16,11 @@ extern Statement *statement_parse(const char *text);
 extern void statement_free(Statement *statement);
 extern char *statement_with_literals(const Statement *statement, const Walk *walk,
 									 const Range *range);
-extern void statement_prepare(Statement *statement, const Walk *walk, const Range *range);
+extern void statement_prepare(Statement *statement, const Walk *walk, const Range *range,
+							  double rows);
+extern char *statement_explain(Statement *statement);
 extern void statement_check_plan(Statement *statement, const Walk *walk, double nchunks);
 extern SPIPlanPtr statement_plan(const Statement *statement);
 extern int64 statement_execute(Statement *statement);
-extern void statement_install(void);
 
 #endif							/* PG_CHUNKED_STATEMENT_H */

@@ -63,6 +63,7 @@ typedef struct Wanted
 	const List *origins;
 } Wanted;
 
+static bool writes_foreign(const Statement *statement);
 static Query *analyse(Analysis *analysis);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
 static bool is_wanted(const Origin *origin, void *arg);
@@ -124,11 +125,26 @@ statement_warn(const Statement *statement, const Walk *walk)
 }
 
 /*
+ * A chunk that is written to a foreign server is not done exactly once: that one
+ * may have committed when another, or this one, fails.  Error: 0A000.
+ */
+void
+statement_refuse_foreign_writes(const Statement *statement)
+{
+	if (writes_foreign(statement))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the statement writes to a foreign table"),
+				 errdetail("A chunk that has been committed there may fail here or on another server, and is then done again."),
+				 errhint("Where that does no harm, pass on_foreign_write => 'at_least_once'.")));
+}
+
+/*
  * May the statement write to a foreign table, by itself or as a partition?
  * (What triggers and functions do cannot be told.)
  */
-bool
-statement_writes_foreign(const Statement *statement)
+static bool
+writes_foreign(const Statement *statement)
 {
 	SPIPlanPtr	plan = statement_plan(statement);
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);

@@ -20,6 +20,6 @@ extern void statement_check(SPIPlanPtr plan, const char *text, const List *condi
 
 /* of a statement that is prepared; SPI must be connected */
 extern void statement_warn(const Statement *statement, const Walk *walk);
-extern bool statement_writes_foreign(const Statement *statement);
+extern void statement_refuse_foreign_writes(const Statement *statement);
 
 #endif							/* PG_CHUNKED_STATEMENT_CHECK_H */

@@ -38,8 +38,7 @@ static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, Ra
 static List *ordered_paths(PlannerInfo *root, List *paths);
 static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
 static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
-static bool index_is_the_walks(const IndexOptInfo *index, Oid relid);
-static bool index_has_key_columns(const IndexOptInfo *index, Oid relid);
+static bool index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid);
 
 /* Called once, when the library is loaded. */
 void
@@ -95,7 +94,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 
 		foreach(lc, rel->indexlist)
 		{
-			if (index_is_the_walks(lfirst(lc), relation))
+			if (steer_is_by_index(steered_walk, steered_index, lfirst(lc), relation))
 				kept = lappend(kept, lfirst(lc));
 		}
 		/* a child without such an index keeps what it has */
@@ -194,24 +193,25 @@ is_walked(PlannerInfo *root, RelOptInfo *rel)
 	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_walk->relid;
 }
 
-/* The index that is steered for, a partition of it, or one like it of a child. */
-static bool
-index_is_the_walks(const IndexOptInfo *index, Oid relid)
+/*
+ * Is an index of this relation that index of the walk, a partition of it, or
+ * one like it of a child?
+ */
+bool
+steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate, Oid relid)
 {
-	if (index->indexoid == steered_index)
+	if (candidate->indexoid == index)
 		return true;
-	if (steered_walk->style.prune)
-		return list_member_oid(get_partition_ancestors(index->indexoid), steered_index);
-	return steered_walk->inherited && relid != steered_walk->relid &&
-		index_has_key_columns(index, relid);
+	if (walk->style.prune)
+		return list_member_oid(get_partition_ancestors(candidate->indexoid), index);
+	return walk->inherited && relid != walk->relid &&
+		index_has_key_columns(walk->key, candidate, relid);
 }
 
 /* Do a child's index's leading columns bear the names of the key's columns? */
 static bool
-index_has_key_columns(const IndexOptInfo *index, Oid relid)
+index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid)
 {
-	const WalkKey *key = steered_walk->key;
-
 	if (index->nkeycolumns < key->norder)
 		return false;
 	for (int i = 0; i < key->norder; i++)

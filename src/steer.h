@@ -5,9 +5,12 @@
 #ifndef PG_CHUNKED_STEER_H
 #define PG_CHUNKED_STEER_H
 
+#include "nodes/pathnodes.h"
 #include "walk.h"
 
 extern void steer_install(void);
 extern void steer_plan(Walk *walk, Oid index, SPIPlanPtr plan);
+extern bool steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate,
+							  Oid relid);
 
 #endif							/* PG_CHUNKED_STEER_H */
