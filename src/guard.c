@@ -19,9 +19,10 @@
  *   claim_chunk(), whose transaction we do not commit.  Nothing there can be put
  *   off: SECURITY_RESTRICTED_OPERATION refuses deferred triggers, cursors WITH
  *   HOLD and temporary objects.
- * - What code leaves behind in a session, a setting or a temporary table, may
- *   be used by whatever comes later.  So no superuser's session runs another
- *   role's job, however it has become that role.
+ * - What code leaves behind in a session may be used by whatever comes later.
+ *   Its settings are undone; but a statement may also leave temporary tables,
+ *   prepared statements and, where it is run at the commit, settings.  So no
+ *   superuser's session runs another role's job, however it has become that role.
  * - A background worker logs on as the owner: there is nobody else to become.
  */
 #include "postgres.h"
@@ -33,6 +34,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -42,12 +44,32 @@
 static bool until_commit = false;
 static Guard outside;
 
+static void raise_guard(GuardKind kind, Guard *guard);
 static void guard_at_transaction_end(XactEvent event, void *arg);
 static bool role_may_log_on(Oid role);
 
-/* After an error, the end of the (sub)transaction leaves it. */
+/*
+ * Enter code of a job's.  What it sets, such as search_path, is in force until
+ * guard_leave() and no longer.  After an error, the end of the (sub)transaction
+ * leaves it.
+ */
 void
 guard_enter(GuardKind kind, Guard *guard)
+{
+	raise_guard(kind, guard);
+	guard->nest_level = NewGUCNestLevel();
+}
+
+void
+guard_leave(const Guard *guard)
+{
+	SetUserIdAndSecContext(guard->user, guard->security);
+	if (guard->nest_level > 0)
+		AtEOXact_GUC(false, guard->nest_level);
+}
+
+static void
+raise_guard(GuardKind kind, Guard *guard)
 {
 	int			added = SECURITY_LOCAL_USERID_CHANGE;
 
@@ -55,12 +77,7 @@ guard_enter(GuardKind kind, Guard *guard)
 		added |= SECURITY_RESTRICTED_OPERATION;
 	GetUserIdAndSecContext(&guard->user, &guard->security);
 	SetUserIdAndSecContext(guard->user, guard->security | added);
-}
-
-void
-guard_leave(const Guard *guard)
-{
-	SetUserIdAndSecContext(guard->user, guard->security);
+	guard->nest_level = 0;
 }
 
 /*
@@ -71,7 +88,7 @@ void
 guard_until_commit(void)
 {
 	Assert(!until_commit);
-	guard_enter(GUARD_STATEMENT, &outside);
+	raise_guard(GUARD_STATEMENT, &outside);
 	until_commit = true;
 }
 

@@ -16,6 +16,7 @@ typedef struct Guard
 {
 	Oid			user;
 	int			security;
+	int			nest_level;		/* of settings; 0: left alone */
 } Guard;
 
 extern void guard_enter(GuardKind kind, Guard *guard);

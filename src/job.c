@@ -47,6 +47,7 @@ PG_FUNCTION_INFO_V1(chunked_pause_job);
 PG_FUNCTION_INFO_V1(chunked_resume_job);
 PG_FUNCTION_INFO_V1(chunked_cancel_job);
 PG_FUNCTION_INFO_V1(chunked_drop_job);
+PG_FUNCTION_INFO_V1(chunked_drop_jobs);
 PG_FUNCTION_INFO_V1(chunked_retry_failed);
 
 static LedgerQuery select_own =
@@ -72,6 +73,13 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET"
 	" on_error = coalesce($8, on_error),"
 	" check_plan = coalesce($9, check_plan),"
 	" owner = coalesce($10, owner::oid) WHERE id = $1", INT8OID, INT8OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, OIDOID);
+static LedgerQuery select_over_for =
+LEDGER_QUERY("SELECT j.id FROM chunked.ledger_jobs j JOIN chunked.ledger_carving v ON v.job = j.id"
+			 " WHERE j.owner::oid = $1 AND j.created_at <= clock_timestamp() - $2"
+			 " AND (j.cancelled OR (v.carved_all AND NOT EXISTS"
+			 " (SELECT FROM chunked.ledger_chunks o WHERE o.job = j.id AND o.state <> 'done')))"
+			 " AND coalesce((SELECT c.finished_at FROM chunked.ledger_chunks c WHERE c.job = j.id"
+			 " ORDER BY c.number DESC LIMIT 1) <= clock_timestamp() - $2, true)", OIDOID, INTERVALOID);
 static LedgerQuery delete_job =
 LEDGER_QUERY("DELETE FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
 static LedgerQuery delete_carving =
@@ -83,6 +91,13 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'pending', strikes = 0,"
 	" lease_until = NULL, retry_at = NULL, finished_at = NULL, failed_key = NULL,"
 	" error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 	" WHERE job = $1 AND state <> 'done' AND state = 'failed'", INT8OID);
+
+/* Failed chunks that sums were folded past come again: their sums must count them, too */
+static LedgerQuery unfold =
+LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = 0, folded_chunks = 0, folded_rows = 0,"
+			 " folded_affected = 0, folded_retries = 0, marks_at = '{}', marks_rows = '{}'"
+			 " WHERE v.job = $1 AND EXISTS (SELECT FROM chunked.ledger_chunks c WHERE c.job = $1"
+			 " AND c.state <> 'done' AND c.state = 'failed' AND c.number <= v.folded_number)", INT8OID);
 static LedgerQuery update_runnable =
 LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, waiting = NULL,"
 			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
@@ -125,6 +140,7 @@ static void require_not_own(const Job *job);
 static void require_new_owner(const Job *job, Oid owner);
 static const char *role_text(Oid role);
 static Job *read_job(void);
+static bool try_drop(int64 id);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
@@ -149,7 +165,7 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 	Job		   *job;
 	Datum		values[10];
 	bool		nulls[10];
-	JobScope	scope;
+	Guard		guard;
 
 	SPI_connect();
 	job = job_to_change(name);
@@ -167,10 +183,10 @@ chunked_alter_job(PG_FUNCTION_ARGS)
 
 		/* code, which is to be the owner's, read by names that he may have planted */
 		job_require_owner(job);
-		job_enter(job, GUARD_CONDITION, &scope);
+		job_enter(job, GUARD_CONDITION, &guard);
 		if (throttle[0] != '\0')
 			throttle_check(throttle);
-		job_leave(&scope);
+		guard_leave(&guard);
 	}
 	if (!nulls[4] && job_interval_ms(PG_GETARG_INTERVAL_P(4)) > 0)
 		throttle_check_lag_visible();
@@ -259,30 +275,77 @@ chunked_drop_job(PG_FUNCTION_ARGS)
 {
 	char	   *name = job_argument_name(fcinfo, 0);
 	Job		   *job;
-	Datum		id;
-	LOCKTAG		tag;
 
 	SPI_connect();
 	job = job_to_change(name);
 	require_not_own(job);
-	id = Int64GetDatum(job->id);
-	lock_class = ledger_jobs_relid();
-	set_lock_tag(&tag, DatumGetInt64(id), LOCK_RUNNING);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	if (!try_drop(job->id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("job \"%s\" is running", name),
 				 errhint("Call cancel_job() or pause_job(), and drop it when its chunks in hand are done.")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * chunked.drop_jobs(older_than interval) RETURNS bigint
+ *
+ * The number of jobs of the current role that were over for so long and are
+ * gone.  Errors: 22004, 22023.
+ */
+Datum
+chunked_drop_jobs(PG_FUNCTION_ARGS)
+{
+	Datum		values[2];
+	uint64		njobs;
+	int64	   *ids;
+	int64		dropped = 0;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("older_than must not be null"),
+				 errhint("Give an interval, such as '30 days'.")));
+	job_check_interval(PG_GETARG_INTERVAL_P(0), "older_than", true);
+	SPI_connect();
+	values[0] = ObjectIdGetDatum(GetUserId());
+	values[1] = PG_GETARG_DATUM(0);
+	njobs = ledger_execute(&select_over_for, values, NULL);
+	ids = palloc((njobs + 1) * sizeof(int64));
+	for (uint64 i = 0; i < njobs; i++)
+	{
+		bool		isnull;
+
+		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	for (uint64 i = 0; i < njobs; i++)
+		if (ids[i] != running_job && try_drop(ids[i]))
+			dropped++;
+	SPI_finish();
+	PG_RETURN_INT64(dropped);
+}
+
+/* False if somebody runs it.  Keeps others from running it until the transaction ends. */
+static bool
+try_drop(int64 id)
+{
+	Datum		value = Int64GetDatum(id);
+	LOCKTAG		tag;
+
+	lock_class = ledger_jobs_relid();
+	set_lock_tag(&tag, id, LOCK_RUNNING);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
 
 	/*
 	 * The job last, by which the others are seen; and first what keeps chunks
 	 * from being added.
 	 */
-	(void) ledger_execute(&delete_carving, &id, NULL);
-	(void) ledger_execute(&delete_chunks, &id, NULL);
-	(void) ledger_execute(&delete_job, &id, NULL);
-	SPI_finish();
-	PG_RETURN_VOID();
+	(void) ledger_execute(&delete_carving, &value, NULL);
+	(void) ledger_execute(&delete_chunks, &value, NULL);
+	(void) ledger_execute(&delete_job, &value, NULL);
+	return true;
 }
 
 /*
@@ -304,6 +367,7 @@ chunked_retry_failed(PG_FUNCTION_ARGS)
 	require_not_own(job);
 	require_not_cancelled(job);
 	id = Int64GetDatum(job->id);
+	(void) ledger_execute(&unfold, &id, NULL);
 	chunks = (int64) ledger_execute(&retry_chunks, &id, NULL);
 	(void) ledger_execute(&update_not_stopped, &id, NULL);
 	SPI_finish();
@@ -767,28 +831,16 @@ add_setting(ArrayBuildState *pairs, const char *name)
  * created, and code in them has no other rights than the current role's.
  */
 void
-job_enter(const Job *job, GuardKind kind, JobScope *scope)
+job_enter(const Job *job, GuardKind kind, Guard *guard)
 {
 	Datum	   *elements;
 	int			nelements;
 
-	scope->nest_level = NewGUCNestLevel();
-	guard_enter(kind, &scope->guard);
+	guard_enter(kind, guard);
 	use_setting("search_path", job->search_path);
 	deconstruct_array(job->settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i + 1 < nelements; i += 2)
 		use_setting(TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
-}
-
-/*
- * Settings that the texts have changed are as before.  After an error, the end of
- * the (sub)transaction does this.
- */
-void
-job_leave(const JobScope *scope)
-{
-	guard_leave(&scope->guard);
-	AtEOXact_GUC(false, scope->nest_level);
 }
 
 static void

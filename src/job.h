@@ -72,13 +72,6 @@ typedef struct Job
 	int64		turns_ms;		/* for how long, the last time */
 } Job;
 
-/* What was in force outside the job's texts */
-typedef struct JobScope
-{
-	int			nest_level;
-	Guard		guard;
-} JobScope;
-
 /* job_create.c */
 extern void job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options);
 extern char *job_create(const JobOptions *options);
@@ -107,7 +100,6 @@ extern void job_unlock(int64 id);
 extern void job_take_turn(const Job *job);
 extern Datum job_settings_to_keep(const char *names);
 extern bool job_parse_foreign_writes(const char *on_foreign_write);
-extern void job_enter(const Job *job, GuardKind kind, JobScope *scope);
-extern void job_leave(const JobScope *scope);
+extern void job_enter(const Job *job, GuardKind kind, Guard *guard);
 
 #endif							/* PG_CHUNKED_JOB_H */

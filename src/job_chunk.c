@@ -38,6 +38,9 @@
 #define CARVE_CHUNKS 64
 #define CARVE_TIME 20
 
+/* Sums are folded so often, in ms */
+#define FOLD_INTERVAL 2000
+
 /* A filter that matches little must not make carving a chunk a matter of minutes */
 #define SCAN_LIMIT_CHUNKS 10
 #define SCAN_LIMIT_MIN 100000
@@ -96,21 +99,29 @@ LEDGER_QUERY("INSERT INTO chunked.ledger_chunks (job, number, after, upto, row_c
 
 /*
  * Sums of done chunks are folded into the job's row, up to the first that is
- * not done, and a minute late so that the last minute can still be told.
+ * pending, and now and then what they are is marked, for the rate of the last minute.
  */
 static LedgerQuery fold_done =
-LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = folded_number + s.chunks,"
+LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = s.upto, folded_chunks = folded_chunks + s.chunks,"
 	" folded_rows = folded_rows + s.rows, folded_affected = folded_affected + s.affected,"
 	" folded_retries = folded_retries + s.retries"
-	" FROM (SELECT count(*) AS chunks, sum(c.row_count)::bigint AS rows,"
-	" coalesce(sum(c.rows_affected), 0) AS affected, sum(c.attempts) AS retries"
-	" FROM chunked.ledger_carving w, chunked.ledger_chunks c"
-	" WHERE w.job = $1 AND c.job = $1 AND c.number > w.folded_number AND c.number < least("
-	" (SELECT min(o.number) FROM chunked.ledger_chunks o WHERE o.job = $1 AND o.state <> 'done'),"
-	" (SELECT r.number FROM chunked.ledger_chunks r WHERE r.job = $1 AND r.number > w.folded_number"
-	" AND r.finished_at > clock_timestamp() - interval '1 min' ORDER BY r.number LIMIT 1),"
-	" w.chunks + 1)) s"
-	" WHERE v.job = $1 AND s.chunks > 0", INT8OID);
+	" FROM (SELECT b.upto, count(*) AS chunks, coalesce(sum(c.row_count), 0)::bigint AS rows,"
+	" coalesce(sum(c.rows_affected), 0) AS affected, coalesce(sum(c.attempts), 0) AS retries"
+	" FROM (SELECT w.folded_number, least(w.chunks, (SELECT o.number - 1 FROM chunked.ledger_chunks o"
+	" WHERE o.job = $1 AND o.state <> 'done' AND o.state = 'pending' ORDER BY o.number LIMIT 1)) AS upto"
+	" FROM chunked.ledger_carving w WHERE w.job = $1) b"
+	" LEFT JOIN chunked.ledger_chunks c ON c.job = $1 AND c.number > b.folded_number AND c.number <= b.upto"
+	" AND c.state = 'done' GROUP BY b.upto, b.folded_number HAVING b.upto > b.folded_number) s"
+	" WHERE v.job = $1 AND s.upto > v.folded_number", INT8OID);
+
+/* Marks: one in ten seconds, of the last minute */
+static LedgerQuery mark_rows =
+LEDGER_QUERY("UPDATE chunked.ledger_carving v SET"
+	" marks_at = m.at || clock_timestamp(), marks_rows = m.rows || v.folded_rows"
+	" FROM (SELECT coalesce(array_agg(u.at ORDER BY u.at), '{}') AS at, coalesce(array_agg(u.rows ORDER BY u.at), '{}') AS rows"
+	" FROM chunked.ledger_carving w, unnest(w.marks_at, w.marks_rows) u (at, rows)"
+	" WHERE w.job = $1 AND u.at > clock_timestamp() - interval '1 min') m"
+	" WHERE v.job = $1 AND coalesce(v.marks_at[cardinality(v.marks_at)] < clock_timestamp() - interval '10 s', true)", INT8OID);
 static LedgerQuery add_number =
 LEDGER_QUERY("UPDATE chunked.ledger_carving SET chunks = chunks + 1 WHERE job = $1 RETURNING chunks", INT8OID);
 static LedgerQuery select_rate =
@@ -197,7 +208,6 @@ job_start_carving(const Job *job, Jsonb *after)
 JobCarving
 job_carve(const Job *job, double rate, bool wait)
 {
-	static TimestampTz last_fold = 0;
 	ChunkRequest request = {0};
 	Relation	rel;
 	Datum		values[6];
@@ -208,7 +218,7 @@ job_carve(const Job *job, double rate, bool wait)
 	int64		size;
 	Jsonb	   *carved_upto;
 	bool		carved_all;
-	JobScope	scope;
+	Guard		guard;
 
 	if (is_carved(job))
 		return CARVED_ALL;		/* without the lock, for which others might wait */
@@ -238,13 +248,13 @@ job_carve(const Job *job, double rate, bool wait)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	job_enter(job, GUARD_CONDITION, &scope);
+	job_enter(job, GUARD_CONDITION, &guard);
 	SPI_connect();
 	(void) job_walk_open(job, &rel);
 	table_close(rel, NoLock);
 	SPI_finish();
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
-	job_leave(&scope);
+	guard_leave(&guard);
 	PopActiveSnapshot();
 	if (carved_all && number == 0)
 		require_no_row_security(job);
@@ -257,13 +267,30 @@ job_carve(const Job *job, double rate, bool wait)
 	nulls[5] = (rate == 0);
 	values[5] = Float8GetDatum(rate);
 	(void) ledger_execute(&update_carving, values, nulls);
-
-	if (TimestampDifferenceExceeds(last_fold, GetCurrentTimestamp(), 10000))
-	{
-		last_fold = GetCurrentTimestamp();
-		(void) ledger_execute(&fold_done, values, NULL);
-	}
 	return CARVED;
+}
+
+/*
+ * Fold the sums of chunks that are done, if that was some time ago or the job is
+ * over: progress then need not add up what is older, nor a claim look for what is
+ * free among it.
+ */
+void
+job_fold(const Job *job, bool over)
+{
+	static TimestampTz last_fold = 0;
+	static int64 last_job = 0;
+	Datum		id = Int64GetDatum(job->id);
+
+	if (!over && last_job == job->id && !TimestampDifferenceExceeds(last_fold, GetCurrentTimestamp(), FOLD_INTERVAL))
+		return;
+	last_fold = GetCurrentTimestamp();
+	last_job = job->id;
+	if (ledger_execute(&try_lock_carving, &id, NULL) == 0)
+		return;					/* another is at it */
+	(void) ledger_execute(&fold_done, &id, NULL);
+	if (!over)
+		(void) ledger_execute(&mark_rows, &id, NULL);
 }
 
 /*
@@ -609,7 +636,7 @@ static bool
 divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
 {
 	Relation	rel;
-	JobScope	scope;
+	Guard		guard;
 	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
 	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
 	WalkReader	reader = {0};
@@ -620,7 +647,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 	int64		matches = 0;
 	int64		first_matches = 0;
 
-	job_enter(job, GUARD_CONDITION, &scope);
+	job_enter(job, GUARD_CONDITION, &guard);
 	/* by all rows, since the statement may fail at one that the filter leaves out */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	walk = job_walk_open(job, &rel);
@@ -646,7 +673,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		first_matches = count_range(walk, &range, WALK_KEYS);
 	}
 	PopActiveSnapshot();
-	job_leave(&scope);
+	guard_leave(&guard);
 	table_close(rel, NoLock);
 
 	if (rows < 2 || middle == NULL)

@@ -209,13 +209,13 @@ chunked_fail_chunk(PG_FUNCTION_ARGS)
 static void
 claim(const Job *job, Datum lease, Claim *claim)
 {
-	JobScope	scope;
+	Guard		guard;
 	char	   *held;
 	Datum		values[4];
 
-	job_enter(job, GUARD_CONDITION, &scope);
+	job_enter(job, GUARD_CONDITION, &guard);
 	held = throttle_reason(job);
-	job_leave(&scope);
+	guard_leave(&guard);
 	claim->state = "wait";
 	if (job->paused)
 		claim->state = "paused";
@@ -225,6 +225,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 		claim->reason = held;
 	else
 	{
+		job_fold(job, false);
 		while (claim_or_carve(job, &claim->chunk, &claim->reason))
 		{
 			JobFailure	lost = {"57000", "the lease ran out", NULL, NULL, false};
@@ -257,6 +258,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 		{
 			Datum		id = Int64GetDatum(job->id);
 
+			job_fold(job, true);
 			claim->state = ledger_execute(&select_failed, &id, NULL) > 0 ? "failed" : "done";
 		}
 	}
@@ -301,17 +303,17 @@ claim_or_carve(const Job *job, JobChunk *chunk, const char **busy)
 static char *
 chunk_predicate(const Job *job, const JobChunk *chunk)
 {
-	JobScope	scope;
+	Guard		guard;
 	Relation	rel;
 	Walk	   *walk;
 	Range		range;
 	char	   *predicate;
 
-	job_enter(job, GUARD_CONDITION, &scope);
+	job_enter(job, GUARD_CONDITION, &guard);
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
 	predicate = range_predicate(walk->key, walk->style, NULL, &range);
-	job_leave(&scope);
+	guard_leave(&guard);
 	table_close(rel, NoLock);
 	return predicate;
 }

@@ -347,10 +347,13 @@ CREATE TABLE chunked.ledger_carving (
     chunks bigint NOT NULL DEFAULT 0,   -- numbers given out
     chunk_size bigint NOT NULL,         -- of the next chunk
     rate double precision,              -- rows a second, to go by for target_time
-    folded_number bigint NOT NULL DEFAULT 0,    -- all chunks up to this one are done; their sums:
+    folded_number bigint NOT NULL DEFAULT 0,    -- none up to this one is pending; of those that are done:
+    folded_chunks bigint NOT NULL DEFAULT 0,
     folded_rows bigint NOT NULL DEFAULT 0,
     folded_affected numeric NOT NULL DEFAULT 0,
-    folded_retries bigint NOT NULL DEFAULT 0
+    folded_retries bigint NOT NULL DEFAULT 0,
+    marks_at timestamptz[] NOT NULL DEFAULT '{}',   -- folded_rows some times in the last minute, oldest first
+    marks_rows bigint[] NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE chunked.ledger_carving IS
 'How far the boundaries of each job have been carved. Changed by functions alone.';
@@ -451,15 +454,29 @@ COMMENT ON VIEW chunked.jobs IS
 status: ready, running (as live locks and leases show), paused, stopped (begun, and nobody is at it), failed, cancelled or done.
 workers: sessions and background workers at it now. waiting: what they wait for. error_sqlstate, error, error_detail, error_hint: what ended the last background worker.';
 
+-- By state, so that a condition on it is one on the index of chunks that are not done.
 CREATE VIEW chunked.job_chunks WITH (security_invoker = true) AS
-SELECT j.name AS job, c.number,
-       CASE WHEN c.state = 'pending' AND c.lease_until > pg_catalog.clock_timestamp() THEN 'leased'
-            ELSE c.state END AS state,
-       c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
+SELECT j.name AS job, c.number, 'done' AS state, c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
        c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error,
        c.error_detail, c.error_hint, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
 FROM chunked.ledger_chunks c
-JOIN chunked.ledger_jobs j ON j.id = c.job;
+JOIN chunked.ledger_jobs j ON j.id = c.job
+WHERE c.state = 'done'
+UNION ALL
+SELECT j.name, c.number, 'failed', c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
+       c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error,
+       c.error_detail, c.error_hint, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
+FROM chunked.ledger_chunks c
+JOIN chunked.ledger_jobs j ON j.id = c.job
+WHERE c.state <> 'done' AND c.state = 'failed'
+UNION ALL
+SELECT j.name, c.number,
+       CASE WHEN c.lease_until > pg_catalog.clock_timestamp() THEN 'leased' ELSE 'pending' END, c.after, c.upto, c.row_count, c.rows_affected, c.attempts, c.fence, c.lease_until,
+       c.retry_at, c.started_at, c.finished_at, c.failed_key, c.error_sqlstate, c.error,
+       c.error_detail, c.error_hint, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner
+FROM chunked.ledger_chunks c
+JOIN chunked.ledger_jobs j ON j.id = c.job
+WHERE c.state <> 'done' AND c.state = 'pending';
 COMMENT ON VIEW chunked.job_chunks IS
 'The chunks of jobs, as far as they have been carved.
 state: pending, leased (to a worker outside the server), done or failed. row_count: rows when it was carved. rows_affected: by its statement.
@@ -505,8 +522,9 @@ SELECT j.name AS job, j.relation, j.status, d.chunks AS chunks_done, d.rows AS r
        t.total AS rows_total, n.fraction, b.bar, n.rate AS rows_per_second, n.eta,
        v.chunk_size, j.workers, d.failed AS chunks_failed, d.retries, d.affected AS rows_affected,
        j.waiting,
-       b.bar || pg_catalog.format(' %s%%  %s/%s rows', pg_catalog.floor(n.fraction * 100),
-                                  chunked.human_number(d.rows), chunked.human_number(t.total))
+       b.bar || pg_catalog.format(' %s%%  %s/%s%s rows', pg_catalog.floor(n.fraction * 100),
+                                  chunked.human_number(d.rows), CASE WHEN v.carved_all THEN '' ELSE '~' END,
+                                  chunked.human_number(t.total))
            || coalesce('  ' || chunked.human_number(n.rate) || ' rows/s', '')
            || coalesce('  ETA ' || chunked.human_time(extract(epoch FROM n.eta)::double precision), '')
            || CASE WHEN d.failed > 0 THEN pg_catalog.format('  %s failed', d.failed) ELSE '' END
@@ -515,12 +533,19 @@ SELECT j.name AS job, j.relation, j.status, d.chunks AS chunks_done, d.rows AS r
 FROM chunked.jobs j
 JOIN chunked.ledger_carving v ON v.job = j.id
 CROSS JOIN LATERAL (
-    SELECT v.folded_number + pg_catalog.count(*) FILTER (WHERE c.state = 'done') AS chunks,
-           pg_catalog.count(*) FILTER (WHERE c.state = 'failed') AS failed,
+    SELECT pg_catalog.count(*) AS chunks,
+           coalesce(pg_catalog.sum(c.row_count), 0)::bigint AS open_rows,
+           coalesce(pg_catalog.sum(c.attempts), 0)::bigint AS retries
+    FROM chunked.ledger_chunks c
+    WHERE c.job = j.id AND c.state <> 'done' AND c.state = 'failed' AND c.number <= v.folded_number
+) f
+CROSS JOIN LATERAL (
+    SELECT v.folded_chunks + pg_catalog.count(*) FILTER (WHERE c.state = 'done') AS chunks,
+           f.chunks + pg_catalog.count(*) FILTER (WHERE c.state = 'failed') AS failed,
            v.folded_rows + coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'), 0)::bigint AS rows,
            v.folded_affected + coalesce(pg_catalog.sum(c.rows_affected) FILTER (WHERE c.state = 'done'), 0) AS affected,
-           v.folded_retries + coalesce(pg_catalog.sum(c.attempts), 0)::bigint AS retries,
-           coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state <> 'done'), 0)::bigint AS open_rows,
+           v.folded_retries + f.retries + coalesce(pg_catalog.sum(c.attempts), 0)::bigint AS retries,
+           f.open_rows + coalesce(pg_catalog.sum(c.row_count) FILTER (WHERE c.state <> 'done'), 0)::bigint AS open_rows,
            pg_catalog.sum(c.row_count) FILTER (WHERE c.state = 'done'
                AND c.finished_at > pg_catalog.clock_timestamp() - interval '1 min')::double precision AS recent_rows,
            pg_catalog.min(c.started_at) FILTER (WHERE c.state = 'done'
@@ -532,8 +557,9 @@ CROSS JOIN LATERAL (
     -- once all boundaries are known the total is, too
     SELECT CASE WHEN v.carved_all THEN d.rows + d.open_rows
                 ELSE greatest(j.total_rows, d.rows + d.open_rows) END AS total,
-           d.recent_rows / greatest(extract(epoch FROM pg_catalog.clock_timestamp() - greatest(d.recent_start,
-               pg_catalog.clock_timestamp() - interval '1 min'))::double precision, 0.001) AS rate
+           CASE WHEN v.marks_at[1] IS NULL THEN d.recent_rows ELSE (d.rows - v.marks_rows[1])::double precision END
+           / greatest(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(v.marks_at[1], d.recent_start))::double precision,
+                      0.001) AS rate
 ) t
 CROSS JOIN LATERAL (
     SELECT CASE WHEN j.status = 'done' THEN 1
@@ -546,7 +572,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT chunked.progress_bar(n.fraction) AS bar) b;
 COMMENT ON VIEW chunked.progress IS
 'How far each job is, as of now; for \watch 1.
-fraction: of rows done, 0 to 1. rows_total: an estimate until all boundaries are carved. rows_per_second: over the last minute.
+fraction: of rows done, 0 to 1. rows_total: an estimate until all boundaries are carved, with ~ in line. rows_per_second: over the last minute.
 eta: time left at that rate. chunk_size: of the next chunk. retries: attempts that failed. waiting: what the workers wait for. line: all of it in one line.';
 
 ----------------------------------------------------------------------
@@ -686,6 +712,14 @@ CREATE FUNCTION chunked.drop_job(name text) RETURNS void
 COMMENT ON FUNCTION chunked.drop_job(text) IS
 'Removes a job and its chunks from the ledger.
 name: of the job. Lock: its row. Errors: 42704 no such job, 55006 it is running.';
+
+CREATE FUNCTION chunked.drop_jobs(older_than interval) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'chunked_drop_jobs'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION chunked.drop_jobs(interval) IS
+'Removes the current role''s jobs that are over, done without failed chunks or cancelled, and returns their number.
+older_than: since they were created and their last chunk ended, 0 or more.
+Lock: their rows. Errors: 22023 a bad interval. Jobs that are running are left.';
 
 CREATE FUNCTION chunked.retry_failed(name text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'chunked_retry_failed'

@@ -49,6 +49,7 @@
 #define POLL_THROTTLE 500
 #define POLL_PAUSE 1000
 #define RESCAN 1000
+#define FOLD 2000
 
 /* In ms: shorter waits are not written down */
 #define WAIT_TOLD 1000
@@ -72,6 +73,7 @@ typedef struct Run
 	int64		behind;			/* claim chunks whose numbers are over this one */
 	TimestampTz rescan_at;		/* when to claim from the start again */
 	TimestampTz ended_at;		/* the last chunk; 0: none since a pause */
+	TimestampTz fold_at;		/* when to fold the sums of done chunks again */
 	TimestampTz throttle_at;	/* ask it again */
 	TimestampTz progress_at;	/* when to show it again */
 	bool		carve;			/* some more chunks, next */
@@ -228,9 +230,15 @@ run_step(Run *run)
 
 	if (run->in_procedure && settings_progress_interval > 0 && now >= run->progress_at)
 	{
+		TimestampTz shown;
+
 		if (run->progress_at != 0)
 			run_show_progress(run->job);
-		run->progress_at = TimestampTzPlusMilliseconds(now, settings_progress_interval);
+
+		/* no more than a tenth of the time, whatever it takes */
+		shown = GetCurrentTimestamp();
+		run->progress_at = TimestampTzPlusMilliseconds(shown, settings_progress_interval) + (shown - now) * 9;
+		now = shown;
 	}
 
 	if (run->ended_at != 0 && job->pause > 0)
@@ -260,6 +268,12 @@ run_step(Run *run)
 		run->behind = 0;
 		run->rescan_at = TimestampTzPlusMilliseconds(now, RESCAN);
 	}
+	if (now >= run->fold_at)
+	{
+		job_fold(job, false);
+		run->fold_at = TimestampTzPlusMilliseconds(now, FOLD);
+		return RUN_GOES_ON;
+	}
 	if (run->carve)
 	{
 		run->carve = false;
@@ -287,7 +301,10 @@ run_step(Run *run)
 	if (run->behind > 0)
 		run->behind = 0;		/* what came free behind us */
 	else if (job_is_over(job))
+	{
+		job_fold(job, true);
 		return RUN_DONE;
+	}
 	else
 	{
 		/* others have what is left, and may die */
@@ -380,7 +397,7 @@ is_held(Run *run, const Job *job)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	char	   *reason;
-	JobScope	scope;
+	Guard		guard;
 	int64		took;
 
 	if (job->max_lag == 0 && job->throttle == NULL)
@@ -389,9 +406,9 @@ is_held(Run *run, const Job *job)
 	{
 		if (start < run->throttle_at)
 			return false;
-		job_enter(job, GUARD_CONDITION, &scope);
+		job_enter(job, GUARD_CONDITION, &guard);
 		reason = throttle_reason(job);
-		job_leave(&scope);
+		guard_leave(&guard);
 		took = GetCurrentTimestamp() - start;
 		run->throttle_at = reason != NULL ? 0 : start + took * THROTTLE_SHARE;
 	}
@@ -479,14 +496,14 @@ add_context(void *arg)
 static int64
 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 {
-	JobScope	scope;
+	Guard		guard;
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 	Relation	rel;
 	Walk	   *walk;
 	Range		range;
 	int64		affected;
 
-	job_enter(job, GUARD_STATEMENT, &scope);
+	job_enter(job, GUARD_STATEMENT, &guard);
 	if (run->statement == NULL)
 	{
 		MemoryContext context = MemoryContextSwitchTo(run->context);
@@ -517,7 +534,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 
 	table_close(rel, NoLock);
 	SPI_finish();
-	job_leave(&scope);
+	guard_leave(&guard);
 	return affected;
 }
 
@@ -711,13 +728,13 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sq
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		JobScope	scope;
+		Guard		guard;
 		Relation	rel;
 		Walk	   *walk;
 		Range		range = {0};
 
 		start_timeout();
-		job_enter(job, GUARD_STATEMENT, &scope);
+		job_enter(job, GUARD_STATEMENT, &guard);
 		SPI_connect();
 		walk = job_walk_open(job, &rel);
 		if (find_row(walk, chunk, probe, &range))
@@ -731,7 +748,7 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sq
 		}
 		table_close(rel, NoLock);
 		SPI_finish();
-		job_leave(&scope);
+		guard_leave(&guard);
 		stop_timeout();
 	}
 	PG_CATCH();

@@ -367,6 +367,8 @@ static void
 take_settings(char *settings)
 {
 	StartTransactionCommand();
+	/* the role's own settings may have set another one */
+	SetConfigOption("role", "none", PGC_USERSET, PGC_S_SESSION);
 	for (char *name = settings; name[0] != '\0';)
 	{
 		char	   *value = name + strlen(name) + 1;
