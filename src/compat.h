@@ -124,6 +124,13 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
 #endif
 
+/* 17: whether a stronger lock counts as well became an argument */
+#if PG_VERSION_NUM >= 170000
+#define compat_lock_held(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define compat_lock_held(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /* 17: a background worker may log on as a role that has no LOGIN */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK

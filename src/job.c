@@ -51,10 +51,12 @@ PG_FUNCTION_INFO_V1(chunked_drop_jobs);
 PG_FUNCTION_INFO_V1(chunked_retry_failed);
 
 static LedgerQuery select_own =
-LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1 AND owner::oid = $2",
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs"
+			 " WHERE hashtextextended(name, 0) = hashtextextended($1, 0) AND name = $1 AND owner::oid = $2",
 			 TEXTOID, OIDOID);
 static LedgerQuery select_visible =
-LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE name = $1"
+LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs"
+			 " WHERE hashtextextended(name, 0) = hashtextextended($1, 0) AND name = $1"
 			 " AND pg_has_role($2, owner::oid, 'MEMBER') ORDER BY id LIMIT 2", TEXTOID, OIDOID);
 static LedgerQuery select_by_id =
 LEDGER_QUERY("SELECT " JOB_COLUMNS " FROM chunked.ledger_jobs WHERE id = $1", INT8OID);
@@ -457,6 +459,11 @@ require_not_own(const Job *job)
 static void
 require_new_owner(const Job *job, Oid owner)
 {
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", owner),
+				 errhint("Name the role that is to own the job.")));
 	if (!compat_may_set_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -737,16 +744,20 @@ job_error(int64 id)
 
 /* -------------------------------------------------------------------- locks */
 
-/* Show that this session runs the job, until job_unlock() or its end. */
+/*
+ * Show that this session runs the job, until job_unlock() or its end.  Called at
+ * each step, since the job's code may have given up all advisory locks.
+ */
 void
 job_lock(int64 id)
 {
 	LOCKTAG		tag;
 
-	lock_class = ledger_jobs_relid();
-
+	if (running_job != id)
+		lock_class = ledger_jobs_relid();
 	set_lock_tag(&tag, id, LOCK_RUNNING);
-	(void) LockAcquire(&tag, ShareLock, true, false);
+	if (!compat_lock_held(&tag, ShareLock))
+		(void) LockAcquire(&tag, ShareLock, true, false);
 	running_job = id;
 }
 
@@ -757,7 +768,8 @@ job_unlock(int64 id)
 	LOCKTAG		tag;
 
 	set_lock_tag(&tag, id, LOCK_RUNNING);
-	(void) LockRelease(&tag, ShareLock, true);
+	if (compat_lock_held(&tag, ShareLock))
+		(void) LockRelease(&tag, ShareLock, true);
 	running_job = 0;
 }
 

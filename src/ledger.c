@@ -220,8 +220,10 @@ is_not_builtin(Oid function, void *context)
 static bool
 is_of_extension(Oid class, Oid object, Oid owner)
 {
-	return superuser_arg(owner) &&
-		getExtensionOfObject(class, object) == get_extension_oid(EXTENSION, true);
+	Oid			extension = get_extension_oid(EXTENSION, true);
+
+	return OidIsValid(extension) && superuser_arg(owner) &&
+		getExtensionOfObject(class, object) == extension;
 }
 
 static void
@@ -257,9 +259,10 @@ find_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid(SCHEMA, true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	Oid			extension = get_extension_oid(EXTENSION, true);
 
-	if (!OidIsValid(relid) ||
-		getExtensionOfObject(RelationRelationId, relid) != get_extension_oid(EXTENSION, true))
+	if (!OidIsValid(relid) || !OidIsValid(extension) ||
+		getExtensionOfObject(RelationRelationId, relid) != extension)
 		report_not_ledger(name);
 	return relid;
 }

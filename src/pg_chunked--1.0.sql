@@ -330,10 +330,22 @@ CREATE TABLE chunked.ledger_jobs (
     error_detail text,
     error_hint text
 );
--- by which a job is found; those that a restore left without an owner may share a name
-CREATE UNIQUE INDEX ledger_jobs_owner_name ON chunked.ledger_jobs ((owner::pg_catalog.oid), name)
-    WHERE owner::pg_catalog.oid <> 0::pg_catalog.oid;
-CREATE INDEX ledger_jobs_name ON chunked.ledger_jobs (name);
+-- A job is found by its name, and bears it once among its owner's; those that a
+-- restore left without an owner may share one.  Not by an index on the names
+-- themselves: comparing them is leakproof, so that such a condition would be
+-- looked up ahead of the policy, and EXPLAIN show whether another role has a job
+-- of that name.  Hashing is not.  Nor are there statistics of what is in the rows.
+CREATE UNIQUE INDEX ledger_jobs_owner_name ON chunked.ledger_jobs (
+    pg_catalog.hashtextextended(name OPERATOR(pg_catalog.||) '/' OPERATOR(pg_catalog.||) owner::pg_catalog.oid::text, 0),
+    pg_catalog.hashtextextended(name OPERATOR(pg_catalog.||) '/' OPERATOR(pg_catalog.||) owner::pg_catalog.oid::text, 1))
+    WHERE owner::pg_catalog.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid;
+CREATE INDEX ledger_jobs_name ON chunked.ledger_jobs (pg_catalog.hashtextextended(name, 0));
+ALTER TABLE chunked.ledger_jobs
+    ALTER name SET STATISTICS 0, ALTER owner SET STATISTICS 0, ALTER relation SET STATISTICS 0,
+    ALTER statement SET STATISTICS 0, ALTER key SET STATISTICS 0, ALTER filter SET STATISTICS 0,
+    ALTER throttle SET STATISTICS 0, ALTER search_path SET STATISTICS 0, ALTER settings SET STATISTICS 0,
+    ALTER key_described SET STATISTICS 0, ALTER high_water SET STATISTICS 0, ALTER waiting SET STATISTICS 0,
+    ALTER error SET STATISTICS 0, ALTER error_detail SET STATISTICS 0, ALTER error_hint SET STATISTICS 0;
 COMMENT ON TABLE chunked.ledger_jobs IS
 'Jobs: what the view chunked.jobs shows. Changed by functions alone.';
 COMMENT ON SEQUENCE chunked.ledger_jobs_id_seq IS
@@ -380,6 +392,9 @@ CREATE TABLE chunked.ledger_chunks (
     error_hint text,
     PRIMARY KEY (job, number)
 );
+ALTER TABLE chunked.ledger_chunks
+    ALTER after SET STATISTICS 0, ALTER upto SET STATISTICS 0, ALTER failed_key SET STATISTICS 0,
+    ALTER error SET STATISTICS 0, ALTER error_detail SET STATISTICS 0, ALTER error_hint SET STATISTICS 0;
 CREATE INDEX ledger_chunks_open ON chunked.ledger_chunks (job, state, number) WHERE state <> 'done';
 COMMENT ON TABLE chunked.ledger_chunks IS
 'The chunks of all jobs: what the view chunked.job_chunks shows. Changed by functions alone.';
@@ -403,9 +418,9 @@ ALTER TABLE chunked.ledger_chunks ENABLE ROW LEVEL SECURITY;
 CREATE POLICY see ON chunked.ledger_jobs FOR SELECT
     USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'MEMBER'));
 CREATE POLICY see ON chunked.ledger_carving FOR SELECT
-    USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
+    USING (job IN (SELECT j.id FROM chunked.ledger_jobs j));
 CREATE POLICY see ON chunked.ledger_chunks FOR SELECT
-    USING (EXISTS (SELECT FROM chunked.ledger_jobs j WHERE j.id = job));
+    USING (job IN (SELECT j.id FROM chunked.ledger_jobs j));
 GRANT SELECT ON chunked.ledger_jobs, chunked.ledger_carving, chunked.ledger_chunks,
     chunked.ledger_jobs_id_seq, chunked.ledger_fences TO PUBLIC;
 
@@ -522,7 +537,7 @@ SELECT j.name AS job, j.relation, j.status, d.chunks AS chunks_done, d.rows AS r
        t.total AS rows_total, n.fraction, b.bar, n.rate AS rows_per_second, n.eta,
        v.chunk_size, j.workers, d.failed AS chunks_failed, d.retries, d.affected AS rows_affected,
        j.waiting,
-       b.bar || pg_catalog.format(' %s%%  %s/%s%s rows', pg_catalog.floor(n.fraction * 100),
+       b.bar || pg_catalog.format(' %s%%  %s/%s%s rows', pg_catalog.floor(n.fraction * 100)::int,
                                   chunked.human_number(d.rows), CASE WHEN v.carved_all THEN '' ELSE '~' END,
                                   chunked.human_number(t.total))
            || coalesce('  ' || chunked.human_number(n.rate) || ' rows/s', '')

@@ -223,6 +223,7 @@ run_step(Run *run)
 
 	run->sleep = 0;
 	run->chunk = 0;
+	job_lock(run->job);
 	outcome = held_up_by(job);
 	if (outcome != RUN_GOES_ON)
 		return outcome;
@@ -574,11 +575,17 @@ begin(Run *run)
 
 	guard_until_commit();
 
-	/* claiming goes by what is there now, whatever the session's default is */
-	if (!FirstSnapshotSet)
-		XactIsoLevel = XACT_READ_COMMITTED;
+	run_by_fresh_snapshots();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
+}
+
+/* In a new transaction: go by what is there now, whatever the session's default is. */
+void
+run_by_fresh_snapshots(void)
+{
+	if (!FirstSnapshotSet)
+		XactIsoLevel = XACT_READ_COMMITTED;
 }
 
 /*

@@ -128,7 +128,7 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job_require_statement(job);
 	require_may_run(name, job->owner, nworkers);
 	job_set_runnable(job);
-	started = worker_start(job->id, nworkers);
+	started = worker_start(job, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
 }
@@ -189,12 +189,23 @@ run_in_procedure(const char *name, int nworkers)
 	id = job->id;
 	PopActiveSnapshot();
 	SPI_commit();
+	run_by_fresh_snapshots();
+
+	/* the commit may have undone SET LOCAL ROLE */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	job = job_by_id(id);
+	if (job != NULL)
+	{
+		job_require_runnable(job);
+		require_may_run(name, job->owner, nworkers);
+	}
+	PopActiveSnapshot();
 
 	/* statement_timeout is for each execution of the job's statement */
 	if (get_timeout_active(STATEMENT_TIMEOUT))
 		disable_timeout(STATEMENT_TIMEOUT, false);
 
-	outcome = nworkers > 0 ? worker_run(id, nworkers) : run_job(id, true);
+	outcome = job == NULL ? RUN_DROPPED : nworkers > 0 ? worker_run(job, nworkers) : run_job(id, true);
 	report_outcome(id, name, outcome, started);
 }
 
@@ -296,6 +307,7 @@ select_progress(const char *sql, int64 id, double seconds, int64 *failed)
 	int			result;
 
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	values[0] = Int64GetDatum(id);
 	values[1] = Float8GetDatum(seconds);
 	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 1);

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/dsm.h"
@@ -38,6 +39,7 @@
 
 /* Between looks at the workers, in ms; they wake us when they end */
 #define POLL_WORKERS 200
+#define POLL_START 2
 
 /* Handed over in bgw_extra */
 typedef struct WorkerArguments
@@ -45,10 +47,21 @@ typedef struct WorkerArguments
 	int64		job;
 	Oid			database;
 	Oid			owner;			/* of the job */
-	dsm_handle	settings;		/* of the session: name, value, ..., "" */
+	int			number;			/* of this one among those that are started */
+	dsm_handle	settings;		/* of the session, a SettingsSegment */
 	VirtualTransactionId starter;	/* wait for it to end; or invalid */
 	TransactionId started_by;	/* and go on if it has committed */
 } WorkerArguments;
+
+/*
+ * The starter keeps it until each worker has read it or has ended: it is not
+ * pinned, so that it goes with the starter's transaction, whatever happens.
+ */
+typedef struct SettingsSegment
+{
+	Size		offset;			/* of the settings: name, value, ..., "" */
+	pg_atomic_uint32 read[FLEXIBLE_ARRAY_MEMBER];	/* by each worker: not 0 */
+} SettingsSegment;
 
 typedef struct WorkerGroup
 {
@@ -59,9 +72,8 @@ typedef struct WorkerGroup
 PGDLLEXPORT void chunked_worker_main(Datum argument);
 
 static WorkerGroup *group_make(int nworkers);
-static void start(WorkerGroup *group, int64 id, int nworkers, bool wait);
-static bool start_one(BackgroundWorker *worker, WorkerArguments *arguments, const StringInfo settings,
-					  BackgroundWorkerHandle **handle);
+static void start(WorkerGroup *group, const Job *job, int nworkers, bool wait);
+static void wait_until_read(WorkerGroup *group, SettingsSegment *shared);
 static void session_settings(StringInfo buf);
 static bool may_begin(const WorkerArguments *arguments);
 static void terminate(int code, Datum group);
@@ -77,11 +89,11 @@ static void write_error(int64 id, const ErrorData *error);
  * Returns their number.  Error: 53400 there are none to be had.
  */
 int
-worker_start(int64 id, int nworkers)
+worker_start(const Job *job, int nworkers)
 {
 	WorkerGroup *group = group_make(nworkers);
 
-	start(group, id, nworkers, false);
+	start(group, job, nworkers, false);
 	return group->nworkers;
 }
 
@@ -91,15 +103,15 @@ worker_start(int64 id, int nworkers)
  * ended a worker, if the job was not done in spite of it.
  */
 RunOutcome
-worker_run(int64 id, int nworkers)
+worker_run(const Job *job, int nworkers)
 {
 	WorkerGroup *group = group_make(nworkers);
 	RunOutcome	outcome;
-	Job		   *job;
+	int64		id = job->id;
 
 	PG_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
 	{
-		start(group, id, nworkers, true);
+		start(group, job, nworkers, true);
 		wait_for(group, id);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
@@ -134,18 +146,33 @@ group_make(int nworkers)
 	return palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
 }
 
-/* wait: this session will wait for them, and is not to be waited for. */
+/*
+ * The job is one that guard_require_worker() and job_require_runnable() have let
+ * pass.  wait: this session will wait for them, and is not to be waited for.
+ */
 static void
-start(WorkerGroup *group, int64 id, int nworkers, bool wait)
+start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 {
 	BackgroundWorker worker = {0};
 	WorkerArguments arguments = {0};
 	StringInfoData settings;
+	dsm_segment *segment;
+	SettingsSegment *shared;
+	Size		offset;
 
 	session_settings(&settings);
-	arguments.job = id;
+	offset = offsetof(SettingsSegment, read) + nworkers * sizeof(pg_atomic_uint32);
+	segment = dsm_create(offset + settings.len, 0);
+	shared = dsm_segment_address(segment);
+	shared->offset = offset;
+	for (int i = 0; i < nworkers; i++)
+		pg_atomic_init_u32(&shared->read[i], 0);
+	memcpy((char *) shared + offset, settings.data, settings.len);
+
+	arguments.job = job->id;
 	arguments.database = MyDatabaseId;
-	arguments.owner = GetUserId();	/* job_require_runnable(), guard_require_worker() */
+	arguments.owner = job->owner;
+	arguments.settings = dsm_segment_handle(segment);
 	if (!wait)
 	{
 		GET_VXID_FROM_PGPROC(arguments.starter, *MyProc);
@@ -160,22 +187,21 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 	strlcpy(worker.bgw_library_name, "pg_chunked", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "chunked_worker_main", sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_type, "pg_chunked worker", sizeof(worker.bgw_type));
-	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_chunked worker for job " INT64_FORMAT, id);
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_chunked worker for job " INT64_FORMAT, job->id);
 
-	while (group->nworkers < nworkers &&
-		   start_one(&worker, &arguments, &settings, &group->handles[group->nworkers]))
-		group->nworkers++;
-	for (int i = 0; i < group->nworkers; i++)
+	for (; group->nworkers < nworkers; group->nworkers++)
 	{
-		pid_t		pid;
-
-		if (WaitForBackgroundWorkerStartup(group->handles[i], &pid) == BGWH_POSTMASTER_DIED)
-			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster has died")));
+		arguments.number = group->nworkers;
+		memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
+		if (!RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
+			break;
 	}
+	wait_until_read(group, shared);
+	dsm_detach(segment);
 	if (group->nworkers == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("there is no background worker to be had"),
+				 errmsg("no background worker is available"),
 				 errhint("Raise max_worker_processes, or run the job in this session with workers => 0.")));
 	if (group->nworkers < nworkers)
 		ereport(WARNING,
@@ -184,24 +210,26 @@ start(WorkerGroup *group, int64 id, int nworkers, bool wait)
 				 errhint("Raise max_worker_processes for more.")));
 }
 
-/* False if there is none to be had. */
-static bool
-start_one(BackgroundWorker *worker, WorkerArguments *arguments, const StringInfo settings,
-		  BackgroundWorkerHandle **handle)
+/* Wait until every worker has read the settings, or has ended without. */
+static void
+wait_until_read(WorkerGroup *group, SettingsSegment *shared)
 {
-	dsm_segment *segment = dsm_create(settings->len, 0);
+	for (int i = 0; i < group->nworkers;)
+	{
+		pid_t		pid;
+		BgwHandleStatus status = GetBackgroundWorkerPid(group->handles[i], &pid);
 
-	/* pinned until the worker has read it, however this session goes on */
-	memcpy(dsm_segment_address(segment), settings->data, settings->len);
-	dsm_pin_segment(segment);
-	arguments->settings = dsm_segment_handle(segment);
-	dsm_detach(segment);
-
-	memcpy(worker->bgw_extra, arguments, sizeof(*arguments));
-	if (RegisterDynamicBackgroundWorker(worker, handle))
-		return true;
-	dsm_unpin_segment(arguments->settings);
-	return false;
+		if (status == BGWH_POSTMASTER_DIED)
+			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster has died")));
+		if (status == BGWH_STOPPED || pg_atomic_read_u32(&shared->read[i]) != 0)
+		{
+			i++;
+			continue;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_START, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /*
@@ -341,7 +369,7 @@ may_begin(const WorkerArguments *arguments)
 	return committed;
 }
 
-/* A copy of the session's settings; NULL if they are gone, as after a crash. */
+/* A copy of the session's settings; NULL if they are gone, and the starter with them. */
 static char *
 read_settings(const WorkerArguments *arguments, MemoryContext context)
 {
@@ -352,12 +380,13 @@ read_settings(const WorkerArguments *arguments, MemoryContext context)
 	segment = dsm_attach(arguments->settings);
 	if (segment != NULL)
 	{
-		Size		size = dsm_segment_map_length(segment);
+		SettingsSegment *shared = dsm_segment_address(segment);
+		Size		size = dsm_segment_map_length(segment) - shared->offset;
 
 		settings = MemoryContextAlloc(context, size);
-		memcpy(settings, dsm_segment_address(segment), size);
+		memcpy(settings, (char *) shared + shared->offset, size);
+		pg_atomic_write_u32(&shared->read[arguments->number], 1);
 		dsm_detach(segment);
-		dsm_unpin_segment(arguments->settings);
 	}
 	CommitTransactionCommand();
 	return settings;

@@ -7,7 +7,7 @@
 
 #include "run.h"
 
-extern int	worker_start(int64 id, int nworkers);
-extern RunOutcome worker_run(int64 id, int nworkers);
+extern int	worker_start(const Job *job, int nworkers);
+extern RunOutcome worker_run(const Job *job, int nworkers);
 
 #endif							/* PG_CHUNKED_WORKER_H */

@@ -10,7 +10,7 @@ use lib $FindBin::RealBin;
 use Chunked;
 use Test::More;
 
-my $node = start_node('workers', 'max_worker_processes = 6');
+my $node = start_node('workers', 'max_worker_processes = 6', 'dynamic_shared_memory_type = mmap');
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE event (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, pid int) WITH (fillfactor = 50);
 INSERT INTO event SELECT generate_series(1, 20000);
@@ -173,7 +173,7 @@ create('none', 'UPDATE event SET n = n + 1 WHERE {chunk}');
 for my $call (q{CALL chunked.run_job('none', workers => 1)}, q{SELECT chunked.start_job('none')})
 {
 	(undef, $messages) = $session->query($call);
-	like($messages, qr/^ERROR:  53400: there is no background worker to be had$/m, "no worker left: $call");
+	like($messages, qr/^ERROR:  53400: no background worker is available$/m, "no worker left: $call");
 }
 is(job('none', 'status'), 'ready', 'the job has not begun');
 value(q{SELECT chunked.cancel_job('held')});
@@ -181,6 +181,37 @@ until_true("SELECT ($alive) = 0");
 is(job('held', 'status, workers'), 'cancelled|0', 'cancelled while it waits');
 $session->query(q{CALL chunked.run_job('none', workers => 1)});
 all_once('workers can be had again');
+
+#
+# Calls that are cancelled while their workers start leave no shared memory behind
+#
+
+my $segments = q{SELECT count(*) FROM pg_ls_dir('pg_dynshmem')};
+my $before = value($segments);
+create('cut short', 'UPDATE event SET n = n + 1 WHERE {chunk}', q{, throttle => 'true'});
+my $pid = $session->query('SELECT pg_backend_pid()');
+for my $ms (1 .. 20)
+{
+	$session->send(q{CALL chunked.run_job('cut short', workers => 3)});
+	$gate->query("SELECT pg_sleep($ms / 1000.0), pg_cancel_backend($pid)");
+	# had it not begun
+	$gate->query("SELECT pg_sleep(0.05), pg_cancel_backend($pid)");
+	$session->receive;
+}
+until_true("SELECT ($alive) = 0");
+is(value($segments), $before, 'calls cut short leave no segment behind');
+value(q{SELECT chunked.cancel_job('cut short')});
+
+#
+# Whatever the session's isolation level is
+#
+
+create('isolated', 'UPDATE event SET n = n + 1 WHERE {chunk}');
+value('UPDATE event SET n = 0');
+(undef, $messages) = $session->query(q{SET default_transaction_isolation = 'repeatable read'; SET row_security = off; SET pg_chunked.progress_interval = '10 ms'});
+(undef, $messages) = $session->query(q{CALL chunked.run_job('isolated', workers => 1)});
+like($messages, qr/^NOTICE:  00000: job "isolated" is done/m, 'the caller sees the workers\' progress by fresh snapshots');
+$session->query('RESET default_transaction_isolation; RESET row_security; RESET pg_chunked.progress_interval');
 
 #
 # A worker's error
