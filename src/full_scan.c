@@ -67,6 +67,8 @@ static bool has_index_by(Relation rel, const List *names);
 static JoinColumns join_columns(SPIPlanPtr plan, Oid relid, const char *alias);
 static char *index_to_create(const FullScan *found);
 static bool find_join_columns(Node *node, JoinColumns *search);
+static void note_join_column(Node *node, bool joined, const Query *query, JoinColumns *search);
+static bool is_of_others(Node *node);
 
 /*
  * Refuse a kept plan, made for a chunk of so many rows (0: not known), that
@@ -291,32 +293,51 @@ find_join_columns(Node *node, JoinColumns *search)
 		search->query = outer;
 		return false;
 	}
-	if (IsA(node, OpExpr) && op_mergejoinable(((OpExpr *) node)->opno,
-											  exprType(linitial(((OpExpr *) node)->args))))
+	if (IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2 &&
+		op_mergejoinable(((OpExpr *) node)->opno, exprType(linitial(((OpExpr *) node)->args))))
 	{
+		Node	   *left = linitial(((OpExpr *) node)->args);
+		Node	   *right = lsecond(((OpExpr *) node)->args);
+
+		note_join_column(left, is_of_others(right), search->query, search);
+		note_join_column(right, is_of_others(left), search->query, search);
+	}
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == ANY_SUBLINK)
+	{
+		/* IN (SELECT column) */
+		Query	   *query = castNode(Query, ((SubLink *) node)->subselect);
 		ListCell   *lc;
 
-		foreach(lc, ((OpExpr *) node)->args)
-		{
-			Var		   *var = lfirst(lc);
-
-			Node	   *other = foreach_current_index(lc) == 0 ? lsecond(((OpExpr *) node)->args) :
-				linitial(((OpExpr *) node)->args);
-			RangeTblEntry *rte;
-			String	   *name;
-
-			if (!IsA(var, Var) || var->varlevelsup != 0 || var->varattno <= 0)
-				continue;
-			rte = rt_fetch(var->varno, search->query->rtable);
-			if (rte->rtekind != RTE_RELATION || !relation_is_or_is_in(search->relid, rte->relid) ||
-				strcmp(rte->eref->aliasname, search->alias) != 0)
-				continue;
-			name = makeString(get_attname(rte->relid, var->varattno, false));
-			search->names = list_append_unique(search->names, name);
-			if (contain_var_clause(other) || contain_vars_of_level(other, 1) ||
-				(IsA(other, Param) && ((Param *) other)->paramkind == PARAM_SUBLINK))
-				search->joined = list_append_unique(search->joined, name);
-		}
+		foreach(lc, query->targetList)
+			if (!lfirst_node(TargetEntry, lc)->resjunk)
+				note_join_column((Node *) lfirst_node(TargetEntry, lc)->expr, true, query, search);
 	}
 	return expression_tree_walker(node, find_join_columns, search);
+}
+
+static void
+note_join_column(Node *node, bool joined, const Query *query, JoinColumns *search)
+{
+	const Var  *var = (const Var *) node;
+	RangeTblEntry *rte;
+	String	   *name;
+
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind != RTE_RELATION || !relation_is_or_is_in(search->relid, rte->relid) ||
+		strcmp(rte->eref->aliasname, search->alias) != 0)
+		return;
+	name = makeString(get_attname(rte->relid, var->varattno, false));
+	search->names = list_append_unique(search->names, name);
+	if (joined)
+		search->joined = list_append_unique(search->joined, name);
+}
+
+/* Is a value another row's, rather than the same for all? */
+static bool
+is_of_others(Node *node)
+{
+	return contain_var_clause(node) || contain_vars_of_level(node, 1) ||
+		(IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK);
 }
