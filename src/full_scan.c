@@ -3,15 +3,22 @@
  *		A plan that would read a large table in full for every chunk.
  *
  * Looks for scans without a condition on an index, anywhere in the plan but
- * below a LIMIT.  What the walk's index could read is read in full only where
- * the chunk is most of it (statement_plan.c), which is not so for every chunk.
+ * below a LIMIT.  The plan is made for the chunk's rows and the walk's index
+ * (statement_plan.c), so a full scan is no mistake where an index could be used
+ * instead: of the walked relation, it means that the chunk is most of it; of
+ * another, that looking up so many rows would cost more.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
 #include "parser/parsetree.h"
 #include "storage/bufmgr.h"
@@ -32,10 +39,12 @@
 /* Where a plan reads a whole table */
 typedef struct FullScan
 {
+	SPIPlanPtr	plan;
 	const Walk *walk;
 	double		rows;			/* of the chunk; 0: not known */
 	List	   *rtable;
 	Oid			relid;			/* of the largest, or InvalidOid */
+	const char *alias;
 	BlockNumber pages;
 	const char *node;
 } FullScan;
@@ -45,14 +54,21 @@ typedef struct JoinColumns
 {
 	Query	   *query;			/* that is looked at */
 	Oid			relid;
-	List	   *names;			/* String */
+	const char *alias;			/* under which the query knows it */
+	List	   *names;			/* String: compared by "=" with something */
+	List	   *joined;			/* String: with a column */
 } JoinColumns;
 
 static void find_full_scans(Plan *plan, FullScan *found);
 static void note_full_scan(const Scan *scan, const char *node, FullScan *found);
 static bool has_parameter(Node *node, void *context);
-static char *index_to_create(SPIPlanPtr plan, Oid relid);
+static bool is_better_in_full(const Scan *scan, Relation rel, const FullScan *found);
+static bool has_index_by(Relation rel, const List *names);
+static JoinColumns join_columns(SPIPlanPtr plan, Oid relid, const char *alias);
+static char *index_to_create(const FullScan *found);
 static bool find_join_columns(Node *node, JoinColumns *search);
+static void note_join_column(Node *node, bool joined, const Query *query, JoinColumns *search);
+static bool is_of_others(Node *node);
 
 /*
  * Refuse a kept plan, made for a chunk of so many rows (0: not known), that
@@ -71,6 +87,7 @@ full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
 
 	if (cached == NULL)
 		return;					/* rewritten into several queries */
+	found.plan = plan;
 	found.walk = walk;
 	found.rows = rows;
 	foreach(lc, cached->stmt_list)
@@ -94,7 +111,7 @@ full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
 		hint = "Put {chunk} into the WHERE of that table, with its alias, {chunk:e}; or pass check_plan => false.";
 	else
 		hint = psprintf("Run this first, or pass check_plan => false: %s",
-						index_to_create(plan, found.relid));
+						index_to_create(&found));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("the statement would read all of \"%s\" for every chunk", name),
@@ -165,25 +182,56 @@ note_full_scan(const Scan *scan, const char *node, FullScan *found)
 	Oid			relid = rt_fetch(scan->scanrelid, found->rtable)->relid;
 	Relation	rel = table_open(relid, NoLock);
 	BlockNumber pages = RELKIND_HAS_STORAGE(rel->rd_rel->relkind) ? RelationGetNumberOfBlocks(rel) : 0;
-	bool		most = false;
 
-	if (pages > found->pages && OidIsValid(found->walk->key->index) &&
-		relation_is_or_is_in(relid, found->walk->relid) && has_parameter((Node *) scan->plan.qual, NULL))
-	{
-		BlockNumber all_pages;
-		double		tuples;
-		double		all_visible;
-
-		estimate_rel_size(rel, NULL, &all_pages, &tuples, &all_visible);
-		most = statement_plan_reads_most(found->rows, tuples);
-	}
-	table_close(rel, NoLock);
-	if (pages > found->pages && !most)
+	if (pages >= LARGE_PAGES && pages > found->pages && !is_better_in_full(scan, rel, found))
 	{
 		found->relid = relid;
+		found->alias = rt_fetch(scan->scanrelid, found->rtable)->eref->aliasname;
 		found->pages = pages;
 		found->node = node;
 	}
+	table_close(rel, NoLock);
+}
+
+/* Could an index be used, so that reading all is the better way? */
+static bool
+is_better_in_full(const Scan *scan, Relation rel, const FullScan *found)
+{
+	const char *alias = rt_fetch(scan->scanrelid, found->rtable)->eref->aliasname;
+	BlockNumber pages;
+	double		tuples;
+	double		all_visible;
+
+	if (!relation_is_or_is_in(RelationGetRelid(rel), found->walk->relid) ||
+		!has_parameter((Node *) scan->plan.qual, NULL))
+		return has_index_by(rel, join_columns(found->plan, RelationGetRelid(rel), alias).joined);
+	if (!OidIsValid(found->walk->key->index))
+		return false;
+	estimate_rel_size(rel, NULL, &pages, &tuples, &all_visible);
+	return statement_plan_reads_most(found->rows, tuples);
+}
+
+/* Does a table have an index whose first column is one of these? */
+static bool
+has_index_by(Relation rel, const List *names)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	if (names == NIL)
+		return false;
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum = index->rd_index->indkey.values[0];
+
+		if (index->rd_index->indisvalid && attnum != 0 &&
+			(index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+			found = found || list_member(names, makeString(get_attname(RelationGetRelid(rel), attnum, false)));
+		index_close(index, NoLock);
+	}
+	return found;
 }
 
 /* Does it have the chunk's condition?  A statement has no other parameters. */
@@ -199,16 +247,12 @@ has_parameter(Node *node, void *context)
 
 /* The CREATE INDEX for the columns by which the statement looks up a table. */
 static char *
-index_to_create(SPIPlanPtr plan, Oid relid)
+index_to_create(const FullScan *found)
 {
-	Query	   *query = linitial_node(Query, ((CachedPlanSource *)
-											  linitial(SPI_plan_get_plan_sources(plan)))->query_list);
-	JoinColumns search = {0};
+	JoinColumns search = join_columns(found->plan, found->relid, found->alias);
+	Oid			relid = found->relid;
 	StringInfoData buf;
 	ListCell   *lc;
-
-	search.relid = relid;
-	(void) find_join_columns((Node *) query, &search);
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "CREATE INDEX CONCURRENTLY ON %s (",
@@ -219,6 +263,19 @@ index_to_create(SPIPlanPtr plan, Oid relid)
 						 quote_identifier(strVal(lfirst(lc))));
 	appendStringInfoString(&buf, search.names == NIL ? "the columns that it is joined by)" : ")");
 	return buf.data;
+}
+
+/* The columns by which a statement looks up a table that it knows as alias */
+static JoinColumns
+join_columns(SPIPlanPtr plan, Oid relid, const char *alias)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	JoinColumns search = {0};
+
+	search.relid = relid;
+	search.alias = alias;
+	(void) find_join_columns((Node *) linitial(source->query_list), &search);
+	return search;
 }
 
 /* Gathers the columns of a table that are compared by "=" with something else. */
@@ -236,21 +293,51 @@ find_join_columns(Node *node, JoinColumns *search)
 		search->query = outer;
 		return false;
 	}
-	if (IsA(node, OpExpr) && op_mergejoinable(((OpExpr *) node)->opno,
-											  exprType(linitial(((OpExpr *) node)->args))))
+	if (IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2 &&
+		op_mergejoinable(((OpExpr *) node)->opno, exprType(linitial(((OpExpr *) node)->args))))
 	{
+		Node	   *left = linitial(((OpExpr *) node)->args);
+		Node	   *right = lsecond(((OpExpr *) node)->args);
+
+		note_join_column(left, is_of_others(right), search->query, search);
+		note_join_column(right, is_of_others(left), search->query, search);
+	}
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == ANY_SUBLINK)
+	{
+		/* IN (SELECT column) */
+		Query	   *query = castNode(Query, ((SubLink *) node)->subselect);
 		ListCell   *lc;
 
-		foreach(lc, ((OpExpr *) node)->args)
-		{
-			Var		   *var = lfirst(lc);
-
-			if (IsA(var, Var) && var->varlevelsup == 0 && var->varattno > 0 &&
-				relation_is_or_is_in(search->relid, rt_fetch(var->varno, search->query->rtable)->relid))
-				search->names = list_append_unique(search->names,
-												   makeString(get_attname(rt_fetch(var->varno, search->query->rtable)->relid,
-																		  var->varattno, false)));
-		}
+		foreach(lc, query->targetList)
+			if (!lfirst_node(TargetEntry, lc)->resjunk)
+				note_join_column((Node *) lfirst_node(TargetEntry, lc)->expr, true, query, search);
 	}
 	return expression_tree_walker(node, find_join_columns, search);
+}
+
+static void
+note_join_column(Node *node, bool joined, const Query *query, JoinColumns *search)
+{
+	const Var  *var = (const Var *) node;
+	RangeTblEntry *rte;
+	String	   *name;
+
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind != RTE_RELATION || !relation_is_or_is_in(search->relid, rte->relid) ||
+		strcmp(rte->eref->aliasname, search->alias) != 0)
+		return;
+	name = makeString(get_attname(rte->relid, var->varattno, false));
+	search->names = list_append_unique(search->names, name);
+	if (joined)
+		search->joined = list_append_unique(search->joined, name);
+}
+
+/* Is a value another row's, rather than the same for all? */
+static bool
+is_of_others(Node *node)
+{
+	return contain_var_clause(node) || contain_vars_of_level(node, 1) ||
+		(IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK);
 }
