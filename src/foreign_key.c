@@ -28,10 +28,8 @@
 #include "utils/syscache.h"
 
 #include "foreign_key.h"
+#include "full_scan.h"
 #include "relation.h"
-
-/* Reading this much of a table for each row is worth an index; as in full_scan.c */
-#define LARGE_PAGES 1024
 
 /* Rows of a relation that are written: given by the statement, or by a cascade */
 typedef struct Change

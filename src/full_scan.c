@@ -32,8 +32,7 @@
 #include "relation.h"
 #include "statement_plan.h"
 
-/* Reading this much of a table, for more chunks than this, is worth an index */
-#define LARGE_PAGES 1024
+/* Reading LARGE_PAGES of a table for more chunks than this is worth an index */
 #define MANY_CHUNKS 4
 
 /* Where a plan reads a whole table */

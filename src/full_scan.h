@@ -7,6 +7,9 @@
 
 #include "walk.h"
 
+/* Reading so many pages again and again is worth an index */
+#define LARGE_PAGES 1024
+
 extern void full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks);
 
 #endif							/* PG_CHUNKED_FULL_SCAN_H */

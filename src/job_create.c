@@ -333,10 +333,12 @@ estimate_rows(Walk *walk, Relation rel, const Range *range)
 	SPIPlanPtr	plan;
 	CachedPlan *cached;
 	double		rows = 0;
+	double		all = 0;
 	bool		bounded = range->after != NULL || range->upto != NULL;
+	bool		counted = walk->filter == NULL && count_estimate(rel, walk->key, &all);
 
-	if (walk->filter == NULL && !bounded && count_estimate(rel, walk->key, &rows))
-		return rows;
+	if (counted && !bounded)
+		return all;
 	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
 								walk->filter == NULL ? "TRUE" : walk->filter,
 								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"), 0, NULL);
@@ -349,7 +351,7 @@ estimate_rows(Walk *walk, Relation rel, const Range *range)
 		ReleaseCachedPlan(cached, NULL);	/* no owner, since it is not a kept plan */
 	}
 	SPI_freeplan(plan);
-	return rows;
+	return counted ? Min(rows, all) : rows;
 }
 
 /* The new job's id; 0 if the name is taken. */

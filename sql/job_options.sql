@@ -1,0 +1,136 @@
+-- Options of a job that decide what it is about: after, upto, settings; and what
+-- a job does when what it is about has changed.
+\getenv srcdir PG_ABS_SRCDIR
+\set ECHO none
+\i :srcdir/sql/include/failure.sql
+\set ECHO all
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+SET client_min_messages = error;
+DROP SCHEMA IF EXISTS job_options_test CASCADE;
+DROP ROLE IF EXISTS regress_chunked_options;
+CREATE SCHEMA job_options_test;
+SET search_path = job_options_test;
+CREATE TABLE event (id int PRIMARY KEY, tenant text NOT NULL, n int NOT NULL DEFAULT 0);
+INSERT INTO event SELECT i, 't' || i % 3 FROM generate_series(1, 100) i;
+ANALYZE event;
+\set counts 'SELECT n, count(*), min(id), max(id) FROM event GROUP BY n ORDER BY n'
+
+--
+-- A range of the relation
+--
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 20}', upto => '{"id": 50}', chunk_size => 7, name => 'part');
+:counts;
+SELECT number, after, upto, row_count FROM chunked.job_chunks WHERE job = 'part' ORDER BY number;
+SELECT high_water, total_rows BETWEEN 10 AND 100 AS about FROM chunked.jobs WHERE name = 'part';
+-- upto beyond what there is, after behind it, between rows, and wrong
+UPDATE event SET n = 0;
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": "90"}', upto => '{"id": 5000}', chunk_size => 7);
+:counts;
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 100}');
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 50}', upto => '{"id": 40}');
+:counts;
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', after => '{"n": 1}')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', upto => '{"id": "x"}')$$);
+-- claimed, and taken back to be carved again, it starts where it starts
+SELECT chunked.create_job('event', name => 'claimed', after => '{"id": 95}', chunk_size => 2);
+SELECT chunked.alter_job('claimed', chunk_size => 3);
+SELECT number, after, upto FROM chunked.claim_chunk('claimed');
+-- a dry run is about the range
+SET client_min_messages = notice;
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 97}', dry_run => true);
+SET client_min_messages = error;
+
+--
+-- Keys that are not unique: a chunk holds all of its ties
+--
+CREATE TABLE keyless (a int, n int NOT NULL DEFAULT 0);
+INSERT INTO keyless SELECT i / 7 FROM generate_series(1, 100) i;
+INSERT INTO keyless VALUES (NULL), (NULL), (NULL);
+CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 WHERE {chunk}', key => '{a}', chunk_size => 5, check_plan => false);
+SELECT n, count(*) FROM keyless GROUP BY n;
+-- a row that fails: its ties fail with it
+CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 / (a - 5) WHERE {chunk}', name => 'ties', key => '{a}', chunk_size => 30, check_plan => false, max_attempts => 1, on_error => 'continue');
+SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'ties' AND state = 'failed';
+SELECT count(*) FROM keyless WHERE n = 1 AND a <> 4 AND a <> 6 AND abs(a - 5) = 1;
+
+--
+-- A column that is made wider; one that has another name
+--
+SELECT chunked.create_job('event', 'UPDATE event SET n = -1 WHERE {chunk}', name => 'wider', chunk_size => 40);
+SELECT chunked.create_job('event', name => 'renamed', chunk_size => 40);
+SELECT chunked.complete_chunk('renamed', number, fence) FROM chunked.claim_chunk('renamed');
+ALTER TABLE event ALTER id TYPE bigint;
+CALL chunked.run_job('wider');
+:counts;
+ALTER TABLE event RENAME id TO ident;
+SELECT pg_temp.failure($$SELECT chunked.claim_chunk('renamed')$$);
+SELECT chunked.create_job('event', name => 'rest', chunk_size => 40, after => '{"ident": "40"}');
+SELECT number, after, upto FROM chunked.claim_chunk('rest');
+ALTER TABLE event RENAME ident TO id;
+
+--
+-- Settings that the texts go by
+--
+SET TimeZone = 'Asia/Tokyo';
+SET app.who = 'first';
+CREATE TABLE told (zone text, who text, nulls text);
+SELECT chunked.create_job('event', $$INSERT INTO told SELECT current_setting('TimeZone'), current_setting('app.who'), current_setting('transform_null_equals') FROM event WHERE {chunk}$$, name => 'told', settings => 'app.who');
+SET TimeZone = 'UTC';
+SET app.who = 'second';
+SET transform_null_equals = on;
+CALL chunked.run_job('told');
+SELECT *, count(*) FROM told GROUP BY 1, 2, 3;
+SELECT current_setting('TimeZone'), current_setting('app.who'), current_setting('transform_null_equals');
+RESET transform_null_equals;
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'app.none')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'Role')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'app.who,,')$$);
+-- what triggers do
+CREATE FUNCTION notes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO told VALUES (''trigger''); RETURN NULL; END';
+CREATE TRIGGER notes AFTER UPDATE ON event EXECUTE FUNCTION notes();
+TRUNCATE told;
+SET session_replication_role = replica;
+SELECT chunked.create_job('event', 'UPDATE event SET n = 5 WHERE {chunk}', name => 'replica');
+RESET session_replication_role;
+CALL chunked.run_job('replica');
+SELECT count(*) FROM told;
+DROP TRIGGER notes ON event;
+
+--
+-- Row-level security
+--
+\set superuser :USER
+\set path job_options_test
+CREATE ROLE regress_chunked_options LOGIN;
+GRANT ALL ON SCHEMA job_options_test TO regress_chunked_options;
+ALTER TABLE event OWNER TO regress_chunked_options;
+ALTER TABLE event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON event USING (tenant = current_setting('app.tenant', true));
+UPDATE event SET n = 0;
+\set role regress_chunked_options
+\i :srcdir/sql/include/login.sql
+\set VERBOSITY default
+SET app.tenant = 't1';
+SELECT chunked.create_job('event', 'UPDATE event SET n = 1 WHERE {chunk}', name => 'seen');
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 10 WHERE {chunk}', name => 'kept', settings => 'app.tenant');
+RESET app.tenant;
+SET client_min_messages = error;
+-- it is not done by not seeing its rows
+CALL chunked.run_job('seen');
+SELECT name, status FROM chunked.jobs ORDER BY id;
+SELECT pg_temp.failure($$SELECT chunked.claim_chunk('seen')$$);
+CALL chunked.run_job('kept');
+SET app.tenant = 't1';
+CALL chunked.run_job('seen');
+SELECT name, status FROM chunked.jobs ORDER BY id;
+SELECT tenant, n, count(*) FROM event GROUP BY 1, 2;
+SELECT chunked.drop_jobs('1 day'), chunked.drop_jobs('0'), (SELECT count(*) FROM chunked.jobs);
+SELECT pg_temp.failure($$SELECT chunked.drop_jobs('-1 day')$$), pg_temp.failure($$SELECT chunked.drop_jobs(NULL)$$);
+\set role :superuser
+\i :srcdir/sql/include/login.sql
+SET client_min_messages = error;
+SELECT count(chunked.drop_job(name)) > 0 FROM chunked.jobs;
+DROP SCHEMA job_options_test CASCADE;
+DROP OWNED BY regress_chunked_options;
+DROP ROLE regress_chunked_options;
