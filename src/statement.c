@@ -30,6 +30,9 @@
 /* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
 #define MAX_PLANS 16
 
+/* A chunk of so many times the rows is planned for by itself */
+#define REPLAN_GROWTH 10
+
 typedef struct Placeholder
 {
 	int			start;			/* byte offsets into the text */
@@ -42,6 +45,7 @@ typedef struct StatementPlan
 	char	   *sql;
 	SPIPlanPtr	plan;
 	int			generation;		/* of the plan that was checked; 0: none yet */
+	double		rows;			/* that it was planned for; 0: not known */
 } StatementPlan;
 
 struct Statement
@@ -140,6 +144,8 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range, do
 	generation = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(slot->plan)))->generation;
 	if (slot->generation != 0 && slot->generation != generation)
 		check(statement, walk, slot->plan);
+	if (slot->generation != generation)
+		slot->rows = statement->rows;
 	slot->generation = generation;
 }
 
@@ -399,22 +405,36 @@ expand_names(const Statement *statement, const WalkKey *key, List **conditions)
 
 /* ------------------------------------------------------------------- plans */
 
-/* The kept plan of this text, prepared if it is new. */
+/*
+ * The kept plan of this text, prepared if it is new, or if what there is was
+ * made for a far smaller chunk: by it, many more rows would be looked up one by
+ * one.
+ */
 static StatementPlan *
 find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQuery *query)
 {
-	StatementPlan *slot;
+	StatementPlan *slot = NULL;
 	SPIPlanPtr	plan;
 
-	for (int i = 0; i < statement->nplans; i++)
+	for (int i = 0; i < statement->nplans && slot == NULL; i++)
 		if (strcmp(statement->plans[i].sql, sql) == 0)
-			return &statement->plans[i];
+			slot = &statement->plans[i];
+	if (slot != NULL && (slot->rows == 0 || statement->rows <= slot->rows * REPLAN_GROWTH))
+		return slot;
 
 	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
 	check(statement, walk, plan);
 
+	if (slot != NULL)
+	{
+		SPI_freeplan(slot->plan);
+		SPI_keepplan(plan);
+		slot->plan = plan;
+		slot->generation = 0;
+		return slot;
+	}
 	if (statement->nplans == MAX_PLANS)
 	{
 		slot = &statement->plans[--statement->nplans];
@@ -426,6 +446,7 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	SPI_keepplan(plan);
 	slot->plan = plan;
 	slot->generation = 0;
+	slot->rows = 0;
 	statement->nplans++;
 	return slot;
 }
