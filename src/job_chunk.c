@@ -286,8 +286,8 @@ job_fold(const Job *job, bool over)
 		return;
 	last_fold = GetCurrentTimestamp();
 	last_job = job->id;
-	if (ledger_execute(&try_lock_carving, &id, NULL) == 0)
-		return;					/* another is at it */
+	if (IsolationUsesXactSnapshot() || ledger_execute(&try_lock_carving, &id, NULL) == 0)
+		return;					/* it might fail, or another is working on it */
 	(void) ledger_execute(&fold_done, &id, NULL);
 	if (!over)
 		(void) ledger_execute(&mark_rows, &id, NULL);

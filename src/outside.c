@@ -178,6 +178,7 @@ chunked_complete_chunk(PG_FUNCTION_ARGS)
 	SPI_connect();
 	job = lock_claimed(fcinfo, &chunk);
 	job_chunk_done(job, &chunk, 0, rows);
+	job_fold(job, false);		/* here, for a claim's transaction may last */
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -225,7 +226,6 @@ claim(const Job *job, Datum lease, Claim *claim)
 		claim->reason = held;
 	else
 	{
-		job_fold(job, false);
 		while (claim_or_carve(job, &claim->chunk, &claim->reason))
 		{
 			JobFailure	lost = {"57000", "the lease ran out", NULL, NULL, false};
