@@ -48,6 +48,7 @@
 /* Before a failed chunk is tried again, in ms: doubled each time, up to the most */
 #define BACKOFF_FIRST 100
 #define BACKOFF_MOST 30000
+#define BACKOFF_MOST_BLOCKED 2000	/* while others are in the way: they will be gone */
 
 /* "One claim statement": of the first chunk free that satisfies a condition */
 #define CLAIM_CHUNK(condition) \
@@ -181,7 +182,7 @@ static void put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 r
 static int64 count_range(Walk *walk, const Range *range, WalkOutput output);
 static int64 next_number(const Job *job);
 static void change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *nulls);
-static TimestampTz backoff(int attempts);
+static TimestampTz backoff(int attempts, bool blocked);
 
 /* ------------------------------------------------------------------ carving */
 
@@ -547,7 +548,8 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	}
 	if (failure->transient || strikes < job->max_attempts)
 	{
-		put_back(job, chunk, chunk->upto, chunk->row_count, strikes, backoff(chunk->attempts + 1), failure);
+		put_back(job, chunk, chunk->upto, chunk->row_count, strikes,
+				 backoff(failure->transient ? chunk->attempts + 1 : strikes, failure->transient), failure);
 		return true;
 	}
 
@@ -610,7 +612,8 @@ divide_unless_blocked(const Job *job, const JobChunk *chunk, const JobFailure *f
 			ReThrowError(error);
 		FreeErrorData(error);
 		/* not a strike either way, since nothing was found out */
-		put_back(job, chunk, chunk->upto, chunk->row_count, chunk->strikes, backoff(chunk->attempts + 1), failure);
+		put_back(job, chunk, chunk->upto, chunk->row_count, chunk->strikes,
+				 backoff(chunk->attempts + 1, true), failure);
 		divided = true;
 	}
 	PG_END_TRY();
@@ -638,7 +641,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 	Relation	rel;
 	Guard		guard;
 	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
-	TimestampTz retry_at = failure->transient ? backoff(1) : 0;
+	TimestampTz retry_at = failure->transient ? backoff(1, true) : 0;
 	WalkReader	reader = {0};
 	Range		range;
 	Walk	   *walk;
@@ -746,9 +749,9 @@ change_chunk(const Job *job, LedgerQuery *query, Datum *values, const bool *null
 
 /* When to try again after so many failed attempts. */
 static TimestampTz
-backoff(int attempts)
+backoff(int attempts, bool blocked)
 {
-	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), BACKOFF_MOST);
+	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), blocked ? BACKOFF_MOST_BLOCKED : BACKOFF_MOST);
 
 	/* workers that were in each other's way shall not meet again */
 	ms *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
