@@ -121,11 +121,12 @@ regress_tests() {
 	count "$status" "$pass" "$fail"
 }
 
-# Assertions are counted, which only prove's verbose output tells, and those that passed are not shown.
+# Two at a time, since they wait for most of theirs. Assertions are counted, which only
+# prove's verbose output tells, and those that passed are not shown.
 tap_tests() {
 	local status=0 pass fail skip name
 
-	logged make -s prove_installcheck PROVE_FLAGS='--verbose --timer' | sed -uE '/^ *(ok [0-9]|1\.\.[0-9]|# Subtest)/d' || status=$?
+	logged make -s prove_installcheck PROVE_FLAGS='--verbose --timer --jobs 2' | sed -uE '/^ *(ok [0-9]|1\.\.[0-9]|# Subtest)/d' || status=$?
 	pass=$(grep -E '^ok [0-9]' "$log" | grep -cviE '# *skip' || true)
 	fail=$(grep -E '^not ok [0-9]' "$log" | grep -cviE '# *todo' || true)
 	skip=$(grep -ciE '^(ok [0-9].*|1\.\.0) # *skip' "$log" || true)
