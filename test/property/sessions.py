@@ -5,6 +5,7 @@ transaction pooler, so that nothing may depend on the session or what it has set
 from __future__ import annotations
 
 import json
+import re
 from random import Random
 
 import psycopg
@@ -31,6 +32,10 @@ FIXED = "SET statement_timeout = '20s'; SET client_min_messages = warning; SET e
 
 # Settings under which every table is walked once more, where the server knows them.
 VARIANTS = {"pg_chunked.native": ("on", "off")}
+
+
+# A chunk that rows at one position make far larger than asked for.
+EXPECTED_WARNINGS = "a chunk of .* has .* rows, since so many share the position"
 
 
 class Mismatch(Exception):
@@ -122,8 +127,9 @@ class Sessions:
         self.last_call = psycopg.ClientCursor(connection).mogrify(statement, params)
         self.warnings.clear()
         rows = connection.execute(statement, params).fetchall()
-        if self.warnings:
-            raise Mismatch(f"an unexpected message: {self.warnings[0]}")
+        unexpected = [warning for warning in self.warnings if not re.search(EXPECTED_WARNINGS, warning)]
+        if unexpected:
+            raise Mismatch(f"an unexpected message: {unexpected[0]}")
         return rows
 
     def recover(self) -> None:
