@@ -84,7 +84,7 @@ btree_caller_may_read(Relation rel, const WalkKey *key)
 
 	if (!settings_native || !OidIsValid(key->index) || key->norder != key->ncolumns)
 		return false;
-	if (IsolationIsSerializable() || !ActiveSnapshotSet() ||
+	if (IsolationIsSerializable() || compat_snapshots_expire() || !ActiveSnapshotSet() ||
 		!IsMVCCSnapshot(GetActiveSnapshot()))
 		return false;
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)

@@ -131,6 +131,16 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define compat_lock_held(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/*
+ * 17: old_snapshot_threshold went.  While it is set, rows that an old snapshot
+ * should see may be gone, and only the server's own scans raise 72000 then.
+ */
+#if PG_VERSION_NUM >= 170000
+#define compat_snapshots_expire() false
+#else
+#define compat_snapshots_expire() OldSnapshotThresholdActive()
+#endif
+
 /* 17: a background worker may log on as a role that has no LOGIN */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK
