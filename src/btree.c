@@ -135,14 +135,24 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 void
 btree_close(BtreeIndex *btree)
 {
-	for (int i = 0; i < BTREE_VM_BUFFERS; i++)
-		if (BufferIsValid(btree->vm_buffers[i]))
-			ReleaseBuffer(btree->vm_buffers[i]);
-	leave_heap(btree);
+	btree_unpin(btree);
 	if (btree->strategy != NULL)
 		FreeAccessStrategy(btree->strategy);
 	relation_close(btree->index, AccessShareLock);
 	pfree(btree);
+}
+
+/* Hold no buffer while others are read: there may be fewer than partitions. */
+void
+btree_unpin(BtreeIndex *btree)
+{
+	for (int i = 0; i < BTREE_VM_BUFFERS; i++)
+		if (BufferIsValid(btree->vm_buffers[i]))
+		{
+			ReleaseBuffer(btree->vm_buffers[i]);
+			btree->vm_buffers[i] = InvalidBuffer;
+		}
+	leave_heap(btree);
 }
 
 static bool

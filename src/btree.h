@@ -69,6 +69,7 @@ extern bool btree_caller_may_read(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key);
 extern void btree_close(BtreeIndex *btree);
+extern void btree_unpin(BtreeIndex *btree);
 extern BtreePage *btree_page_make(void);
 extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
 extern void btree_page_unlock(BtreePage *page);

@@ -125,6 +125,7 @@ btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, boo
 						 &part->level);
 		part->first = estimate->nparts > 1 ? first_item(part) : NULL;
 		weigh_part(part, estimate->nparts);
+		btree_unpin(part->btree);
 		estimate->rows += part->rows;
 		estimate->nchildren += Max(part->level.nchildren, 1);
 		estimate->backward = part->btree->backward;
