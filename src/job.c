@@ -369,6 +369,7 @@ chunked_retry_failed(PG_FUNCTION_ARGS)
 	require_not_own(job);
 	require_not_cancelled(job);
 	id = Int64GetDatum(job->id);
+	job_lock_carving(job);		/* so that sums are not folded past these chunks meanwhile */
 	(void) ledger_execute(&unfold, &id, NULL);
 	chunks = (int64) ledger_execute(&retry_chunks, &id, NULL);
 	(void) ledger_execute(&update_not_stopped, &id, NULL);

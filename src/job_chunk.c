@@ -106,7 +106,7 @@ static LedgerQuery fold_done =
 LEDGER_QUERY("UPDATE chunked.ledger_carving v SET folded_number = s.upto, folded_chunks = folded_chunks + s.chunks,"
 	" folded_rows = folded_rows + s.rows, folded_affected = folded_affected + s.affected,"
 	" folded_retries = folded_retries + s.retries"
-	" FROM (SELECT b.upto, count(*) AS chunks, coalesce(sum(c.row_count), 0)::bigint AS rows,"
+	" FROM (SELECT b.upto, count(c.number) AS chunks, coalesce(sum(c.row_count), 0)::bigint AS rows,"
 	" coalesce(sum(c.rows_affected), 0) AS affected, coalesce(sum(c.attempts), 0) AS retries"
 	" FROM (SELECT w.folded_number, least(w.chunks, (SELECT o.number - 1 FROM chunked.ledger_chunks o"
 	" WHERE o.job = $1 AND o.state <> 'done' AND o.state = 'pending' ORDER BY o.number LIMIT 1)) AS upto"
@@ -269,6 +269,15 @@ job_carve(const Job *job, double rate, bool wait)
 	values[5] = Float8GetDatum(rate);
 	(void) ledger_execute(&update_carving, values, nulls);
 	return CARVED;
+}
+
+/* Keep others from carving, dividing and folding until the transaction ends. */
+void
+job_lock_carving(const Job *job)
+{
+	Datum		id = Int64GetDatum(job->id);
+
+	(void) ledger_execute(&lock_carving, &id, NULL);
 }
 
 /*

@@ -50,6 +50,7 @@ typedef struct JobFailure
 
 extern void job_start_carving(const Job *job, Jsonb *after);
 extern JobCarving job_carve(const Job *job, double rate, bool wait);
+extern void job_lock_carving(const Job *job);
 extern void job_fold(const Job *job, bool over);
 extern void job_resize_chunks(const Job *job, int64 chunk_size);
 extern double job_carving_rate(const Job *job);
