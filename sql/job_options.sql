@@ -54,6 +54,13 @@ CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 / (a - 5) WHERE {chunk
 SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'ties' AND state = 'failed';
 SELECT count(*) FROM keyless WHERE n = 1 AND a <> 4 AND a <> 6 AND abs(a - 5) = 1;
 
+-- but no more than its ties, though these are most of the chunk
+CREATE TABLE most (a int, n int NOT NULL DEFAULT 0);
+INSERT INTO most SELECT CASE WHEN i <= 3 THEN i ELSE 4 END FROM generate_series(1, 20) i;
+CALL chunked.run('most', 'UPDATE most SET n = 1 / (a - 4) + 2 WHERE {chunk}', name => 'most', key => '{a}', check_plan => false, max_attempts => 1, on_error => 'continue');
+SELECT a, n, count(*) FROM most GROUP BY 1, 2 ORDER BY 1;
+SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'most' AND state = 'failed';
+
 --
 -- A column that is made wider; one that has another name
 --

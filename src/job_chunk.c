@@ -673,10 +673,16 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 		reader.ties = true;
 		reader.keep_end = true;
 		walk_read(walk, &range, &reader);
+		if (rows > 1 && reader.ended && (int64) reader.count >= rows)
+		{
+			/* the middle's ties reach to the end: what is at the first position, then */
+			reader.limit = 1;
+			walk_read(walk, &range, &reader);
+			if ((int64) reader.count >= rows)
+				rows = 1;		/* all share it */
+		}
 		if (reader.ended)
 			middle = position_write(walk->key, reader.end);
-		if (middle != NULL && (int64) reader.count >= rows)
-			rows = 1;			/* all share one position */
 	}
 	if (rows > 1 && middle != NULL)
 	{
