@@ -1,6 +1,11 @@
 # A job does every row exactly once, whatever dies meanwhile: workers, the calling
 # session, the server; whoever writes to the table meanwhile; whatever the
-# session's isolation level is; and when a check is put off to the commit.
+# session's isolation level is; and when a check is put off to the commit.  And all
+# of that at once: rounds of torture, see Torture.pm.
+#
+# CHUNKED_TORTURE=50	so many rounds instead of a few, and nothing else; 5 s or so each
+# CHUNKED_SEED=n		repeats what was drawn; each round tells its own, which repeats
+#			it with CHUNKED_TORTURE=1, as far as time allows
 
 use strict;
 use warnings FATAL => 'all';
@@ -13,14 +18,35 @@ use List::Util qw(shuffle);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes ();
+use Torture;
 
-my $ROWS = 200_000;
+my $ROWS = 100_000;
+my $ROUNDS = 4;
 
 my $seed = $ENV{CHUNKED_SEED} // int(rand(1_000_000));
 srand($seed);
 note("CHUNKED_SEED=$seed");
 
-my $node = start_node('crashes', 'fsync = on', 'restart_after_crash = on', 'max_worker_processes = 16');
+my $node = start_node('crashes', 'fsync = on', 'restart_after_crash = on', 'max_worker_processes = 16', 'deadlock_timeout = 100ms',
+	"log_line_prefix = '%m [%p] %e '");
+
+#
+# Torture
+#
+
+torture_prepare($node);
+for my $round (1 .. $ENV{CHUNKED_TORTURE} // $ROUNDS)
+{
+	torture_round($seed + $round - 1);
+}
+if ($ENV{CHUNKED_TORTURE})
+{
+	$node->stop;
+	done_testing();
+	exit;
+}
+srand($seed);
+
 $node->safe_psql('postgres', <<SQL);
 CREATE TABLE event (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 50);
 INSERT INTO event SELECT i * 3 FROM generate_series(1, $ROWS) i;
@@ -43,7 +69,7 @@ sub until_true
 }
 
 #
-# Thirteen deaths
+# Seven deaths
 #
 
 # A chunk takes some 150 ms, and pauses between its rows, so that a kill finds
@@ -131,7 +157,7 @@ my %deaths = (
 		return 1;
 	},
 );
-my @events = shuffle((sort keys %deaths) x 3, 'a worker is terminated');
+my @events = shuffle(sort keys %deaths, (sort keys %deaths)[1, 2, 3]);
 
 for my $event (@events)
 {
