@@ -78,6 +78,9 @@ CREATE PROCEDURE commits() LANGUAGE plpgsql AS 'BEGIN COMMIT; END';
 CREATE FUNCTION calls(id int) RETURNS int LANGUAGE plpgsql AS 'BEGIN CALL job_errors_test.commits(); RETURN id; END';
 CALL chunked.run('event', 'UPDATE event SET n = calls(id) WHERE {chunk}', name => 'commits');
 SELECT * FROM outcome WHERE job = 'commits';
+-- a connection that is lost, such as to a foreign server
+CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, 150, ''08006'') WHERE {chunk}', name => 'lost', chunk_size => 20, on_error => 'continue');
+SELECT done, failed, attempts FROM outcome WHERE job = 'lost';
 -- the same row twice in a chunk: as plain SQL does, whatever the chunks
 CREATE TABLE target (kind int PRIMARY KEY, n int);
 CALL chunked.run('event', 'INSERT INTO target SELECT kind, n FROM event WHERE {chunk} ON CONFLICT (kind) DO UPDATE SET n = excluded.n', name => 'twice');

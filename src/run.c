@@ -673,6 +673,7 @@ classify(const ErrorData *error)
 		return OF_SERVER;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
+		case ERRCODE_CONNECTION_EXCEPTION:
 		case ERRCODE_INSUFFICIENT_RESOURCES:
 		case ERRCODE_SYSTEM_ERROR:
 		case ERRCODE_INVALID_TRANSACTION_STATE:
