@@ -76,6 +76,15 @@ SELECT chunked.create_job('event', name => 'rest', chunk_size => 40, after => '{
 SELECT number, after, upto FROM chunked.claim_chunk('rest');
 ALTER TABLE event RENAME ident TO id;
 
+-- a column in another order
+CREATE TABLE collated (k text COLLATE "C" PRIMARY KEY);
+INSERT INTO collated SELECT i::text FROM generate_series(1, 20) i;
+SELECT chunked.create_job('collated', 'SELECT FROM collated WHERE {chunk}', name => 'collated');
+ALTER TABLE collated ALTER k TYPE text COLLATE "POSIX";
+SELECT pg_temp.state($$SELECT chunked.claim_chunk('collated')$$);
+ALTER TABLE collated ALTER k TYPE text COLLATE "C";
+CALL chunked.run_job('collated');
+
 --
 -- Settings that the texts go by
 --

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -284,6 +285,9 @@ key_describe(const WalkKey *key)
 						 column->collate,
 						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
 						 column->nulls_first ? " NULLS FIRST" : "");
+		/* whether it is written or the column's own */
+		if (OidIsValid(column->collation) && column->collation != DEFAULT_COLLATION_OID)
+			appendStringInfo(&buf, " BY %s", get_collation_name(column->collation));
 	}
 
 	/* what is quoted depends on quote_all_identifiers */
