@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes ();
 use Torture;
 
-my $ROWS = 100_000;
+my $ROWS = 75_000;
 my $ROUNDS = 4;
 
 my $seed = $ENV{CHUNKED_SEED} // int(rand(1_000_000));
@@ -69,7 +69,7 @@ sub until_true
 }
 
 #
-# Seven deaths
+# Six deaths
 #
 
 # A chunk takes some 150 ms, and pauses between its rows, so that a kill finds
@@ -157,7 +157,7 @@ my %deaths = (
 		return 1;
 	},
 );
-my @events = shuffle(sort keys %deaths, (sort keys %deaths)[1, 2, 3]);
+my @events = shuffle(sort keys %deaths, (sort keys %deaths)[0, 1]);
 
 for my $event (@events)
 {
@@ -195,7 +195,7 @@ is(value(q{SELECT status FROM chunked.jobs WHERE name = 'once'}), 'done', 'the j
 is(value('SELECT n, count(*) FROM event GROUP BY n'), "1|$ROWS", 'every row was changed exactly once');
 is(value('SELECT count(*), count(DISTINCT id), min(id), max(id) FROM audit'),
 	join('|', $ROWS, $ROWS, 3, 3 * $ROWS), 'and has one row in the audit');
-cmp_ok(value('SELECT count(DISTINCT pid) FROM audit'), '>=', 12, 'by many workers');
+cmp_ok(value('SELECT count(DISTINCT pid) FROM audit'), '>=', 8, 'by many workers');
 is(value(q{SELECT state, sum(row_count), sum(rows_affected) FROM chunked.job_chunks WHERE job = 'once' GROUP BY state}),
 	"done|$ROWS|$ROWS", 'the chunks of the ledger are all done');
 is(value(<<'SQL'), join('|', 0, 0, 3 * $ROWS), 'they follow each other without gap or overlap, and hold the rows that they say');

@@ -11,6 +11,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Chunked;
+use Digest::MD5 qw(md5);
 use Exporter 'import';
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -112,7 +113,7 @@ CREATE FUNCTION log_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO log (id, u, parent) VALUES (NEW.id, NEW.id, NEW.id);
 	IF NEW.id % 25 = 0 THEN
-		PERFORM pg_sleep(0.002);
+		PERFORM pg_sleep(0.004);
 	END IF;
 	RETURN NULL;
 END $$;
@@ -184,7 +185,7 @@ sub expect
 sub redraw
 {
 	my ($r, $place) = @_;
-	srand($r->{seed} * 1000 + $place);
+	srand(unpack('L', md5("$r->{seed} $place")));	# perl draws alike from seeds that are near
 	return;
 }
 
@@ -265,7 +266,7 @@ sub make_job
 
 	my $statement = $by_trigger ? 'UPDATE item SET n = n + 1 WHERE {chunk}' : <<'SQL';
 WITH done AS (UPDATE item SET n = n + 1 WHERE {chunk} RETURNING id)
-INSERT INTO log (id, u, parent, slept) SELECT id, id, id, CASE WHEN id % 25 = 0 THEN pg_sleep(0.002) IS NULL END FROM done
+INSERT INTO log (id, u, parent, slept) SELECT id, id, id, CASE WHEN id % 25 = 0 THEN pg_sleep(0.004) IS NULL END FROM done
 SQL
 	my $target = rand() < 0.3 ? q{, target_time => '20 ms'} : '';
 	$sql .= "SELECT chunked.create_job('item', \$\$$statement\$\$, name => 'torture', chunk_size => $size, "
@@ -286,13 +287,14 @@ sub status
 	return value(q{SELECT status FROM chunked.jobs WHERE name = 'torture'});
 }
 
-# start_runner: somebody who runs the job
+# start_runner ROUND [, HOW]: somebody who runs the job
 sub start_runner
 {
-	my ($r) = @_;
+	my ($r, $how) = @_;
 	my $timeout = "SET lock_timeout = $r->{lock_timeout};\n";
-	my $how = draw('call', 'call', 'workers', 'start_job', 'two calls');
 	my $workers = between(2, 4);
+
+	$how //= draw('call', 'call', 'workers', 'start_job', 'two calls');
 
 	push @{ $r->{said} }, $how;
 	if ($how eq 'start_job')
@@ -477,17 +479,19 @@ sub accidents
 	{
 		redraw($r, $place);
 		my $event = draw(sort keys %EVENTS);
-		my $pause = rand(0.3);
+		my $pause = rand(0.2);
 
 		next if $r->{crashed} >= 2 && $event =~ /kill|stop/;
 		callers_ended($r) unless value("SELECT count(*) FROM pg_stat_activity WHERE $CALLER");
-		if (value("SELECT count(*) FROM pg_stat_activity WHERE $RUNNER") == 0)
-		{
-			my $open = value(q{SELECT status NOT IN ('done', 'failed') FROM chunked.jobs WHERE name = 'torture'});
+		# somebody whom it can happen to
+		my $needed = $event =~ /worker/ ? $WORKER : $event =~ /caller/ ? $CALLER : $RUNNER;
+		my $there = "SELECT count(*) > 0 FROM pg_stat_activity WHERE $needed";
 
-			start_runner($r);
-			until_true("SELECT count(*) > 0 OR '$open' = 'f' OR (SELECT status IN ('done', 'failed') FROM chunked.jobs
-				WHERE name = 'torture') FROM pg_stat_activity WHERE $RUNNER", 'a runner');
+		if (value($there) eq 'f' && status() !~ /^(?:done|failed)$/)
+		{
+			start_runner($r, $event =~ /worker/ ? draw('workers', 'start_job')
+				: $event =~ /caller/ ? draw('call', 'two calls') : undef);
+			until_true("SELECT ($there) OR (SELECT status IN ('done', 'failed') FROM chunked.jobs)", 'a runner');
 		}
 		Time::HiRes::sleep($pause);
 		redraw($r, $place + 500);
@@ -634,6 +638,7 @@ sub check_end
 	expect($r, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'}, 0, 'locks that are left');
 	expect($r, "SELECT count(*) FROM pg_stat_activity WHERE $RUNNER OR state LIKE 'idle in%'", 0, 'sessions that are left');
 	check_sums($r);
+	push @{ $r->{said} }, 'deadlocks' if value('SELECT turns_ms FROM chunked.ledger_jobs') > 0;
 	return;
 }
 
