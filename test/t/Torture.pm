@@ -197,7 +197,7 @@ sub make_table
 	my ($r) = @_;
 	my $kind = (sort keys %KEYS)[ $r->{seed} % keys %KEYS ];
 	my $key = $KEYS{$kind};
-	my $rows = between(1500, 4000);
+	my $rows = between(1200, 3000);
 	my $partition = rand() < 0.5 ? $key->{partition} : undef;
 	my $columns = $key->{columns};
 
@@ -475,7 +475,7 @@ sub accidents
 {
 	my ($r) = @_;
 
-	for my $place (1 .. between(4, 8))
+	for my $place (1 .. between(3, 5))
 	{
 		redraw($r, $place);
 		my $event = draw(sort keys %EVENTS);
