@@ -11,18 +11,20 @@
  *
  * No number is given out twice, or a worker whose claim was undone could complete
  * another's: they come from a sequence, which a rollback does not set back; what
- * the sequence logs is flushed before a number is given out, for a crash; and the
+ * is logged of the sequence is flushed before a number is given out, for a crash; the
  * timeline, which every promotion raises, is in the number's upper bits, since a
  * standby may not have got the end of the log.  So fences grow with time.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "funcapi.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
@@ -268,13 +270,23 @@ claim(const Job *job, Datum lease, Claim *claim)
 static int64
 new_fence(void)
 {
-	XLogRecPtr	logged = XactLastRecEnd;
-	int64		number = nextval_internal(ledger_fences_relid(), false);
+	Oid			relid = ledger_fences_relid();
+	int64		number = nextval_internal(relid, false);
+	Relation	sequence;
+	Buffer		buffer;
+	XLogRecPtr	logged;
 
 	if (number >= INT64CONST(1) << FENCE_NUMBER_BITS)
 		elog(ERROR, "out of fences");
-	if (XactLastRecEnd != logged)
-		XLogFlush(XactLastRecEnd);
+
+	/* numbers are logged some at a time, by whichever backend came first: its log must be safe, too */
+	sequence = relation_open(relid, AccessShareLock);
+	buffer = ReadBuffer(sequence, 0);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	logged = PageGetLSN(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	relation_close(sequence, AccessShareLock);
+	XLogFlush(logged);
 	return ((int64) (GetWALInsertionTimeLine() - 1) << FENCE_NUMBER_BITS) | number;
 }
 
