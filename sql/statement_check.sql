@@ -118,6 +118,18 @@ SELECT statement, refusal(statement) FROM (VALUES
 	(31, 'SELECT FROM a a1 JOIN a a2 ON a2.id = a1.k AND {chunk:a2}'),
 	(32, 'SELECT FROM (SELECT * FROM (SELECT id AS i FROM a) x (id)) y WHERE {chunk:y}')) s (n, statement) ORDER BY n;
 -- all of the key's columns, whichever the first chunk's condition has
+-- where every chunk would process other rows as well, for want of parentheses or otherwise
+SELECT n, statement, refusal(statement) FROM (VALUES
+	(1, 'UPDATE a SET n = n + 1 WHERE k = 1 OR k = 2 AND {chunk}'),
+	(2, 'DELETE FROM a WHERE NOT ({chunk})'),
+	(3, 'SELECT a.id FROM a LEFT JOIN a b ON b.id = a.id AND {chunk:a}'),
+	(4, 'SELECT {chunk} FROM a'),
+	(5, 'DELETE FROM a WHERE NOT EXISTS (SELECT FROM b WHERE b.k = a.k AND {chunk:a})'),
+	(6, 'MERGE INTO b USING a ON b.id = a.id AND {chunk:a} WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT VALUES (a.id)'),
+	(7, 'UPDATE a SET n = n + 1 WHERE (k = 1 OR k = 2) AND {chunk}'),
+	(8, 'SELECT a.id FROM a JOIN b ON b.id = a.id AND {chunk:a}'),
+	(9, 'DELETE FROM a WHERE {chunk} AND (k = 1 OR NOT {chunk})'),
+	(10, 'WITH d AS (DELETE FROM a WHERE k = 1 AND ({chunk}) RETURNING *) SELECT count(*) FROM d')) s (n, statement) ORDER BY n;
 SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk})', 'a', '{n,id}');
 SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk:a})', 'a', '{n,id}');
 -- walks over views, and statements over the tables below

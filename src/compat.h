@@ -141,6 +141,13 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define compat_snapshots_expire() OldSnapshotThresholdActive()
 #endif
 
+/* 17: MERGE got WHEN NOT MATCHED BY SOURCE, and a kind in place of a boolean */
+#if PG_VERSION_NUM >= 170000
+#define compat_when_matched(clause) ((clause)->matchKind == MERGE_WHEN_MATCHED)
+#else
+#define compat_when_matched(clause) ((clause)->matched)
+#endif
+
 /* 17: a background worker may log on as a role that has no LOGIN */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK

@@ -12,6 +12,7 @@
 #include <ctype.h>
 
 #include "common/keywords.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
 #include "parser/scanner.h"
@@ -21,6 +22,7 @@
 #include "utils/plancache.h"
 #include "utils/varlena.h"
 
+#include "compat.h"
 #include "full_scan.h"
 #include "parse.h"
 #include "statement.h"
@@ -32,6 +34,9 @@
 
 /* A chunk of so many times the rows is planned for by itself */
 #define REPLAN_GROWTH 10
+
+/* Stands for placeholders where a statement is just parsed; no name that anybody gives */
+#define MARKER "{chunk}"
 
 typedef struct Placeholder
 {
@@ -67,6 +72,9 @@ static void find_placeholders(Statement *statement);
 static Placeholder *read_placeholder(const char *text, const int *places, int nplaces, int at);
 static char *read_identifier(const char *text, int from, int to);
 static void check_parsed(const Statement *statement);
+static bool is_restricted(Node *node, void *context);
+static bool has_marker(Node *condition);
+static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
 static char *expand(const Statement *statement, const Walk *walk, const Range *range,
 					RangeQuery **query);
@@ -79,7 +87,7 @@ static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
  * Read a statement, in a memory context of its own under the current one.
  * Errors: 42601 it has no {chunk}, a malformed one, a parameter or a syntax
  * error, or is more than one statement; 0A000 it is of another kind than
- * INSERT, UPDATE, DELETE, MERGE and SELECT.
+ * INSERT, UPDATE, DELETE, MERGE and SELECT, or {chunk} does not restrict it.
  */
 Statement *
 statement_parse(const char *text)
@@ -297,7 +305,7 @@ check_parsed(const Statement *statement)
 		Placeholder *placeholder = lfirst(lc);
 
 		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
-		appendStringInfoString(&buf, "(TRUE)");
+		appendStringInfoString(&buf, "(\"" MARKER "\")");
 		from = placeholder->end;
 	}
 	appendStringInfoString(&buf, statement->text + from);
@@ -325,6 +333,88 @@ check_parsed(const Statement *statement)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement is not an INSERT, UPDATE, DELETE, MERGE or SELECT"),
 				 errhint("Call a function by SELECT f(e) FROM event e WHERE {chunk:e}.")));
+	if (!is_restricted(stmt, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("{chunk} does not restrict the statement"),
+				 errdetail("Under OR or NOT, in an outer join or outside of WHERE it lets every chunk process other rows, too."),
+				 errhint("Add it to WHERE by AND, with the other conditions in parentheses: WHERE (kind = 1 OR kind = 2) AND {chunk}.")));
+}
+
+/*
+ * Does a placeholder stand where no row passes it by: in WHERE or an inner join's
+ * ON, by itself or after AND?  (Others may stand where they like.)
+ */
+static bool
+is_restricted(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_SelectStmt:
+			if (has_marker(((SelectStmt *) node)->whereClause))
+				return true;
+			break;
+		case T_UpdateStmt:
+			if (has_marker(((UpdateStmt *) node)->whereClause))
+				return true;
+			break;
+		case T_DeleteStmt:
+			if (has_marker(((DeleteStmt *) node)->whereClause))
+				return true;
+			break;
+		case T_JoinExpr:
+			if (((JoinExpr *) node)->jointype == JOIN_INNER && has_marker(((JoinExpr *) node)->quals))
+				return true;
+			break;
+		case T_MergeStmt:
+			if (merges_matched(((MergeStmt *) node)->mergeWhenClauses) &&
+				has_marker(((MergeStmt *) node)->joinCondition))
+				return true;
+			break;
+		case T_BoolExpr:
+			/* what a sub-select under NOT picks is what does not pass */
+			if (((BoolExpr *) node)->boolop == NOT_EXPR)
+				return false;
+			break;
+		default:
+			break;
+	}
+	return raw_expression_tree_walker(node, is_restricted, context);
+}
+
+/* Is a placeholder one of the conditions that all must hold? */
+static bool
+has_marker(Node *condition)
+{
+	ListCell   *lc;
+
+	if (condition == NULL)
+		return false;
+	if (IsA(condition, ColumnRef))
+	{
+		Node	   *name = linitial(((ColumnRef *) condition)->fields);
+
+		return IsA(name, String) && strcmp(strVal(name), MARKER) == 0;
+	}
+	if (IsA(condition, BoolExpr) && ((BoolExpr *) condition)->boolop == AND_EXPR)
+		foreach(lc, ((BoolExpr *) condition)->args)
+			if (has_marker(lfirst(lc)))
+				return true;
+	return false;
+}
+
+/* Does a MERGE leave alone what its condition excludes? */
+static bool
+merges_matched(const List *clauses)
+{
+	const ListCell *lc;
+
+	foreach(lc, clauses)
+		if (!compat_when_matched(lfirst_node(MergeWhenClause, lc)))
+			return false;
+	return true;
 }
 
 /* INTO stands in the first of several SELECTs. */
