@@ -25,7 +25,6 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -33,6 +32,7 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "relation.h"
+#include "row_security.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */
 #define CARVE_CHUNKS 64
@@ -166,7 +166,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = atte
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 static bool is_carved(const Job *job);
-static void require_no_row_security(const Job *job);
+static void warn_none_left(const Job *job);
 static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
@@ -219,6 +219,8 @@ job_carve(const Job *job, double rate, bool wait)
 	int64		size;
 	Jsonb	   *carved_upto;
 	bool		carved_all;
+	Walk	   *walk;
+	int64		before;
 	Guard		guard;
 
 	if (is_carved(job))
@@ -229,7 +231,7 @@ job_carve(const Job *job, double rate, bool wait)
 	value = ledger_value(1, &isnull);
 	carved_upto = isnull ? NULL : DatumGetJsonbPCopy(value);
 	carved_all = ledger_bool(2);
-	number = ledger_int64(3);
+	number = before = ledger_int64(3);
 	size = ledger_int64(4);
 	value = ledger_value(5, &isnull);
 	if (rate == 0 && !isnull)
@@ -255,10 +257,19 @@ job_carve(const Job *job, double rate, bool wait)
 	table_close(rel, NoLock);
 	SPI_finish();
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
+	if (carved_all && number == before)
+	{
+		/* the end of all rows, or of those that are shown? */
+		SPI_connect();
+		walk = job_walk_open(job, &rel);
+		job_require_rows_shown(job, walk, carved_upto);
+		table_close(rel, NoLock);
+		SPI_finish();
+		if (number == 0)
+			warn_none_left(job);
+	}
 	guard_leave(&guard);
 	PopActiveSnapshot();
-	if (carved_all && number == 0)
-		require_no_row_security(job);
 
 	nulls[1] = (carved_upto == NULL);
 	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
@@ -304,20 +315,40 @@ job_fold(const Job *job, bool over)
 }
 
 /*
- * A job that knew rows and finds none, where policies decide what it sees, is not
- * done.  Error: 55000.
+ * A job that knew rows up to its high-water mark and sees none behind a position
+ * (NULL: the start) is not done, where policies decide what it sees.  SPI must be
+ * connected, within job_enter(), a snapshot active.  Error: 55000.
  */
-static void
-require_no_row_security(const Job *job)
+void
+job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after)
 {
-	if (job->high_water == NULL || check_enable_rls(job->relid, InvalidOid, true) != RLS_ENABLED)
+	Range		range = {0};
+
+	if (job->high_water == NULL)
+		return;
+	if (after != NULL)
+		range.after = position_read(walk->key, after, "after");
+	range.upto = position_read(walk->key, job->high_water, "upto");
+	if ((after != NULL && position_compare(walk->key, range.after, range.upto) >= 0) ||
+		walk_last_position(walk, &range) != NULL || !row_security_applies(walk))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("row-level security shows job \"%s\" none of its rows", job->name),
+			 errmsg("row-level security shows job \"%s\" none of the rows that are left", job->name),
 			 errdetail("There were rows up to %s when it was created.",
 					   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water))),
 			 errhint("SET what the policies go by as it was then; create_job() and run() keep it with the job by settings => 'app.tenant'. Or cancel the job if its rows are gone.")));
+}
+
+static void
+warn_none_left(const Job *job)
+{
+	if (job->high_water != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("job \"%s\" finds none of its rows", job->name),
+				 errdetail("There were rows up to %s when it was created.",
+						   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water)))));
 }
 
 /*

@@ -60,6 +60,7 @@ extern bool job_is_over(const Job *job);
 extern bool job_has_done(const Job *job);
 extern bool job_others_in_the_way(int sqlerrcode);
 extern Walk *job_walk_open(const Job *job, Relation *rel);
+extern void job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after);
 extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
 						   int64 rows_affected);

@@ -17,7 +17,6 @@
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "arguments.h"
 #include "chunks.h"
@@ -26,6 +25,7 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "relation.h"
+#include "row_security.h"
 #include "statement_check.h"
 #include "throttle.h"
 
@@ -58,7 +58,7 @@ LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bi
 
 static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
-static void warn_row_security(Relation rel);
+static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel, const Range *range);
 static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
@@ -280,7 +280,7 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	if (options->upto != NULL)
 		all.upto = position_read(plan->walk->key, options->upto, "upto");
 	plan->last = walk_last_position(plan->walk, &all);
-	warn_row_security(rel);
+	warn_row_security(plan->walk, rel);
 	if (plan->last == NULL)
 		return;
 	all.upto = options->upto == NULL ? NULL : plan->last;
@@ -300,9 +300,9 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 
 /* What policies show may be something else when the job runs. */
 static void
-warn_row_security(Relation rel)
+warn_row_security(const Walk *walk, Relation rel)
 {
-	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) == RLS_ENABLED)
+	if (row_security_applies(walk))
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("row-level security applies to you on \"%s\"", RelationGetRelationName(rel)),

@@ -517,6 +517,8 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
+	if (!run->plan_checked && chunk->row_count > 0)
+		job_require_rows_shown(job, walk, chunk->after);
 	statement_prepare(run->statement, walk, &range, chunk->row_count);
 	if (job->check_plan && !run->plan_checked)
 		statement_check_plan(run->statement, walk,

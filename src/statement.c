@@ -78,7 +78,6 @@ static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
 static char *expand(const Statement *statement, const Walk *walk, const Range *range,
 					RangeQuery **query);
-static char *expand_names(const Statement *statement, const WalkKey *key, List **conditions);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
 static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
@@ -462,8 +461,8 @@ expand(const Statement *statement, const Walk *walk, const Range *range, RangeQu
  * The statement with a condition that names each column of the key once in place
  * of {chunk}, and where those stand, as StatementConditions.
  */
-static char *
-expand_names(const Statement *statement, const WalkKey *key, List **conditions)
+char *
+statement_with_names(const Statement *statement, const WalkKey *key, List **conditions)
 {
 	StringInfoData buf;
 	int			from = 0;
@@ -546,7 +545,7 @@ static void
 check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
 {
 	List	   *conditions = NIL;
-	char	   *text = expand_names(statement, walk->key, &conditions);
+	char	   *text = statement_with_names(statement, walk->key, &conditions);
 
 	statement_check(plan, text, conditions, walk);
 }
