@@ -138,6 +138,10 @@ static LedgerQuery select_over =
 LEDGER_QUERY("SELECT carved_all AND NOT EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state <> 'done' AND c.state = 'pending')"
 			 " FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery select_retry =
+LEDGER_QUERY("SELECT number, error FROM chunked.ledger_chunks"
+			 " WHERE job = $1 AND state <> 'done' AND state = 'pending' AND retry_at > clock_timestamp()"
+			 " ORDER BY retry_at LIMIT 1", INT8OID);
 static LedgerQuery select_has_done =
 LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
@@ -494,6 +498,17 @@ job_is_over(const Job *job)
 	return ledger_execute(&select_over, &value, NULL) > 0 && ledger_bool(1);
 }
 
+/* The chunk that comes again next, and why, or NULL: none waits for that. */
+char *
+job_retry_reason(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	if (ledger_execute(&select_retry, &value, NULL) == 0)
+		return NULL;
+	return psprintf("the next attempt at chunk " INT64_FORMAT ": %s", ledger_int64(1), ledger_text(2));
+}
+
 /* Has any chunk been done? */
 bool
 job_has_done(const Job *job)
@@ -571,25 +586,27 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 /*
  * An attempt at a claimed chunk failed: have it tried again, divide it, or give
  * it up, which is when the result is false.  What others were in the way of is
- * never given up: it comes again, later and later.
+ * never given up: it comes again, later and later.  What takes too long is tried
+ * with half the rows, and given up as any other when it is a single one.
  */
 bool
 job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure)
 {
-	int			strikes = failure->transient ? chunk->strikes : chunk->strikes + 1;
+	bool		blocked = failure->cause == FAILED_BLOCKED;
+	int			strikes = blocked ? chunk->strikes : chunk->strikes + 1;
 	Jsonb	   *key = NULL;
 	Datum		values[8];
 	bool		nulls[8] = {false};
 
-	if (failure->transient || strikes >= job->max_attempts)
+	if (failure->cause != FAILED_ROWS || strikes >= job->max_attempts)
 	{
 		if (divide_unless_blocked(job, chunk, failure, &key))
 			return true;
 	}
-	if (failure->transient || strikes < job->max_attempts)
+	if (blocked || strikes < job->max_attempts)
 	{
 		put_back(job, chunk, chunk->upto, chunk->row_count, strikes,
-				 backoff(failure->transient ? chunk->attempts + 1 : strikes, failure->transient), failure);
+				 backoff(blocked ? chunk->attempts + 1 : strikes, blocked), failure);
 		return true;
 	}
 
@@ -672,16 +689,15 @@ job_others_in_the_way(int sqlerrcode)
  * Make two chunks of one, with half the rows each.  False, and *key its only
  * row's, if it has one; NULL if it has none.
  *
- * Halves of a chunk that others were in the way of are as new.  Those of one
- * that used up its attempts have one left each.
+ * Those of a chunk that used up its attempts have one left each.
  */
 static bool
 divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
 {
 	Relation	rel;
 	Guard		guard;
-	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
-	TimestampTz retry_at = failure->transient ? backoff(1, true) : 0;
+	int			strikes = failure->cause == FAILED_ROWS ? job->max_attempts - 1 : chunk->strikes;
+	TimestampTz retry_at = failure->cause == FAILED_BLOCKED ? backoff(1, true) : 0;
 	WalkReader	reader = {0};
 	Range		range;
 	Walk	   *walk;

@@ -194,7 +194,7 @@ chunked_complete_chunk(PG_FUNCTION_ARGS)
 Datum
 chunked_fail_chunk(PG_FUNCTION_ARGS)
 {
-	JobFailure	failure = {"P0001", "failed by its worker", NULL, NULL, false};
+	JobFailure	failure = {.cause = FAILED_ROWS,.sqlstate = "P0001",.message = "failed by its worker"};
 	JobChunk	chunk;
 	Job		   *job;
 
@@ -230,7 +230,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 	{
 		while (claim_or_carve(job, &claim->chunk, &claim->reason))
 		{
-			JobFailure	lost = {"57000", "the lease ran out", NULL, NULL, false};
+			JobFailure	lost = {.cause = FAILED_ROWS,.sqlstate = "57000",.message = "the lease ran out"};
 
 			if (!claim->chunk.lease_lost)
 			{
@@ -255,7 +255,11 @@ claim(const Job *job, Datum lease, Claim *claim)
 			}
 		}
 		if (claim->reason == NULL && !job_is_over(job))
-			claim->reason = "other workers have what is left";
+		{
+			claim->reason = job_retry_reason(job);
+			if (claim->reason == NULL)
+				claim->reason = "other workers have what is left";
+		}
 		else if (claim->reason == NULL)
 		{
 			Datum		id = Int64GetDatum(job->id);
