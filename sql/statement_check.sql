@@ -335,6 +335,7 @@ SELECT refusal('INSERT INTO copied SELECT y.id, x.v FROM twice x JOIN twice y ON
 SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT id, (SELECT count(*) FROM twice) FROM c', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice WHERE {chunk}', 'twice');
 SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', '{number}');
+SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', '{number}');
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';

@@ -15,7 +15,9 @@
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -23,6 +25,7 @@
 #include "arguments.h"
 #include "compat.h"
 #include "job_chunk.h"
+#include "key.h"
 #include "ledger.h"
 #include "throttle.h"
 
@@ -38,7 +41,7 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, settings, key_described, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, key_numbers, key_relation, filter, search_path, settings, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
 	"on_error = 'stop', check_plan, on_foreign_write = 'at_least_once', paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
@@ -128,7 +131,8 @@ LEDGER_QUERY("SELECT error_sqlstate, error, error_detail, error_hint FROM chunke
 /* What decides how a job's texts are read and what they mean */
 static const char *const kept_settings[] =
 {"DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "array_nulls", "transform_null_equals",
-	"bytea_output", "extra_float_digits", "xmloption", "default_text_search_config", "lc_monetary", "row_security",
+	"bytea_output", "extra_float_digits", "xmloption", "xmlbinary", "default_text_search_config", "timezone_abbreviations",
+	"lc_monetary", "lc_numeric", "lc_time", "backslash_quote", "quote_all_identifiers", "row_security",
 "session_replication_role"};
 
 /* The table that the locks are numbered by; known once one was asked for */
@@ -143,11 +147,12 @@ static void require_new_owner(const Job *job, Oid owner);
 static const char *role_text(Oid role);
 static Job *read_job(void);
 static bool try_drop(int64 id);
+static Jsonb *rename_members(Jsonb *position, const List *from, const List *to);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
 static void add_setting(ArrayBuildState *pairs, const char *name);
-static void use_setting(const char *name, const char *value);
+static void use_setting(const Job *job, const char *name, const char *value);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 
 /*
@@ -508,8 +513,10 @@ read_job(void)
 	job->owner = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->relid = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->statement = ledger_text(++column);
+	job->key = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
 	value = ledger_value(++column, &isnull);
-	job->key = isnull ? NULL : DatumGetArrayTypePCopy(value);
+	if (DatumGetObjectId(ledger_value(++column, &isnull)) == job->relid)
+		job->key = key_rename_columns(job->key, DatumGetArrayTypeP(value), job->relid, &job->former, &job->present);
 	value = ledger_value(++column, &isnull);
 	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
 	job->search_path = ledger_text(++column);
@@ -517,7 +524,7 @@ read_job(void)
 	job->settings = DatumGetArrayTypePCopy(value);
 	job->key_described = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
-	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
+	job->high_water = job_position(job, value, isnull);
 	job->total_rows = ledger_int64(++column);
 	job->chunk_size = ledger_int64(++column);
 	job->target_time = interval_column(++column);
@@ -536,6 +543,70 @@ read_job(void)
 	job->turns_until = isnull ? 0 : DatumGetTimestampTz(value);
 	job->turns_ms = ledger_int64(++column);
 	return job;
+}
+
+/*
+ * A position of the job as the ledger has it, copied, its members named as the
+ * columns are now; NULL for null.
+ */
+Jsonb *
+job_position(const Job *job, Datum stored, bool isnull)
+{
+	if (isnull)
+		return NULL;
+	if (job->former == NIL)
+		return DatumGetJsonbPCopy(stored);
+	return rename_members(DatumGetJsonbP(stored), job->former, job->present);
+}
+
+/* The same the other way round: the ledger keeps the names of the job's creation. */
+Datum
+job_position_to_keep(const Job *job, Jsonb *position)
+{
+	if (job->former == NIL)
+		return JsonbPGetDatum(position);
+	return JsonbPGetDatum(rename_members(position, job->present, job->former));
+}
+
+static Jsonb *
+rename_members(Jsonb *position, const List *from, const List *to)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&position->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char	   *text;
+		const ListCell *old;
+		const ListCell *new;
+
+		if (token != WJB_KEY && token != WJB_VALUE)
+			continue;
+		text = value.type == jbvString ? pnstrdup(value.val.string.val, value.val.string.len) : NULL;
+		if (token == WJB_KEY)
+		{
+			if (buf.len > 1)
+				appendStringInfoString(&buf, ", ");
+			forboth(old, from, new, to)
+				if (strcmp(lfirst(old), text) == 0)
+				{
+					text = lfirst(new);
+					break;
+				}
+		}
+		if (text == NULL)
+			appendStringInfoString(&buf, "null");	/* a position's values are texts or null */
+		else
+			escape_json(&buf, text);
+		if (token == WJB_KEY)
+			appendStringInfoString(&buf, ": ");
+	}
+	appendStringInfoChar(&buf, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
 }
 
 static double
@@ -820,7 +891,8 @@ job_settings_to_keep(const char *names)
 static void
 add_setting(ArrayBuildState *pairs, const char *name)
 {
-	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser"};
+	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser",
+	"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
 	const char *value;
 
 	for (size_t i = 0; i < lengthof(not_these); i++)
@@ -828,7 +900,7 @@ add_setting(ArrayBuildState *pairs, const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("setting \"%s\" cannot be kept with a job", name),
-					 errhint("Jobs run as their owner, and keep search_path by themselves.")));
+					 errhint("Jobs run as their owner, in transactions of their own, and keep search_path by themselves.")));
 	value = GetConfigOption(name, true, true);
 	if (value == NULL)
 		ereport(ERROR,
@@ -850,18 +922,24 @@ job_enter(const Job *job, GuardKind kind, Guard *guard)
 	int			nelements;
 
 	guard_enter(kind, guard);
-	use_setting("search_path", job->search_path);
+	use_setting(job, "search_path", job->search_path);
 	deconstruct_array(job->settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i + 1 < nelements; i += 2)
-		use_setting(TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
+		use_setting(job, TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
 }
 
+/* Error: 42501, 22023 and others, as the server's warning tells. */
 static void
-use_setting(const char *name, const char *value)
+use_setting(const Job *job, const char *name, const char *value)
 {
 	const char *current = GetConfigOption(name, true, false);
 
-	if (current == NULL || strcmp(current, value) != 0)
-		(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, ERROR, false);
+	if (current != NULL && strcmp(current, value) == 0)
+		return;
+	if (set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+						  GUC_ACTION_SAVE, true, WARNING, false) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s cannot be set to \"%s\", as job \"%s\" keeps it", name, value, job->name),
+				 errhint("A superuser may GRANT SET ON PARAMETER %s to the job's owner; or create the job again without it.", name)));
 }

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "chunks.h"
@@ -151,7 +152,7 @@ static LedgerQuery select_done_upto =
 LEDGER_QUERY("WITH c AS (SELECT number, upto, state = 'done'"
 			 " AND (number = 1 OR after IS NOT DISTINCT FROM lag(upto) OVER (ORDER BY number)) AS follows"
 			 " FROM chunked.ledger_chunks WHERE job = $1)"
-			 " SELECT upto::text FROM c WHERE number < coalesce((SELECT min(b.number) FROM c b WHERE NOT b.follows), number + 1)"
+			 " SELECT upto FROM c WHERE number < coalesce((SELECT min(b.number) FROM c b WHERE NOT b.follows), number + 1)"
 			 " ORDER BY number DESC LIMIT 1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
@@ -233,7 +234,7 @@ job_carve(const Job *job, double rate, bool wait)
 	if (ledger_execute(wait ? &lock_carving : &try_lock_carving, values, NULL) == 0)
 		return CARVING_BUSY;
 	value = ledger_value(1, &isnull);
-	carved_upto = isnull ? NULL : DatumGetJsonbPCopy(value);
+	carved_upto = job_position(job, value, isnull);
 	carved_all = ledger_bool(2);
 	number = before = ledger_int64(3);
 	size = ledger_int64(4);
@@ -276,7 +277,7 @@ job_carve(const Job *job, double rate, bool wait)
 	PopActiveSnapshot();
 
 	nulls[1] = (carved_upto == NULL);
-	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
+	values[1] = nulls[1] ? (Datum) 0 : job_position_to_keep(job, carved_upto);
 	values[2] = BoolGetDatum(carved_all);
 	values[3] = Int64GetDatum(number);
 	values[4] = Int64GetDatum(size);
@@ -340,7 +341,7 @@ job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("row-level security shows job \"%s\" none of the rows that are left", job->name),
 			 errdetail("There were rows up to %s when it was created.",
-					   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water))),
+					   position_for_message(job->high_water)),
 			 errhint("SET what the policies go by as it was then; create_job() and run() keep it with the job by settings => 'app.tenant'. Or cancel the job if its rows are gone.")));
 }
 
@@ -352,7 +353,7 @@ warn_none_left(const Job *job)
 				(errcode(ERRCODE_WARNING),
 				 errmsg("job \"%s\" finds none of its rows", job->name),
 				 errdetail("There were rows up to %s when it was created.",
-						   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water)))));
+						   position_for_message(job->high_water))));
 }
 
 /*
@@ -433,8 +434,8 @@ insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 ro
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(number);
 	nulls[2] = (after == NULL);
-	values[2] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
-	values[3] = JsonbPGetDatum(upto);
+	values[2] = after == NULL ? (Datum) 0 : job_position_to_keep(job, after);
+	values[3] = job_position_to_keep(job, upto);
 	values[4] = Int64GetDatum(row_count);
 	values[5] = Int32GetDatum(strikes);
 	nulls[6] = (retry_at == 0);
@@ -475,8 +476,8 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 		return false;
 	chunk->number = ledger_int64(1);
 	value = ledger_value(2, &isnull);
-	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
-	chunk->upto = DatumGetJsonbPCopy(ledger_value(3, &isnull));
+	chunk->after = job_position(job, value, isnull);
+	chunk->upto = job_position(job, ledger_value(3, &isnull), false);
 	chunk->row_count = ledger_int64(4);
 	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
@@ -528,28 +529,49 @@ is_carved(const Job *job)
 
 /*
  * The walk of a job, within job_enter().  SPI must be connected; the caller
- * closes *rel.  Error: 55000 the key has changed since the job was created, so
- * that its positions mean something else.
+ * closes *rel.  Errors: 42P01 the relation is gone; 55000 the key has changed
+ * since the job was created, so that its positions mean something else.
  */
 Walk *
 job_walk_open(const Job *job, Relation *rel)
 {
 	Walk	   *walk;
 
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(job->relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the relation of job \"%s\" is gone", job->name),
+				 errhint("Drop the job, by chunked.drop_job(%s), and create another for what has taken its place.",
+						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
+	if (job->key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a column of job \"%s\"'s key is gone from \"%s\"", job->name, RelationGetRelationName(*rel)),
+				 errdetail("The key was %s.", job->key_described),
+				 errhint("Drop the job, by chunked.drop_job(%s), and create another with another key.",
+						 quote_literal_cstr(job->name))));
 	walk = walk_open(*rel, job->key, job->filter);
-	if (strcmp(key_describe(walk->key), job->key_described) != 0)
+	if (strcmp(key_describe(walk->key, job->present, job->former), job->key_described) != 0)
 	{
 		Datum		id = Int64GetDatum(job->id);
-		char	   *done = ledger_execute(&select_done_upto, &id, NULL) > 0 ? ledger_text(1) : NULL;
+		char	   *done = NULL;
 
+		if (ledger_execute(&select_done_upto, &id, NULL) > 0)
+		{
+			bool		isnull;
+			Jsonb	   *upto = job_position(job, ledger_value(1, &isnull), isnull);
+
+			done = JsonbToCString(NULL, &upto->root, VARSIZE(upto));
+		}
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
-				 errdetail("It was %s, and is %s.", job->key_described, key_describe(walk->key)),
+				 errdetail("It was %s, and is %s.", job->key_described,
+						   key_describe(walk->key, job->present, job->former)),
 				 errhint("Create another job for the rows that are left%s%s.",
-						 done == NULL ? "" : ", with the names of the columns as they are now, by after => ",
+						 done == NULL ? "" : ", by after => ",
 						 done == NULL ? "" : quote_literal_cstr(done))));
 	}
 	return walk;
@@ -614,7 +636,7 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[1] = Int64GetDatum(chunk->number);
 	values[2] = Int32GetDatum(strikes);
 	nulls[3] = (key == NULL);
-	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
+	values[3] = key == NULL ? (Datum) 0 : job_position_to_keep(job, key);
 	put_failure(failure, &values[4], &nulls[4]);
 	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
@@ -788,7 +810,7 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(chunk->number);
-	values[2] = JsonbPGetDatum(upto);
+	values[2] = job_position_to_keep(job, upto);
 	values[3] = Int64GetDatum(row_count);
 	values[4] = Int32GetDatum(strikes);
 	nulls[5] = (retry_at == 0);

@@ -45,12 +45,12 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
 			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, settings, key_described,"
-			 " high_water, total_rows, on_foreign_write)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+			 " high_water, total_rows, on_foreign_write, key_numbers, key_relation)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $3)"
 			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID);
+			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID, INT2ARRAYOID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
@@ -61,7 +61,7 @@ static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel, const Range *range);
-static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
+static int64 insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water,
 					double rows);
 static void show_statement(const char *label, const char *text);
 
@@ -165,7 +165,7 @@ job_create(const JobOptions *options)
 
 	if (name != NULL)
 	{
-		if (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0)
+		if (insert(options, name, plan.walk->key, high_water, plan.rows) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("job \"%s\" already exists", name),
@@ -185,7 +185,7 @@ job_create(const JobOptions *options)
 		{
 			CHECK_FOR_INTERRUPTS();
 			name = psprintf("%s-" INT64_FORMAT, RelationGetRelationName(rel), ++number);
-		} while (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0);
+		} while (insert(options, name, plan.walk->key, high_water, plan.rows) == 0);
 	}
 
 	job = job_by_name(name);
@@ -282,7 +282,17 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	plan->last = walk_last_position(plan->walk, &all);
 	warn_row_security(plan->walk, rel);
 	if (plan->last == NULL)
+	{
+		/* nothing will be done, but it is told what is wrong all the same */
+		if (plan->statement != NULL)
+		{
+			statement_prepare(plan->statement, plan->walk, &all, 0);
+			if (!options->foreign_writes)
+				statement_refuse_foreign_writes(plan->statement);
+			statement_warn(plan->statement, plan->walk);
+		}
 		return;
+	}
 	all.upto = options->upto == NULL ? NULL : plan->last;
 	plan->rows = estimate_rows(plan->walk, rel, &all);
 	if (plan->statement != NULL)
@@ -356,10 +366,10 @@ estimate_rows(Walk *walk, Relation rel, const Range *range)
 
 /* The new job's id; 0 if the name is taken. */
 static int64
-insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water, double rows)
+insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water, double rows)
 {
-	Datum		values[20];
-	bool		nulls[20] = {false};
+	Datum		values[21];
+	bool		nulls[21] = {false};
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -370,7 +380,7 @@ insert(const JobOptions *options, const char *name, const char *key, Jsonb *high
 	PUT(false, ObjectIdGetDatum(options->relid));
 	PUT(options->statement == NULL, CStringGetTextDatum(options->statement));
 	PUT(false, Int64GetDatum(options->chunk_size));
-	PUT(options->key == NULL, PointerGetDatum(options->key));
+	PUT(false, PointerGetDatum(key_elements(key)));
 	PUT(options->filter == NULL, PointerGetDatum(options->filter));
 	PUT(options->target_time == NULL, IntervalPGetDatum(options->target_time));
 	PUT(false, IntervalPGetDatum(options->pause));
@@ -381,10 +391,11 @@ insert(const JobOptions *options, const char *name, const char *key, Jsonb *high
 	PUT(false, BoolGetDatum(options->check_plan));
 	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
 	PUT(false, job_settings_to_keep(options->settings));
-	PUT(false, CStringGetTextDatum(key));
+	PUT(false, CStringGetTextDatum(key_describe(key, NIL, NIL)));
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
 	PUT(false, CStringGetTextDatum(options->foreign_writes ? "at_least_once" : "refuse"));
+	PUT(false, PointerGetDatum(key_column_numbers(key)));
 #undef PUT
 
 	return ledger_execute(&insert_job, values, nulls) == 0 ? 0 : ledger_int64(1);

@@ -371,8 +371,8 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 	chunk->attempts = DatumGetInt32(ledger_value(9, &isnull));
 	chunk->row_count = ledger_int64(5);
 	value = ledger_value(6, &isnull);
-	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
-	chunk->upto = DatumGetJsonbPCopy(ledger_value(7, &isnull));
+	chunk->after = job_position(job, value, isnull);
+	chunk->upto = job_position(job, ledger_value(7, &isnull), false);
 	return job;
 }
 

@@ -519,8 +519,8 @@ add_context(void *arg)
 	const JobChunk *chunk = here->chunk;
 
 	errcontext("job \"%s\", chunk " INT64_FORMAT ", after %s up to %s", here->job->name, chunk->number,
-			   chunk->after == NULL ? "the start" : JsonbToCString(NULL, &chunk->after->root, VARSIZE(chunk->after)),
-			   JsonbToCString(NULL, &chunk->upto->root, VARSIZE(chunk->upto)));
+			   chunk->after == NULL ? "the start" : position_for_message(chunk->after),
+			   position_for_message(chunk->upto));
 }
 
 /* Returns the rows that the statement processed; *executing: it has begun. */

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -41,7 +42,7 @@ static LedgerQuery select_failure =
 LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text, error_detail, error_hint FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND state <> 'done' AND state = 'failed' ORDER BY number LIMIT 1", INT8OID);
 
-static void require_may_run(const char *name, Oid owner, int nworkers);
+static void require_may_run(const char *name, Oid owner, Oid relid, int nworkers);
 static void require_may_commit(FunctionCallInfo fcinfo, const char *procedure);
 static int	argument_workers(FunctionCallInfo fcinfo, int argno, int least);
 static void run_in_procedure(const char *name, int nworkers);
@@ -79,7 +80,7 @@ chunked_run(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	require_may_commit(fcinfo, "run");
-	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), nworkers);
+	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), options.relid, nworkers);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	name = job_create(&options);
@@ -126,21 +127,28 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	require_may_run(name, job->owner, nworkers);
+	require_may_run(name, job->owner, job->relid, nworkers);
 	job_set_runnable(job);
 	started = worker_start(job, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
 }
 
-/* Here, or by workers?  Error: 42501. */
+/* Here, or by workers?  Errors: 42501, 0A000 workers do not see the relation. */
 static void
-require_may_run(const char *name, Oid owner, int nworkers)
+require_may_run(const char *name, Oid owner, Oid relid, int nworkers)
 {
 	if (nworkers == 0)
 		guard_require_session(name, owner);
 	else
+	{
 		guard_require_worker(name, owner);
+		if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("workers do not see the temporary relation \"%s\"", get_rel_name(relid)),
+					 errhint("Have this session do it, with workers => 0.")));
+	}
 }
 
 static void
@@ -184,7 +192,7 @@ run_in_procedure(const char *name, int nworkers)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	require_may_run(name, job->owner, nworkers);
+	require_may_run(name, job->owner, job->relid, nworkers);
 	job_set_runnable(job);
 	id = job->id;
 	PopActiveSnapshot();
@@ -197,7 +205,7 @@ run_in_procedure(const char *name, int nworkers)
 	if (job != NULL)
 	{
 		job_require_runnable(job);
-		require_may_run(name, job->owner, nworkers);
+		require_may_run(name, job->owner, job->relid, nworkers);
 	}
 	PopActiveSnapshot();
 

@@ -21,6 +21,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
@@ -80,6 +81,8 @@ static bool is_wanted(const Origin *origin, void *arg);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
 static bool holds_condition(Node *node, void *context);
 static bool find_passed_by(Node *node, void *context);
+static bool is_joined_by_key(const Query *query, Index varno, const Analysis *analysis);
+static bool is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis);
 static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
@@ -419,14 +422,14 @@ find_passed_by(Node *node, void *context)
 		}
 		else if (!is_walked(rte, passed->analysis->walk) || (target && query->commandType == CMD_INSERT))
 			continue;
-		else if (target)
+		else if (!target)
+			candidate = rte;
+		else if (!is_joined_by_key(query, foreach_current_index(lc) + 1, passed->analysis))
 		{
 			passed->entry = rte;
 			passed->written = true;
 			return true;
 		}
-		else
-			candidate = rte;
 	}
 	if (candidate != NULL && !restricted && holds_condition(node, passed->analysis->bound))
 	{
@@ -434,6 +437,71 @@ find_passed_by(Node *node, void *context)
 		return true;
 	}
 	return query_tree_walker(query, find_passed_by, context, 0);
+}
+
+/*
+ * Does a query have, for each column of the key, "this entry's = that of an entry
+ * that a condition picks rows of" among the conditions that all must hold?
+ */
+static bool
+is_joined_by_key(const Query *query, Index varno, const Analysis *analysis)
+{
+	List	   *conditions = make_ands_implicit((Expr *) query->jointree->quals);
+	const WalkKey *key = analysis->walk->key;
+	int			joined = 0;
+
+	for (int i = 0; i < key->norder; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, conditions)
+		{
+			OpExpr	   *equal = lfirst(lc);
+			bool		ours = false;
+			bool		picked = false;
+
+			if (!IsA(equal, OpExpr) || list_length(equal->args) != 2 ||
+				!op_in_opfamily(equal->opno, key->columns[i].opfamily) ||
+				get_op_opfamily_strategy(equal->opno, key->columns[i].opfamily) != BTEqualStrategyNumber)
+				continue;
+			for (int side = 0; side < 2; side++)
+			{
+				Node	   *arg = strip_implicit_coercions(list_nth(equal->args, side));
+				Var		   *var = (Var *) arg;
+				RangeTblEntry *rte;
+
+				if (!IsA(arg, Var) || var->varlevelsup > 0)
+					continue;
+				rte = rt_fetch(var->varno, query->rtable);
+				if (rte->rtekind != RTE_RELATION || !is_key_column(rte->relid, var->varattno, i, analysis))
+					continue;
+				if (var->varno == (int) varno)
+					ours = true;
+				else if (list_member_ptr(analysis->bound, rte))
+					picked = true;
+			}
+			if (ours && picked)
+			{
+				joined++;
+				break;
+			}
+		}
+	}
+	return joined == key->norder;
+}
+
+/* Is it, by any name, this column of the key? */
+static bool
+is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis)
+{
+	ListCell   *here;
+	ListCell   *there;
+
+	foreach(here, origin_list(relid, attnum, false))
+		foreach(there, analysis->columns[column])
+			if (origin_same_column(lfirst(here), lfirst(there)))
+				return true;
+	return false;
 }
 
 /* Is an entry that a condition picks rows of in this query, or in one within it? */
