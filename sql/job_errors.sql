@@ -78,6 +78,19 @@ ALTER TABLE gone ADD PRIMARY KEY (id);
 CALL chunked.run('gone', 'DELETE FROM gone WHERE fails_late(''42501'') = 1 AND {chunk}', name => 'gone', chunk_size => 20, on_error => 'continue', max_attempts => 1);
 SELECT * FROM outcome;
 SELECT chunked.drop_job('gone');
+-- of a row, with on_error => 'stop': it stays stopped, by whomever it is called, until that row is tried again or left
+CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, 30, ''22012'') WHERE {chunk}', name => 'stop', chunk_size => 20, max_attempts => 1);
+CALL chunked.run_job('stop');
+SELECT chunked.start_job('stop');
+SELECT * FROM outcome;
+SELECT status, error_sqlstate, error, error_detail, error_hint FROM chunked.jobs WHERE name = 'stop';
+SELECT chunked.retry_failed('stop');
+SELECT status, error FROM chunked.jobs WHERE name = 'stop';
+CALL chunked.run_job('stop');
+SELECT chunked.alter_job('stop', on_error => 'continue');
+CALL chunked.run_job('stop');
+SELECT job, done, failed, key FROM outcome;
+SELECT chunked.drop_job('stop');
 -- of two rows, the job's last among them
 CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, CASE WHEN id IN (150, 200) THEN id ELSE -1 END, ''42501'') WHERE {chunk}', name => 'two', chunk_size => 20, max_attempts => 1, on_error => 'continue');
 SELECT job, done, failed, key FROM outcome;

@@ -338,6 +338,21 @@ SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', '{numb
 SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', '{number}');
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
+--
+-- What would leave rows of a chunk undone
+--
+SELECT refusal('WITH b AS (SELECT id FROM twice WHERE {chunk} LIMIT 10) UPDATE twice t SET v = 1 FROM b WHERE t.id = b.id AND {chunk:t}', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} OFFSET 1', 'twice');
+SELECT refusal('INSERT INTO copied SELECT * FROM (SELECT id, v FROM twice WHERE {chunk}) s LIMIT 5', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE id IN (SELECT id FROM twice x WHERE {chunk:x} FOR UPDATE SKIP LOCKED) AND {chunk:twice}', 'twice');
+-- and what would not
+SELECT refusal('INSERT INTO copied SELECT id, (SELECT c.v FROM copied c WHERE c.id = t.id LIMIT 1) FROM twice t WHERE {chunk:t}', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM copied c WHERE c.id = twice.id AND {chunk:twice} LIMIT 1)', 'twice');
+SELECT refusal('INSERT INTO copied SELECT max(id), count(*) FROM twice WHERE {chunk} GROUP BY v', 'twice');
+-- names that {chunk} makes ambiguous, or an alias that is not there
+SELECT refusal('UPDATE twice t SET v = 1 FROM copied c WHERE c.id = t.id AND {chunk}', 'twice');
+SELECT refusal('UPDATE twice AS "T" SET v = 1 WHERE {chunk:T}', 'twice');
+SELECT refusal('UPDTE twice SET v = 1 WHERE {chunk}', 'twice'), refusal('UPDATE twice SET v = 1 {chunk}', 'twice');
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';
 SELECT count(chunked.drop_job(name)) > 0 AS dropped FROM chunked.jobs;
 DROP SCHEMA statement_check_test, statement_check_else CASCADE;

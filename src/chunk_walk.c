@@ -109,6 +109,7 @@ chunk_walk_begin(const ChunkRequest *request)
 
 	SPI_connect();
 	walk = open_walk(split, &rel);
+	split->warned = request->quiet;
 	walk_warn_unsupported(walk, rel, &split->warned);
 	if (request->after != NULL)
 		range.after = position_read(walk->key, request->after, "after");

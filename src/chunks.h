@@ -22,6 +22,7 @@ typedef struct ChunkRequest
 	text	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
 	char	   *alias;			/* quoted, or NULL */
+	bool		quiet;			/* of what the caller has warned of */
 } ChunkRequest;
 
 /* A chunk: chunked.chunk */

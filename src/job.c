@@ -108,9 +108,12 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, wa
 			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 			 " WHERE id = $1 AND (paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID);
 static LedgerQuery update_not_stopped =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false,"
+			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
+			 " WHERE id = $1 AND stopped", INT8OID);
 static LedgerQuery update_stopped =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true WHERE id = $1 AND NOT stopped", INT8OID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true, error_sqlstate = $2, error = $3, error_detail = $4, error_hint = $5"
+			 " WHERE id = $1 AND NOT stopped", INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 /* Just shown: not worth waiting for one who changes the job */
 static LedgerQuery update_waiting =
@@ -153,6 +156,8 @@ static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
 static void add_setting(ArrayBuildState *pairs, const char *name);
 static void use_setting(const Job *job, const char *name, const char *value);
+static void keep_error(LedgerQuery *query, int64 id, const char *sqlstate, const char *message,
+					   const char *detail, const char *hint);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 
 /*
@@ -752,13 +757,11 @@ job_set_waiting(const Job *job, const char *reason)
 	(void) ledger_execute(&update_waiting, values, nulls);
 }
 
-/* It stops, since a chunk failed. */
+/* It stops, since a chunk failed; and why. */
 void
-job_set_stopped(const Job *job)
+job_set_stopped(const Job *job, const char *sqlstate, const char *message, const char *detail, const char *hint)
 {
-	Datum		id = Int64GetDatum(job->id);
-
-	(void) ledger_execute(&update_stopped, &id, NULL);
+	keep_error(&update_stopped, job->id, sqlstate, message, detail, hint);
 }
 
 /*
@@ -783,7 +786,15 @@ job_set_turns(const Job *job)
 void
 job_set_error(int64 id, const ErrorData *error)
 {
-	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message, error->detail, error->hint};
+	keep_error(&update_error, id, unpack_sql_state(error->sqlerrcode), error->message, error->detail,
+			   error->hint);
+}
+
+static void
+keep_error(LedgerQuery *query, int64 id, const char *sqlstate, const char *message, const char *detail,
+		   const char *hint)
+{
+	const char *texts[] = {sqlstate, message, detail, hint};
 	Datum		values[1 + lengthof(texts)];
 	bool		nulls[1 + lengthof(texts)] = {false};
 
@@ -793,7 +804,7 @@ job_set_error(int64 id, const ErrorData *error)
 		nulls[i + 1] = (texts[i] == NULL);
 		values[i + 1] = nulls[i + 1] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
 	}
-	(void) ledger_execute(&update_error, values, nulls);
+	(void) ledger_execute(query, values, nulls);
 }
 
 /* That error, as far as it is kept, or NULL. */
@@ -906,6 +917,8 @@ add_setting(ArrayBuildState *pairs, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("setting \"%s\" is not set", name),
+				 strchr(name, '=') != NULL ?
+				 errhint("settings takes names alone; SET their values in this session first.") :
 				 errhint("SET it in this session first, to the value that the job is to have.")));
 	accumArrayResult(pairs, CStringGetTextDatum(name), false, TEXTOID, CurrentMemoryContext);
 	accumArrayResult(pairs, CStringGetTextDatum(value), false, TEXTOID, CurrentMemoryContext);

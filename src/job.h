@@ -95,7 +95,8 @@ extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
 extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
-extern void job_set_stopped(const Job *job);
+extern void job_set_stopped(const Job *job, const char *sqlstate, const char *message, const char *detail,
+							const char *hint);
 extern void job_set_turns(const Job *job);
 extern void job_set_error(int64 id, const ErrorData *error);
 extern ErrorData *job_error(int64 id);

@@ -147,13 +147,6 @@ static LedgerQuery select_has_done =
 LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 
-/* Up to here all rows are done: by chunks that follow each other without a gap */
-static LedgerQuery select_done_upto =
-LEDGER_QUERY("WITH c AS (SELECT number, upto, state = 'done'"
-			 " AND (number = 1 OR after IS NOT DISTINCT FROM lag(upto) OVER (ORDER BY number)) AS follows"
-			 " FROM chunked.ledger_chunks WHERE job = $1)"
-			 " SELECT upto FROM c WHERE number < coalesce((SELECT min(b.number) FROM c b WHERE NOT b.follows), number + 1)"
-			 " ORDER BY number DESC LIMIT 1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
 	" finished_at = clock_timestamp(), fence = greatest(fence, 1), lease_until = NULL, retry_at = NULL,"
@@ -248,6 +241,7 @@ job_carve(const Job *job, double rate, bool wait)
 	request.relid = job->relid;
 	request.chunk_size = size;
 	request.exact = true;
+	request.quiet = true;
 	request.after = carved_upto;
 	request.upto = job->high_water;
 	request.key = job->key;
@@ -553,27 +547,13 @@ job_walk_open(const Job *job, Relation *rel)
 						 quote_literal_cstr(job->name))));
 	walk = walk_open(*rel, job->key, job->filter);
 	if (strcmp(key_describe(walk->key, job->present, job->former), job->key_described) != 0)
-	{
-		Datum		id = Int64GetDatum(job->id);
-		char	   *done = NULL;
-
-		if (ledger_execute(&select_done_upto, &id, NULL) > 0)
-		{
-			bool		isnull;
-			Jsonb	   *upto = job_position(job, ledger_value(1, &isnull), isnull);
-
-			done = JsonbToCString(NULL, &upto->root, VARSIZE(upto));
-		}
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
 				 errdetail("It was %s, and is %s.", job->key_described,
 						   key_describe(walk->key, job->present, job->former)),
-				 errhint("Create another job for the rows that are left%s%s.",
-						 done == NULL ? "" : ", by after => ",
-						 done == NULL ? "" : quote_literal_cstr(done))));
-	}
+				 errhint("What is done and what is left is no range of the order that it has now. Change the key back, or create another job whose statement tells the rows that are left.")));
 	return walk;
 }
 
@@ -640,7 +620,7 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	put_failure(failure, &values[4], &nulls[4]);
 	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
-		job_set_stopped(job);
+		job_set_stopped(job, failure->sqlstate, failure->message, failure->detail, failure->hint);
 	return false;
 }
 

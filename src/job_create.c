@@ -56,7 +56,16 @@ LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bi
 			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
 			 " AND substr(name, length($1) + 2) ~ '^[0-9]{1,15}$'", TEXTOID, OIDOID);
 
+static LedgerQuery select_unfinished =
+LEDGER_QUERY("SELECT j.name FROM chunked.ledger_jobs j JOIN chunked.ledger_carving v ON v.job = j.id"
+			 " WHERE j.owner::oid = $1 AND j.relation::oid = $2 AND j.statement = $3 AND NOT j.cancelled"
+			 " AND (NOT v.carved_all OR EXISTS (SELECT FROM chunked.ledger_chunks c"
+			 " WHERE c.job = j.id AND c.state <> 'done' AND c.state = 'pending'))"
+			 " ORDER BY j.id DESC LIMIT 1", OIDOID, OIDOID, TEXTOID);
+
+static void notice_unfinished(const JobOptions *options);
 static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
+static void hint_at_key(void *arg);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
@@ -169,6 +178,8 @@ job_create(const JobOptions *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("job \"%s\" already exists", name),
+					 job_by_name(name)->statement == NULL ?
+					 errhint("claim_chunk() goes on with it; drop_job() removes it.") :
 					 errhint("CALL chunked.run_job(%s) goes on with it; drop_job() removes it.",
 							 quote_literal_cstr(name))));
 	}
@@ -177,6 +188,8 @@ job_create(const JobOptions *options)
 		Datum		values[2];
 		int64		number;
 
+		if (options->statement != NULL)
+			notice_unfinished(options);
 		values[0] = CStringGetTextDatum(RelationGetRelationName(rel));
 		values[1] = ObjectIdGetDatum(GetUserId());
 		(void) ledger_execute(&select_last_number, values, NULL);
@@ -198,6 +211,24 @@ job_create(const JobOptions *options)
 	SPI_finish();
 	table_close(rel, NoLock);
 	return name;
+}
+
+/* One who lost the connection may mean to go on, and calls run() again. */
+static void
+notice_unfinished(const JobOptions *options)
+{
+	Datum		values[3];
+	char	   *name;
+
+	values[0] = ObjectIdGetDatum(GetUserId());
+	values[1] = ObjectIdGetDatum(options->relid);
+	values[2] = CStringGetTextDatum(options->statement);
+	if (ledger_execute(&select_unfinished, values, NULL) == 0)
+		return;
+	name = ledger_text(1);
+	ereport(NOTICE,
+			(errmsg("this is another job than \"%s\", which has the same statement and is not done", name),
+			 errhint("To go on with that one, CALL chunked.run_job(%s).", quote_literal_cstr(name))));
 }
 
 /*
@@ -265,10 +296,14 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 {
 	Range		all = {0};
 	bool		warned = false;
+	ErrorContextCallback callback = {.callback = hint_at_key};
 
 	if (options->statement != NULL)
 		plan->statement = statement_parse(options->statement);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	plan->walk = walk_open(rel, options->key, options->filter);
+	error_context_stack = callback.previous;
 	walk_warn_unsupported(plan->walk, rel, &warned);
 	if (options->throttle != NULL)
 		throttle_check(options->throttle);
@@ -280,7 +315,8 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	if (options->upto != NULL)
 		all.upto = position_read(plan->walk->key, options->upto, "upto");
 	plan->last = walk_last_position(plan->walk, &all);
-	warn_row_security(plan->walk, rel);
+	if (options->settings == NULL)
+		warn_row_security(plan->walk, rel);
 	if (plan->last == NULL)
 	{
 		/* nothing will be done, but it is told what is wrong all the same */
@@ -306,6 +342,15 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 			statement_refuse_foreign_writes(plan->statement);
 		statement_warn(plan->statement, plan->walk);
 	}
+}
+
+/* A job's key is to be had more easily than a walk's, but for blocks. */
+static void
+hint_at_key(void *arg)
+{
+	(void) arg;
+	if (geterrcode() == ERRCODE_INVALID_COLUMN_REFERENCE)
+		errhint("Add a primary key, or pass columns to go by, for example key => '{created_at}': rows that share their values are in one chunk.");
 }
 
 /* What policies show may be something else when the job runs. */

@@ -80,6 +80,7 @@ static char *expand(const Statement *statement, const Walk *walk, const Range *r
 					RangeQuery **query);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
+static void hint_at_alias(void *arg);
 static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
 
 /*
@@ -314,7 +315,9 @@ check_parsed(const Statement *statement)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("the statement is malformed: %s", complaint),
-				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.")));
+				 strstr(complaint, "\"(\"") != NULL ?
+				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.") :
+				 errhint("It is plain SQL but for {chunk}: try it with (true) in its place.")));
 	if (list_length(parsed) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
@@ -504,6 +507,7 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 {
 	StatementPlan *slot = NULL;
 	SPIPlanPtr	plan;
+	ErrorContextCallback callback = {.callback = hint_at_alias,.arg = statement};
 
 	for (int i = 0; i < statement->nplans && slot == NULL; i++)
 		if (strcmp(statement->plans[i].sql, sql) == 0)
@@ -511,7 +515,10 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	if (slot != NULL && (slot->rows == 0 || statement->rows <= slot->rows * REPLAN_GROWTH))
 		return slot;
 
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
+	error_context_stack = callback.previous;
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
 	check(statement, walk, plan);
@@ -538,6 +545,22 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	slot->rows = 0;
 	statement->nplans++;
 	return slot;
+}
+
+/* For errors of names, which {chunk} may be the cause of. */
+static void
+hint_at_alias(void *arg)
+{
+	bool		qualified = false;
+	ListCell   *lc;
+
+	foreach(lc, ((Statement *) arg)->placeholders)
+		if (((Placeholder *) lfirst(lc))->alias != NULL)
+			qualified = true;
+	if (geterrcode() == ERRCODE_AMBIGUOUS_COLUMN)
+		errhint("Columns of {chunk} are qualified by {chunk:e}, where e is the alias of the relation in the statement.");
+	if (geterrcode() == ERRCODE_UNDEFINED_TABLE && qualified)
+		errhint("In {chunk:e}, e is the alias of the relation as FROM has it, in quotes if it has capitals: {chunk:\"E\"}.");
 }
 
 /* As it would be for a chunk, whichever: its names are what counts. */

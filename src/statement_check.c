@@ -83,6 +83,7 @@ static bool holds_condition(Node *node, void *context);
 static bool find_passed_by(Node *node, void *context);
 static bool is_joined_by_key(const Query *query, Index varno, const Analysis *analysis);
 static bool is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis);
+static bool refuse_part_of_rows(Node *node, void *bound);
 static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
@@ -104,7 +105,7 @@ static bool sets_partition_key(Relation rel, const Write *write);
 /*
  * Check a statement's plan, and its text with conditions that name all of the
  * key's columns.  Errors: 42P10 a condition is bound to other columns than the
- * walked relation's; 0A000 it sets a column of the key.
+ * walked relation's; 0A000 it sets a column of the key, or leaves rows out.
  */
 void
 statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const Walk *walk)
@@ -112,6 +113,7 @@ statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const
 	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
 	Query	   *query = analyse(&analysis);
 
+	(void) refuse_part_of_rows((Node *) query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
 }
 
@@ -518,6 +520,39 @@ holds_condition(Node *node, void *bound)
 		if (list_member_ptr(bound, lfirst(lc)))
 			return true;
 	return query_tree_walker((Query *) node, holds_condition, bound, 0);
+}
+
+/*
+ * A chunk is done when its statement has been executed: refuse one that leaves
+ * out some of its rows, by number or because others have them locked.  Error:
+ * 0A000.
+ */
+static bool
+refuse_part_of_rows(Node *node, void *bound)
+{
+	const Query *query = (const Query *) node;
+	const char *what = NULL;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, refuse_part_of_rows, bound);
+	if (holds_condition(node, bound))
+	{
+		if (query->limitCount != NULL || query->limitOffset != NULL)
+			what = query->limitCount != NULL ? "LIMIT" : "OFFSET";
+		foreach(lc, query->rowMarks)
+			if (lfirst_node(RowMarkClause, lc)->waitPolicy == LockWaitSkip)
+				what = "SKIP LOCKED";
+		if (what != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s would leave rows of a chunk undone", what),
+					 errdetail("The chunk counts as done when its statement has been executed."),
+					 errhint("Leave it out; chunk_size says how many rows are done at a time.")));
+	}
+	return query_tree_walker((Query *) query, refuse_part_of_rows, bound, 0);
 }
 
 /* Is this the walked relation, or a view of it, or of what it is a view of? */
