@@ -241,7 +241,7 @@ job_carve(const Job *job, double rate, bool wait)
 	request.relid = job->relid;
 	request.chunk_size = size;
 	request.exact = true;
-	request.quiet = true;
+	request.bare = true;
 	request.after = carved_upto;
 	request.upto = job->high_water;
 	request.key = job->key;

@@ -264,8 +264,8 @@ job_dry_run(const JobOptions *options)
 
 		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be worked on", plan.rows,
 								Max(1, ceil(plan.rows / options->chunk_size)))));
-		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first));
-		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last));
+		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first, options->chunk_size));
+		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last, options->chunk_size));
 		show_statement("the plan of the first", psprintf("\n%s", statement_explain(plan.statement)));
 	}
 	statement_free(plan.statement);

@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
+#include "condition.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
@@ -337,7 +338,7 @@ chunk_predicate(const Job *job, const JobChunk *chunk)
 	job_enter(job, GUARD_CONDITION, &guard);
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
-	predicate = range_predicate(walk->key, walk->style, NULL, &range);
+	predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count), NULL, &range);
 	guard_leave(&guard);
 	table_close(rel, NoLock);
 	return predicate;

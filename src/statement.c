@@ -23,6 +23,7 @@
 #include "utils/varlena.h"
 
 #include "compat.h"
+#include "condition.h"
 #include "full_scan.h"
 #include "parse.h"
 #include "statement.h"
@@ -76,7 +77,7 @@ static bool is_restricted(Node *node, void *context);
 static bool has_marker(Node *condition);
 static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
-static char *expand(const Statement *statement, const Walk *walk, const Range *range,
+static char *expand(const Statement *statement, const Walk *walk, const Range *range, double rows,
 					RangeQuery **query);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
@@ -113,11 +114,11 @@ statement_free(Statement *statement)
 	MemoryContextDelete(statement->context);
 }
 
-/* The statement for a range, as one would write it by hand. */
+/* The statement for a range of so many rows, as one would write it by hand. */
 char *
-statement_with_literals(const Statement *statement, const Walk *walk, const Range *range)
+statement_with_literals(const Statement *statement, const Walk *walk, const Range *range, double rows)
 {
-	return expand(statement, walk, range, NULL);
+	return expand(statement, walk, range, rows, NULL);
 }
 
 /*
@@ -129,7 +130,7 @@ void
 statement_prepare(Statement *statement, const Walk *walk, const Range *range, double rows)
 {
 	RangeQuery *query = NULL;
-	char	   *sql = expand(statement, walk, range, &query);
+	char	   *sql = expand(statement, walk, range, rows, &query);
 	ParamListInfo params = makeParamList(query->nparams);
 	StatementPlan *slot;
 	int			generation;
@@ -433,8 +434,9 @@ has_into(const SelectStmt *select)
  * and *query to tell them or, if query is NULL, with literals.
  */
 static char *
-expand(const Statement *statement, const Walk *walk, const Range *range, RangeQuery **query)
+expand(const Statement *statement, const Walk *walk, const Range *range, double rows, RangeQuery **query)
 {
+	RangeStyle	style = condition_style(walk, range, rows);
 	StringInfoData buf;
 	int			from = 0;
 	ListCell   *lc;
@@ -446,10 +448,10 @@ expand(const Statement *statement, const Walk *walk, const Range *range, RangeQu
 		char	   *condition;
 
 		if (query == NULL)
-			condition = range_predicate(walk->key, walk->style, placeholder->alias, range);
+			condition = range_predicate(walk->key, style, placeholder->alias, range);
 		else
 		{
-			*query = range_condition(walk->key, walk->style, placeholder->alias, range);
+			*query = range_condition(walk->key, style, placeholder->alias, range);
 			condition = (*query)->condition;
 		}
 		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
