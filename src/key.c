@@ -348,47 +348,30 @@ key_elements(const WalkKey *key)
 	return construct_array(elements, key->ncolumns, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* The columns' numbers, as int2[]. */
-ArrayType *
-key_column_numbers(const WalkKey *key)
-{
-	Datum	   *numbers = palloc(key->ncolumns * sizeof(Datum));
-
-	for (int i = 0; i < key->ncolumns; i++)
-		numbers[i] = Int16GetDatum(key->columns[i].attnum);
-	return construct_array(numbers, key->ncolumns, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
-}
-
 /*
- * Elements that key_elements() made, with the names that columns of these numbers
- * have by now, or NULL if one of them is gone; *former and *present get those that
- * differ (char *), pairwise.
+ * Elements that key_elements() made, with the names that their columns have by
+ * now (char *; NULL: the column is gone); *former gets those that they are
+ * written with.
  */
 ArrayType *
-key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former, List **present)
+key_with_names(ArrayType *elements, List *names, List **former)
 {
 	Datum	   *texts;
-	Datum	   *attnums;
 	int			ntexts;
-	int			nattnums;
 
 	deconstruct_array(elements, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL, &ntexts);
-	deconstruct_array(numbers, INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &attnums, NULL, &nattnums);
-	for (int i = 0; i < Min(ntexts, nattnums); i++)
+	*former = NIL;
+	for (int i = 0; i < ntexts; i++)
 	{
 		char	   *name;
 		const char *suffix = element_suffix(TextDatumGetCString(texts[i]), &name);
-		char	   *now = get_attname(relid, DatumGetInt16(attnums[i]), true);
+		char	   *now = i < list_length(names) ? list_nth(names, i) : NULL;
 
-		if (now == NULL || !OidIsValid(get_atttype(relid, DatumGetInt16(attnums[i]))))
-			return NULL;
-		if (strcmp(now, name) == 0)
-			continue;
 		*former = lappend(*former, name);
-		*present = lappend(*present, now);
-		texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
+		if (now != NULL)
+			texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
 	}
-	return *former == NIL ? elements : construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
+	return construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
 /* What stands behind the name that such an element begins with. */

@@ -64,9 +64,7 @@ typedef struct WalkKey
 extern WalkKey *key_resolve(Relation rel, ArrayType *elements);
 extern char *key_describe(const WalkKey *key, const List *names, const List *as);
 extern ArrayType *key_elements(const WalkKey *key);
-extern ArrayType *key_column_numbers(const WalkKey *key);
-extern ArrayType *key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former,
-									 List **present);
+extern ArrayType *key_with_names(ArrayType *elements, List *names, List **former);
 extern int	key_compare_datums(const KeyColumn *column, Datum a, bool a_null,
 							   Datum b, bool b_null);
 

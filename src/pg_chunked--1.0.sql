@@ -292,6 +292,24 @@ COMMENT ON TYPE chunked.relation_reference IS 'A relation, in the ledger of jobs
 -- The same bits as an oid: casts call no function.
 CREATE CAST (chunked.role_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (pg_catalog.oid AS chunked.role_reference) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE TYPE chunked.column_reference;
+CREATE FUNCTION chunked.column_reference_in(text cstring) RETURNS chunked.column_reference
+    AS 'MODULE_PATHNAME', 'chunked_column_reference_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION chunked.column_reference_out(reference chunked.column_reference) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'chunked_column_reference_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE TYPE chunked.column_reference (
+    INPUT = chunked.column_reference_in,
+    OUTPUT = chunked.column_reference_out,
+    LIKE = pg_catalog.int8
+);
+COMMENT ON FUNCTION chunked.column_reference_in(cstring)
+    IS 'By the quoted names of schema, relation and column; 0, with a WARNING, if it is missing.';
+COMMENT ON FUNCTION chunked.column_reference_out(chunked.column_reference)
+    IS 'The quoted names of schema, relation and column; - for none.';
+COMMENT ON TYPE chunked.column_reference IS 'A column of a relation, in the ledger of jobs; dumped by its name.';
+
+CREATE CAST (chunked.column_reference AS pg_catalog.int8) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (pg_catalog.int8 AS chunked.column_reference) WITHOUT FUNCTION AS ASSIGNMENT;
 CREATE CAST (chunked.relation_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (pg_catalog.oid AS chunked.relation_reference) WITHOUT FUNCTION AS ASSIGNMENT;
 
@@ -303,9 +321,8 @@ CREATE TABLE chunked.ledger_jobs (
     relation chunked.relation_reference NOT NULL,
     statement text,
     chunk_size bigint NOT NULL CHECK (chunk_size > 0),
-    key text[] NOT NULL,                -- all of its columns
-    key_numbers int2[] NOT NULL,        -- the columns' numbers in the relation
-    key_relation oid NOT NULL,          -- that they are of; another one after a restore
+    key text[] NOT NULL,                -- all of its columns, by their names at its creation
+    key_columns chunked.column_reference[] NOT NULL,    -- the columns themselves
     filter text,
     target_time interval CHECK (target_time > interval '0'),
     pause interval NOT NULL CHECK (pause >= interval '0'),

@@ -20,7 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
-#include "job.h"
+#include "job_chunk.h"
 #include "ledger.h"
 #include "worker.h"
 
@@ -244,7 +244,11 @@ report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz start
 	{
 		case RUN_GOES_ON:
 		case RUN_DONE:
-			if (failed > 0)
+			if (!job_is_over(job))
+				ereport(WARNING,
+						(errmsg("job \"%s\" is not done, since chunks were made pending meanwhile: %s", name, summary),
+						 errhint("CALL chunked.run_job(%s) goes on.", quote_literal_cstr(name))));
+			else if (failed > 0)
 				ereport(WARNING,
 						(errmsg("job \"%s\" is done but for what failed: %s", name, summary),
 						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' tells the rows; retry_failed() and run_job() try them again.",
