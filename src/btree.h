@@ -9,7 +9,7 @@
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
 
-#include "access/nbtree.h"
+#include "compat.h"
 #include "position.h"
 #include "storage/bufmgr.h"
 
@@ -23,6 +23,7 @@ typedef struct BtreeIndex
 	Relation	index;
 	bool		backward;		/* walk order is this index's, read backwards */
 	Snapshot	snapshot;
+	BlockNumber nblocks;		/* of the index, by the catalog, or when last asked */
 	BufferAccessStrategy strategy;	/* NULL: ordinary */
 	bool		skip_dead;		/* items marked dead are dead to the snapshot */
 	Buffer		heap_buffer;	/* of a block not all-visible, share-locked */
@@ -34,14 +35,16 @@ typedef struct BtreeIndex
 typedef struct BtreePage
 {
 	bool		in_place;		/* leave pages that are read next locked, not copied */
+	BlockNumber steps;			/* to siblings, since a page was read by its number */
 
 	/* of the page in hand */
+	Relation	index;
 	Buffer		buffer;			/* pinned */
 	bool		locked;			/* share-locked, and not copied yet */
 	BlockNumber block;
 	BlockNumber previous;
 	BlockNumber next;
-	uint32		level;			/* 0: leaf */
+	uint32		level;			/* 0: leaf; that of the links followed, if deleted */
 	bool		ignore;			/* deleted or half dead */
 	bool		deleted;
 	OffsetNumber first;			/* data items, the leftmost downlink included */
@@ -53,7 +56,7 @@ typedef struct BtreePage
 typedef struct BtreeChild
 {
 	BlockNumber block;
-	IndexTuple	separator;		/* lower bound of what is below; NULL: none */
+	uint16		size;			/* of the separator as an item; 0: not a whole key */
 } BtreeChild;
 
 /* All children of one level */
@@ -62,6 +65,9 @@ typedef struct BtreeLevel
 	uint32		level;			/* of the parents, at least 1; 0: the root is a leaf */
 	int64		nchildren;
 	BtreeChild *children;
+	IndexTuple *separators;		/* lower bound of what is below each, NULL if it has
+								 * none; or NULL, if not wanted */
+	bool		even;			/* all separators are of one size */
 } BtreeLevel;
 
 /* btree.c */
@@ -71,12 +77,17 @@ extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key)
 extern void btree_close(BtreeIndex *btree);
 extern void btree_unpin(BtreeIndex *btree);
 extern BtreePage *btree_page_make(void);
-extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
+extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block,
+							uint32 level);
 extern void btree_page_unlock(BtreePage *page);
 extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
 extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);
+extern bool btree_descend_to(BtreeIndex *btree, BtreePage *page, const Position *position,
+							 bool leftward, bool inclusive);
+extern BlockNumber btree_page_downlink(const BtreePage *page, OffsetNumber offset);
+extern ItemPointer btree_page_tids(const BtreePage *page, OffsetNumber offset, int *ntids);
 extern void btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
 							 BtreeLevel *level);
 extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *position);
@@ -85,6 +96,8 @@ extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *
 extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
 extern bool btree_block_known_visible(BtreeIndex *btree, BlockNumber block);
 extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
+extern bool btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
+pg_noreturn extern void btree_report_item(const BtreePage *page, OffsetNumber offset);
 
 static inline Page
 btree_page_data(const BtreePage *page)
@@ -92,12 +105,24 @@ btree_page_data(const BtreePage *page)
 	return page->locked ? BufferGetPage(page->buffer) : (Page) page->copy.data;
 }
 
+/* Does a line pointer lead to something within its page? */
+static inline bool
+btree_item_is_sound(ItemId item)
+{
+	return ItemIdGetOffset(item) + ItemIdGetLength(item) <= BLCKSZ &&
+		ItemIdGetLength(item) >= sizeof(IndexTupleData);
+}
+
 static inline IndexTuple
 btree_page_item(const BtreePage *page, OffsetNumber offset)
 {
 	Page		data = btree_page_data(page);
+	ItemId		item = PageGetItemId(data, offset);
+	IndexTuple	tuple = (IndexTuple) ((char *) data + ItemIdGetOffset(item));
 
-	return (IndexTuple) PageGetItem(data, PageGetItemId(data, offset));
+	if (unlikely(!btree_item_is_sound(item) || IndexTupleSize(tuple) > ItemIdGetLength(item)))
+		btree_report_item(page, offset);
+	return tuple;
 }
 
 /*
@@ -109,6 +134,29 @@ btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 {
 	return btree->skip_dead && ItemIdIsDead(PageGetItemId(btree_page_data(page), offset));
 }
+
+/* Is a leaf item's one row known to show, with no more than btree_block_known_visible() asks? */
+static inline bool
+btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+{
+	IndexTuple	tuple = btree_page_item(page, offset);
+
+	return !BTreeTupleIsPosting(tuple) && !btree_item_is_dead(btree, page, offset) &&
+		btree_block_known_visible(btree, ItemPointerGetBlockNumberNoCheck(&tuple->t_tid));
+}
+
+/* One index to read: a plain table's, or one of a partition */
+typedef struct BtreePart
+{
+	Relation	rel;
+	BtreeIndex *btree;
+} BtreePart;
+
+/* btree_parts.c */
+extern BtreePart *btree_open_parts(Relation rel, const WalkKey *key, int *nparts);
+extern void btree_close_parts(BtreePart *parts, int nparts);
+extern bool btree_last_position(Relation rel, const WalkKey *key, const Position *after,
+								const Position *upto, Position **last);
 
 /* btree_count.c */
 typedef struct BtreeCount

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -77,6 +78,7 @@ typedef struct ChunkCount
 
 static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
+static Position *last_position(Walk *walk, Relation rel, const Range *range);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static int64 count_rows(Walk *walk, Relation rel, const Range *range);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep);
@@ -114,7 +116,7 @@ chunk_walk_begin(const ChunkRequest *request)
 		range.after = position_read(walk->key, request->after, "after");
 	if (request->upto != NULL)
 		range.upto = position_read(walk->key, request->upto, "upto");
-	range.upto = walk_last_position(walk, &range);
+	range.upto = last_position(walk, rel, &range);
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{
@@ -190,6 +192,18 @@ open_walk(ChunkWalk *split, Relation *rel)
 	return walk_open(*rel, split->request.key, split->request.filter);
 }
 
+/* The last position of a range: off the indexes where that is sound, else by a query. */
+static Position *
+last_position(Walk *walk, Relation rel, const Range *range)
+{
+	Position   *last;
+
+	if (walk->filter == NULL &&
+		btree_last_position(rel, walk->key, range->after, range->upto, &last))
+		return last;
+	return walk_last_position(walk, range);
+}
+
 /*
  * Make the positions datums of this walk, if they are not; it is another after
  * a change to the relation within the statement.  In the current memory
@@ -244,7 +258,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	wanted = request->parts > 0 ? request->parts :
 		(int64) (relation_estimate_rows(rel) / request->chunk_size) + 1;
 	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK,
-								   after != NULL || request->upto != NULL);
+								   after != NULL || request->upto != NULL || !walk->key->unique);
 	if (estimate == NULL)
 		return false;
 
@@ -267,19 +281,24 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	for (int64 i = 1; i <= (int64) nchunks; i++)
 	{
 		bool		last = (i == (int64) nchunks);
-		Position   *end = last ? upto :
-			btree_estimate_position(estimate, first_rank + size * i, false);
+		double		end_rank = last ? rows : size * i;
+		Position   *end;
+
+		CHECK_FOR_INTERRUPTS();
+		end = last ? upto : btree_estimate_position(estimate, first_rank + size * i, false);
 
 		/* ends that fall together make one chunk */
 		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
 			(!last && position_compare(walk->key, end, upto) >= 0))
 			continue;
 		split->planned[split->nplanned].upto = write_and_keep(walk->key, end, scratch, keep);
-		split->planned[split->nplanned].row_count =
-			(int64) rint((last ? rows : size * i) - rank);
+		/* a chunk takes in all rows that share its end */
+		if (!last && !walk->key->unique)
+			end_rank = Min(Max(btree_estimate_rank(estimate, end) - first_rank, rank), rows);
+		split->planned[split->nplanned].row_count = (int64) rint(end_rank - rank);
 		split->nplanned++;
 		after = end;
-		rank = size * i;
+		rank = end_rank;
 	}
 	btree_estimate_free(estimate);
 
