@@ -145,18 +145,24 @@ btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 		btree_block_known_visible(btree, ItemPointerGetBlockNumberNoCheck(&tuple->t_tid));
 }
 
-/* One index to read: a plain table's, or one of a partition */
+/* What is to be read for the rows of a relation: itself, or its leaf partitions */
 typedef struct BtreePart
 {
 	Relation	rel;
 	BtreeIndex *btree;
 } BtreePart;
 
+typedef struct BtreeParts
+{
+	int			nparts;
+	BtreePart	parts[FLEXIBLE_ARRAY_MEMBER];
+} BtreeParts;
+
 /* btree_parts.c */
-extern BtreePart *btree_open_parts(Relation rel, const WalkKey *key, int *nparts);
-extern void btree_close_parts(BtreePart *parts, int nparts);
-extern bool btree_last_position(Relation rel, const WalkKey *key, const Position *after,
-								const Position *upto, Position **last);
+extern BtreeParts *btree_open_parts(Relation rel, const WalkKey *key);
+extern void btree_close_parts(BtreeParts *parts);
+extern Position *btree_last_position(const BtreeParts *parts, const WalkKey *key,
+									 const Position *after, const Position *upto);
 
 /* btree_count.c */
 typedef struct BtreeCount
@@ -172,9 +178,8 @@ extern void btree_count(BtreeIndex *btree, const Position *after, const Position
 /* btree_estimate.c */
 typedef struct BtreeEstimate BtreeEstimate;
 
-extern BtreeEstimate *btree_estimate_make(Relation rel, const WalkKey *key,
+extern BtreeEstimate *btree_estimate_make(const BtreeParts *parts, const WalkKey *key,
 										  int64 children_wanted, bool ranks);
-extern void btree_estimate_free(BtreeEstimate *estimate);
 extern double btree_estimate_rows(const BtreeEstimate *estimate);
 extern int64 btree_estimate_children(const BtreeEstimate *estimate);
 extern bool btree_estimate_is_merged(const BtreeEstimate *estimate);

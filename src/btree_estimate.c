@@ -87,7 +87,6 @@ struct BtreeEstimate
 	bool		backward;		/* walk order is the reverse of index order */
 	double		rows;
 	int			nparts;
-	BtreePart  *opened;
 	EstimatePart *parts;
 	int64		nchildren;
 	int64		nwanted;
@@ -116,29 +115,21 @@ static Position *visible_position(BtreeIndex *btree, BtreePage *page, OffsetNumb
 								  int64 leaves);
 
 /*
- * Read the upper pages of the index that supports this key, down to the level
- * that has about children_wanted children, at most to that above the leaves;
- * NULL if that is not sound here, as in btree_open().  ranks: the ranks of
- * positions will be asked for.  All in the current memory context.
+ * Read the upper pages of the indexes, down to the level that has about
+ * children_wanted children, at most to that above the leaves; partitions share
+ * in these by their rows.  ranks: the ranks of positions will be asked for.
+ * All in the current memory context; good for as long as the parts are open.
  */
 BtreeEstimate *
-btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, bool ranks)
+btree_estimate_make(const BtreeParts *parts, const WalkKey *key, int64 children_wanted,
+					bool ranks)
 {
-	BtreeEstimate *estimate;
-	BtreePart  *opened;
-	int			nparts;
+	BtreeEstimate *estimate = palloc0(sizeof(BtreeEstimate));
+	int			nparts = parts->nparts;
 	double		tuples = 0;
 
-	if (!btree_caller_may_read(rel, key))
-		return NULL;
-	opened = btree_open_parts(rel, key, &nparts);
-	if (opened == NULL)
-		return NULL;
-
-	estimate = palloc0(sizeof(BtreeEstimate));
 	estimate->key = key;
 	estimate->nparts = nparts;
-	estimate->opened = opened;
 	estimate->parts = palloc0(nparts * sizeof(EstimatePart));
 	estimate->nwanted = children_wanted;
 	for (int i = 0; i < nparts; i++)
@@ -148,8 +139,8 @@ btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, boo
 		double		all_visible;
 
 		CHECK_FOR_INTERRUPTS();
-		part->rel = opened[i].rel;
-		part->btree = opened[i].btree;
+		part->rel = parts->parts[i].rel;
+		part->btree = parts->parts[i].btree;
 		estimate_rel_size(part->rel, NULL, &pages, &part->rows, &all_visible);
 		tuples += part->rows;
 	}
@@ -168,12 +159,6 @@ btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, boo
 		estimate->backward = part->btree->backward;
 	}
 	return estimate;
-}
-
-void
-btree_estimate_free(BtreeEstimate *estimate)
-{
-	btree_close_parts(estimate->opened, estimate->nparts);
 }
 
 /* The estimated number of rows. */

@@ -32,58 +32,70 @@ static Oid	index_of_part(Relation part, const PartIndex *indexes, int nindexes);
 static Position *last_of_part(BtreeIndex *btree, const Position *after, const Position *upto);
 
 /*
- * Open what is to be read for this relation's rows by the key's index: itself,
- * or its leaf partitions.  NULL if there is none, or one that cannot be read
- * directly.  In the current memory context; to be closed by btree_close_parts().
+ * Open what is to be read for this relation's rows by the key's index.  NULL if
+ * there is nothing, or the caller may not read it this way, or one of the
+ * partitions cannot be.  In the current memory context.
  */
-BtreePart *
-btree_open_parts(Relation rel, const WalkKey *key, int *nparts)
+BtreeParts *
+btree_open_parts(Relation rel, const WalkKey *key)
 {
 	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	List	   *tables = partitioned ?
-		find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL) :
-		list_make1_oid(RelationGetRelid(rel));
+	List	   *tables;
+	PartIndex  *indexes = NULL;
 	int			nindexes = 0;
-	PartIndex  *indexes = partitioned ? find_indexes(key->index, &nindexes) : NULL;
-	BtreePart  *parts = palloc(list_length(tables) * sizeof(BtreePart));
+	BtreeParts *parts;
 	ListCell   *lc;
 
-	*nparts = 0;
+	if (!btree_caller_may_read(rel, key))
+		return NULL;
+	if (partitioned)
+	{
+		tables = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+		indexes = find_indexes(key->index, &nindexes);
+	}
+	else
+		tables = list_make1_oid(RelationGetRelid(rel));
+
+	parts = palloc(offsetof(BtreeParts, parts) + list_length(tables) * sizeof(BtreePart));
+	parts->nparts = 0;
 	foreach(lc, tables)
 	{
-		Relation	part_rel = relation_open(lfirst_oid(lc), AccessShareLock);
-		BtreePart  *part = &parts[*nparts];
+		BtreePart  *part = &parts->parts[parts->nparts];
 
 		CHECK_FOR_INTERRUPTS();
-		if (part_rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		part->rel = relation_open(lfirst_oid(lc), AccessShareLock);
+		if (part->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		{
-			relation_close(part_rel, NoLock);
+			relation_close(part->rel, NoLock);
 			continue;
 		}
-		part->rel = part_rel;
-		part->btree = btree_open_part(part_rel,
-									  partitioned ? index_of_part(part_rel, indexes, nindexes) :
+		part->btree = btree_open_part(part->rel,
+									  partitioned ? index_of_part(part->rel, indexes, nindexes) :
 									  key->index,
 									  key);
 		if (part->btree == NULL)
 		{
-			relation_close(part_rel, NoLock);
-			btree_close_parts(parts, *nparts);
+			relation_close(part->rel, NoLock);
+			btree_close_parts(parts);
 			return NULL;
 		}
-		(*nparts)++;
+		parts->nparts++;
 	}
-	return *nparts > 0 ? parts : NULL;
+	if (parts->nparts > 0)
+		return parts;
+	btree_close_parts(parts);
+	return NULL;
 }
 
 void
-btree_close_parts(BtreePart *parts, int nparts)
+btree_close_parts(BtreeParts *parts)
 {
-	for (int i = 0; i < nparts; i++)
+	for (int i = 0; i < parts->nparts; i++)
 	{
-		btree_close(parts[i].btree);
-		relation_close(parts[i].rel, NoLock);
+		btree_close(parts->parts[i].btree);
+		relation_close(parts->parts[i].rel, NoLock);
 	}
+	pfree(parts);
 }
 
 /* All indexes below that of the root, by the tables that they are of. */
@@ -124,34 +136,25 @@ index_of_part(Relation part, const PartIndex *indexes, int nindexes)
 }
 
 /*
- * Set *last to the position of the last visible row after "after" and up to
- * "upto" (NULL: unbounded), NULL if there is none; false if the indexes cannot
- * be read directly.
+ * The position of the last visible row after "after" and up to "upto" (NULL:
+ * unbounded), or NULL if there is none.
  */
-bool
-btree_last_position(Relation rel, const WalkKey *key, const Position *after,
-					const Position *upto, Position **last)
+Position *
+btree_last_position(const BtreeParts *parts, const WalkKey *key,
+					const Position *after, const Position *upto)
 {
-	BtreePart  *parts;
-	int			nparts;
+	Position   *last = NULL;
 
-	*last = NULL;
-	if (!btree_caller_may_read(rel, key))
-		return false;
-	parts = btree_open_parts(rel, key, &nparts);
-	if (parts == NULL)
-		return false;
-	for (int i = 0; i < nparts; i++)
+	for (int i = 0; i < parts->nparts; i++)
 	{
-		Position   *position = last_of_part(parts[i].btree, after, upto);
+		BtreeIndex *btree = parts->parts[i].btree;
+		Position   *position = last_of_part(btree, after, upto);
 
-		btree_unpin(parts[i].btree);
-		if (position != NULL &&
-			(*last == NULL || position_compare(key, position, *last) > 0))
-			*last = position;
+		btree_unpin(btree);
+		if (position != NULL && (last == NULL || position_compare(key, position, last) > 0))
+			last = position;
 	}
-	btree_close_parts(parts, nparts);
-	return true;
+	return last;
 }
 
 /* Walk order may be the reverse of the index's: then its first row is the last. */

@@ -78,10 +78,10 @@ typedef struct ChunkCount
 
 static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
-static Position *last_position(Walk *walk, Relation rel, const Range *range);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static int64 count_rows(Walk *walk, Relation rel, const Range *range);
-static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep);
+static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
+						   MemoryContext keep);
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
 static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
@@ -102,6 +102,7 @@ chunk_walk_begin(const ChunkRequest *request)
 	ChunkWalk  *split = palloc0(sizeof(ChunkWalk));
 	Relation	rel;
 	Walk	   *walk;
+	BtreeParts *parts = NULL;
 	Range		range = {0};
 
 	split->source.next = next_chunk;
@@ -116,7 +117,11 @@ chunk_walk_begin(const ChunkRequest *request)
 		range.after = position_read(walk->key, request->after, "after");
 	if (request->upto != NULL)
 		range.upto = position_read(walk->key, request->upto, "upto");
-	range.upto = last_position(walk, rel, &range);
+	if (request->filter == NULL)
+		parts = btree_open_parts(rel, walk->key);
+	range.upto = parts != NULL ?
+		btree_last_position(parts, walk->key, range.after, range.upto) :
+		walk_last_position(walk, &range);
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{
@@ -128,11 +133,13 @@ chunk_walk_begin(const ChunkRequest *request)
 		refresh_positions(split, walk);
 		MemoryContextSwitchTo(scratch);
 
-		if (!request->exact && request->filter == NULL)
-			(void) plan_estimated(split, walk, rel, keep);
+		if (!request->exact && parts != NULL)
+			(void) plan_estimated(split, walk, rel, parts, keep);
 		if (request->parts > 0 && split->nplanned == 0)
 			split->total = count_rows(walk, rel, &range);
 	}
+	if (parts != NULL)
+		btree_close_parts(parts);
 	MemoryContextSwitchTo(keep);
 	SPI_finish();
 	table_close(rel, NoLock);
@@ -192,18 +199,6 @@ open_walk(ChunkWalk *split, Relation *rel)
 	return walk_open(*rel, split->request.key, split->request.filter);
 }
 
-/* The last position of a range: off the indexes where that is sound, else by a query. */
-static Position *
-last_position(Walk *walk, Relation rel, const Range *range)
-{
-	Position   *last;
-
-	if (walk->filter == NULL &&
-		btree_last_position(rel, walk->key, range->after, range->upto, &last))
-		return last;
-	return walk_last_position(walk, range);
-}
-
 /*
  * Make the positions datums of this walk, if they are not; it is another after
  * a change to the relation within the statement.  In the current memory
@@ -240,7 +235,8 @@ count_rows(Walk *walk, Relation rel, const Range *range)
  * counting is quick, or the only sound way.
  */
 static bool
-plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
+plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
+			   MemoryContext keep)
 {
 	const ChunkRequest *request = &split->request;
 	Position   *after = split->after_position;
@@ -257,10 +253,8 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 
 	wanted = request->parts > 0 ? request->parts :
 		(int64) (relation_estimate_rows(rel) / request->chunk_size) + 1;
-	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK,
+	estimate = btree_estimate_make(parts, walk->key, wanted * CHILDREN_PER_CHUNK,
 								   after != NULL || request->upto != NULL || !walk->key->unique);
-	if (estimate == NULL)
-		return false;
 
 	first_rank = after == NULL ? 0 : btree_estimate_rank(estimate, after);
 	last_rank = request->upto == NULL ? btree_estimate_rows(estimate) :
@@ -271,10 +265,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	if (btree_estimate_children(estimate) < nchunks ||
 		(request->parts > 0 &&
 		 btree_estimate_children(estimate) < request->parts * LEAVES_PER_PART))
-	{
-		btree_estimate_free(estimate);
 		return false;
-	}
 
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked plan", ALLOCSET_SMALL_SIZES);
 	split->planned = MemoryContextAllocHuge(keep, (Size) nchunks * sizeof(PlannedChunk));
@@ -300,7 +291,6 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 		after = end;
 		rank = end_rank;
 	}
-	btree_estimate_free(estimate);
 
 	/* exactly the parts asked for, as long as there are rows for them */
 	if (request->parts > 0 && split->nplanned < request->parts)
