@@ -637,6 +637,13 @@ btree_block_known_visible(BtreeIndex *btree, BlockNumber block)
 		VM_ALL_VISIBLE(btree->heap, block, buffer);
 }
 
+/* Pin the visibility map's first page, all there is of most tables, before a leaf is locked. */
+void
+btree_pin_visibility(BtreeIndex *btree)
+{
+	(void) VM_ALL_VISIBLE(btree->heap, 0, vm_buffer(btree, 0));
+}
+
 /* The place for the visibility map's page about a heap block */
 static Buffer *
 vm_buffer(BtreeIndex *btree, BlockNumber block)

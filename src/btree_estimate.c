@@ -40,9 +40,10 @@
 #define VISIBLE_LEAVES 16
 
 /*
- * Keys merged of several partitions, for each child wanted.  By theory a chunk
- * is off by half the square root of its keys or of the partitions, whichever
- * are fewer: where partitions are many, more keys tell little more.
+ * Keys merged of several partitions, for each child wanted, where there are so
+ * many children.  By theory a chunk is off by half the square root of its keys
+ * or of the partitions, whichever are fewer: where partitions are many, more
+ * keys tell little more.
  */
 #define KEYS_PER_CHILD 2
 #define MANY_PARTS 128
@@ -247,6 +248,7 @@ weigh_part(EstimatePart *part, double share)
 	double		sum = 0;
 
 	page->in_place = true;
+	btree_pin_visibility(part->btree);
 	for (int i = 0; i < nlooks; i++)
 	{
 		looks[i].child = (first_of_look(part, nlooks, i) + first_of_look(part, nlooks, i + 1)) / 2;
@@ -477,12 +479,13 @@ merge_keys(BtreeEstimate *estimate)
 {
 	BtreePage  *page;
 	int64		room = 0;
-	double		wanted = (double) estimate->nwanted *
-		(estimate->nparts <= MANY_PARTS ? KEYS_PER_CHILD : 1);
+	double		wanted = (double) estimate->nwanted;
 	double		rows_before = 0;
 
 	if (estimate->keys != NULL)
 		return;
+	if (estimate->nparts <= MANY_PARTS)
+		wanted = Max(wanted, Min(wanted * KEYS_PER_CHILD, (double) estimate->nchildren));
 	for (int i = 0; i < estimate->nparts; i++)
 		room += (int64) ceil(wanted * estimate->parts[i].rows / Max(estimate->rows, 1)) + 1;
 	estimate->keys = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(EstimateKey));

@@ -169,6 +169,7 @@ last_of_part(BtreeIndex *btree, const Position *after, const Position *upto)
 	int			offset = 0;
 
 	page->in_place = true;
+	btree_pin_visibility(btree);
 	more = btree_descend_to(btree, page, upto, leftward, true);
 	if (more && upto != NULL)
 	{
