@@ -48,6 +48,9 @@
 #define KEYS_PER_CHILD 2
 #define MANY_PARTS 128
 
+/* And at most, however small the chunks: there may be more of these than rows */
+#define MOST_KEYS_PER_CHILD 8
+
 /* How far the first key of each partition lies in its interval: the golden ratio, by turns */
 #define PHASE 0.6180339887498949
 
@@ -486,6 +489,7 @@ merge_keys(BtreeEstimate *estimate)
 		return;
 	if (estimate->nparts <= MANY_PARTS)
 		wanted = Max(wanted, Min(wanted * KEYS_PER_CHILD, (double) estimate->nchildren));
+	wanted = Min(wanted, (double) estimate->nchildren * MOST_KEYS_PER_CHILD);
 	for (int i = 0; i < estimate->nparts; i++)
 		room += (int64) ceil(wanted * estimate->parts[i].rows / Max(estimate->rows, 1)) + 1;
 	estimate->keys = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(EstimateKey));
