@@ -60,12 +60,12 @@ count_estimate(Relation rel, const WalkKey *key, double *rows)
 static bool
 estimate_by_index(Relation rel, const WalkKey *key, double *rows)
 {
-	BtreeEstimate *estimate = btree_estimate_make(rel, key, COUNT_CHILDREN, false);
+	BtreeParts *parts = btree_open_parts(rel, key);
 
-	if (estimate == NULL)
+	if (parts == NULL)
 		return false;
-	*rows = btree_estimate_rows(estimate);
-	btree_estimate_free(estimate);
+	*rows = btree_estimate_rows(btree_estimate_make(parts, key, COUNT_CHILDREN, false));
+	btree_close_parts(parts);
 	return true;
 }
 

@@ -305,6 +305,7 @@ share_out(HeapSplit *split)
 	{
 		HeapPart   *largest = NULL;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < split->nparts; i++)
 		{
 			HeapPart   *part = &split->parts[i];

@@ -244,13 +244,14 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 static Position *
 seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 {
-	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
-		btree_estimate_make(rel, walk->key, COUNT_CHILDREN, false);
+	BtreeParts *parts = walk->filter != NULL ? NULL : btree_open_parts(rel, walk->key);
+	BtreeEstimate *estimate;
 	Position   *position = NULL;
 
 	*known = false;
-	if (estimate == NULL)
+	if (parts == NULL)
 		return NULL;
+	estimate = btree_estimate_make(parts, walk->key, COUNT_CHILDREN, false);
 	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
 		!(paging && btree_estimate_is_merged(estimate)))
 	{
@@ -260,7 +261,7 @@ seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 			position = btree_estimate_position(estimate, (double) rank, true);
 		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
 	}
-	btree_estimate_free(estimate);
+	btree_close_parts(parts);
 	return position;
 }
 
