@@ -26,7 +26,7 @@ PG_FUNCTION_INFO_V1(chunked_bounds);
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
- * chunked.page(relation anyelement, page_size int, after jsonb, upto jsonb,
+ * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
  *				before jsonb, key text[], filter text) RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them

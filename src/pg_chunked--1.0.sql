@@ -36,7 +36,7 @@ COMMENT ON FUNCTION chunked.chunks_support(internal)
 
 CREATE FUNCTION chunked.page(
     relation anyelement,
-    page_size int DEFAULT 1000,
+    page_size bigint DEFAULT 1000,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
@@ -46,7 +46,7 @@ CREATE FUNCTION chunked.page(
     AS 'MODULE_PATHNAME', 'chunked_page'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.page_support;
-COMMENT ON FUNCTION chunked.page(anyelement, int, jsonb, jsonb, jsonb, text[], text) IS
+COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text[], text) IS
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
@@ -60,7 +60,7 @@ Errors: 22023 a bad page_size or position, 42P10 no key, 42703 unknown column, 4
 
 CREATE FUNCTION chunked.page(
     relation text,
-    page_size int DEFAULT 1000,
+    page_size bigint DEFAULT 1000,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
@@ -69,7 +69,7 @@ CREATE FUNCTION chunked.page(
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.page(text, int, jsonb, jsonb, jsonb, text[], text)
+COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text[], text)
     IS 'Always an error (42804), whose hint tells how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of(
@@ -211,8 +211,8 @@ Lock: AccessShareLock. Errors: 22023 a rank below 1; else as for page().';
 
 CREATE FUNCTION chunked.paginator(
     relation regclass,
-    per_page int DEFAULT 100,
-    orphans int DEFAULT 0,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
     allow_empty_first_page boolean DEFAULT true,
     exact boolean DEFAULT true,
     key text[] DEFAULT NULL,
@@ -222,7 +222,7 @@ CREATE FUNCTION chunked.paginator(
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_paginator'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginator(regclass, int, int, boolean, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text[], text) IS
 'The number of rows, and of the pages that they make, as Django''s Paginator counts them.
 per_page: rows a page, over 0; default 100.
 orphans: rows that the last page may take in rather than make a page of their own; default 0.
@@ -233,15 +233,15 @@ Lock: AccessShareLock. Errors: as for row_count().';
 CREATE FUNCTION chunked.paginate(
     relation anyelement,
     page_number bigint,
-    per_page int DEFAULT 100,
-    orphans int DEFAULT 0,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
     key text[] DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_paginate'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, int, int, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text[], text) IS
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
