@@ -14,6 +14,7 @@
 #include "utils/rel.h"
 
 #include "arguments.h"
+#include "plan_watch.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
@@ -48,6 +49,7 @@ chunked_page(PG_FUNCTION_ARGS)
 	WalkReader	reader = {0};
 	RowSink		sink;
 
+	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, backward);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),

@@ -21,6 +21,7 @@
 #include "btree.h"
 #include "compat.h"
 #include "count.h"
+#include "plan_watch.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
@@ -154,6 +155,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		pg_add_s64_overflow(skip, per_page, &through))
 		report_past_end(page_number);
 
+	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, false);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),

@@ -22,7 +22,13 @@ CREATE FUNCTION chunked.page_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_page_support'
     LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION chunked.page_support(internal)
-    IS 'tells the planner how many rows page() brings';
+    IS 'tells the planner how many rows page() brings, and has statements over it parsed again when their relation changes';
+
+CREATE FUNCTION chunked.paginate_support(internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'chunked_paginate_support'
+    LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION chunked.paginate_support(internal)
+    IS 'the same for paginate()';
 
 CREATE FUNCTION chunked.chunks_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_chunks_support'
@@ -240,7 +246,8 @@ CREATE FUNCTION chunked.paginate(
     filter text DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_paginate'
-    LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+    LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
+    SUPPORT chunked.paginate_support;
 COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text[], text) IS
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.

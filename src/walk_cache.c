@@ -299,6 +299,7 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
+	relation_check_rewrite(rel);
 	walk->key = key_resolve(rel, elements);
 	walk->relation = relation_quoted_name(rel);
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
