@@ -266,6 +266,17 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 							value.val.string.len, value.val.string.val, argument),
 					 errhint("Use a position of the same table and the same key.")));
 	}
+
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const char *name = key->columns[i].name;
+
+		if (getKeyJsonValueFromContainer(&json->root, name, strlen(name), &value) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s lacks key column \"%s\"", argument, name),
+					 errhint("A position holds a value for every key column; position_of() makes one from a row.")));
+	}
 }
 
 /*
@@ -308,19 +319,10 @@ json_string(const char *text)
 	return buf.data;
 }
 
-/*
- * The text of a JSON scalar, or NULL for JSON null.  value NULL: the column is
- * missing.
- */
+/* The text of a JSON scalar, or NULL for JSON null. */
 static char *
 json_value_text(const KeyColumn *column, const JsonbValue *value, const char *argument)
 {
-	if (value == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s lacks key column \"%s\"", argument, column->name),
-				 errhint("A position holds a value for every key column; position_of() makes one from a row.")));
-
 	switch (value->type)
 	{
 		case jbvNull:
