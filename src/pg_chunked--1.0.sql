@@ -256,6 +256,20 @@ exact: true, the default: found by counting index entries. false: pages lie betw
 key, filter: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
 
+CREATE FUNCTION chunked.paginate(
+    relation text,
+    page_number bigint,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
+    exact boolean DEFAULT true,
+    key text[] DEFAULT NULL,
+    filter text DEFAULT NULL
+) RETURNS SETOF text
+    AS 'MODULE_PATHNAME', 'chunked_page_untyped'
+    LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text[], text)
+    IS 'Always an error (42804), whose hint tells how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
+
 ----------------------------------------------------------------------
 -- Run: the ledger
 ----------------------------------------------------------------------
