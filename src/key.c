@@ -88,8 +88,8 @@ key_resolve(Relation rel, ArrayType *elements)
 	}
 
 	key->row_comparable = columns_row_comparable(key);
-	key->create_index = create_index_text(rel, key);
 	key->order = order_text(key);
+	key->create_index = create_index_text(rel, key);
 	key->order_member = free_member(key);
 	key->order_is_told = !columns_as_in_table(rel, key, nwritten);
 	key->plain_text = true;
@@ -212,6 +212,7 @@ static char *
 order_text(const WalkKey *key)
 {
 	StringInfoData buf;
+	char	   *text;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < key->ncolumns; i++)
@@ -224,7 +225,9 @@ order_text(const WalkKey *key)
 		if (column->nullable && column->nulls_first_written != column->descending)
 			appendStringInfoString(&buf, column->nulls_first_written ? " NULLS FIRST" : " NULLS LAST");
 	}
-	return buf.data;
+	text = pstrdup(buf.data);
+	pfree(buf.data);			/* keys are kept */
+	return text;
 }
 
 /* As many dots as it takes, one as a rule, to be the name of no key column. */
@@ -257,7 +260,8 @@ key_quote_name(const char *schema, const char *name)
 	quote_all_identifiers = false;
 	PG_TRY();
 	{
-		text = quote_qualified_identifier(schema, name);
+		text = schema == NULL ? pstrdup(quote_identifier(name)) :
+			quote_qualified_identifier(schema, name);
 	}
 	PG_FINALLY();
 	{

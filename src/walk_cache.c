@@ -96,6 +96,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	nwalks++;
 	pin(walk);
 
+	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
 	build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
@@ -299,7 +300,6 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
-	relation_check_rewrite(rel);
 	walk->key = key_resolve(rel, elements);
 	walk->relation = relation_quoted_name(rel);
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
