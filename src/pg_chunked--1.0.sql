@@ -62,7 +62,7 @@ before: position (exclusive): the last page_size rows ahead of it, still in key 
 key: columns that order the walk, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
-Errors: 22023 a bad page_size or position, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
+Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
 
 CREATE FUNCTION chunked.page(
     relation text,
@@ -85,7 +85,7 @@ CREATE FUNCTION chunked.position_of(
     AS 'MODULE_PATHNAME', 'chunked_position_of'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION chunked.position_of(anyelement, text[]) IS
-'The position of a row: a JSON object of key column to text form, null for null; null for a null row.
+'The position of a row: a JSON object of key column to text form, null for null, with a member "." for the order of the key where it is not that of the columns in the table; null for a null row.
 row: a row of a table or view.
 key: as given to page(); default the same as there.
 Lock: AccessShareLock; reads no rows. Errors: 42P10 no key, 42703 unknown column, 42601 a malformed key.';
