@@ -97,7 +97,7 @@ void
 plan_watch_check_name(FunctionCallInfo fcinfo, Oid relid)
 {
 	WatchedRelation *watched = relations == NULL ? NULL : hash_search(relations, &relid, HASH_FIND, NULL);
-	ExprContext *econtext = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext;
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncExpr   *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
 	Const	   *row;
 	const char *name;
@@ -106,10 +106,11 @@ plan_watch_check_name(FunctionCallInfo fcinfo, Oid relid)
 		return;
 	watched->changed = false;
 	if (call == NULL || !IsA(call, FuncExpr) || !IsA(linitial(call->args), Const) ||
-		econtext->ecxt_estate == NULL || econtext->ecxt_estate->es_sourceText == NULL)
+		rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || rsinfo->econtext->ecxt_estate == NULL ||
+		rsinfo->econtext->ecxt_estate->es_sourceText == NULL)
 		return;
 	row = linitial_node(Const, call->args);
-	name = type_name_at(econtext->ecxt_estate->es_sourceText, row->location);
+	name = type_name_at(rsinfo->econtext->ecxt_estate->es_sourceText, row->location);
 	if (name != NULL &&
 		LookupTypeNameOid(NULL, makeTypeNameFromNameList(textToQualifiedNameList(cstring_to_text(name))),
 						  true) != row->consttype)
