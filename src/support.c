@@ -141,6 +141,9 @@ meet_relation(PlannerInfo *root, const FuncExpr *call)
 	Oid			row_type = exprType(linitial(call->args));
 	Oid			relid = get_typ_typrelid(row_type);
 
+	/* of what is no row type of a relation with rows, the call complains */
+	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+		return;
 	if (OidIsValid(relid))
 	{
 		ColumnUse	use = {0};
