@@ -42,6 +42,9 @@ typedef struct WatchedRelation
 /* One for each function that takes a row type; more only if it is created anew */
 #define MAX_FUNCTIONS 16
 
+/* A session may page through temporary tables without end */
+#define MAX_RELATIONS 1024
+
 static HTAB *relations = NULL;	/* of WatchedRelation */
 static uint32 functions[MAX_FUNCTIONS];	/* as invalidation messages have them */
 static int	nfunctions = 0;
@@ -65,6 +68,15 @@ plan_watch(Oid relid, Oid function)
 	bool		known;
 
 	if (relations == NULL)
+		CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+	else if (hash_get_num_entries(relations) >= MAX_RELATIONS &&
+			 hash_search(relations, &relid, HASH_FIND, NULL) == NULL)
+	{
+		/* those in use come back, as below all statements are analyzed again */
+		hash_destroy(relations);
+		relations = NULL;
+	}
+	if (relations == NULL)
 	{
 		HASHCTL		info = {0};
 
@@ -73,7 +85,6 @@ plan_watch(Oid relid, Oid function)
 		info.hcxt = CacheMemoryContext;
 		relations = hash_create("pg_chunked relations planned for", 32, &info,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
 	}
 	watched = hash_search(relations, &relid, HASH_ENTER, &known);
 	if (known && is_watched(hash))
@@ -199,6 +210,8 @@ on_relation_change(Datum arg, Oid relid)
 	WatchedRelation *watched;
 
 	(void) arg;
+	if (relations == NULL)
+		return;
 	if (OidIsValid(relid))
 	{
 		watched = hash_search(relations, &relid, HASH_FIND, NULL);
