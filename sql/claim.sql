@@ -302,13 +302,9 @@ SELECT number, state FROM chunks;
 SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
 SELECT pg_temp.failure($$SELECT chunked.complete_chunk('job', 3, 3)$$);
--- a job with a statement may be claimed from as well
-ALTER SEQUENCE chunked.ledger_fences RESTART;
+-- a job with a statement is not claimed from, which would leave the statement out
 SELECT chunked.create_job('event', 'UPDATE event SET n = 2 WHERE {chunk}', name => 'job', chunk_size => 4);
-SELECT number, state FROM chunked.claim_chunk('job');
-SELECT chunked.complete_chunk('job', 1, 1);
-CALL chunked.run_job('job');
-SELECT n, count(*), min(id) FROM event GROUP BY n ORDER BY n;
+SELECT pg_temp.failure($$SELECT number, state FROM chunked.claim_chunk('job')$$);
 SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
 -- the table is gone

@@ -58,6 +58,43 @@ CALL chunked.run_job('0A000');
 CALL chunked.run_job('57014');
 SELECT job, state, attempts FROM chunked.job_chunks WHERE number = 1 ORDER BY job;
 SELECT count(chunked.drop_job(name)) FROM chunked.jobs;
+-- of all rows from some time on: the same, though chunks have been done
+CREATE SEQUENCE calls_of_late;
+CREATE FUNCTION fails_late(state text) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	IF nextval('calls_of_late') > 50 THEN
+		RAISE 'no longer' USING ERRCODE = state;
+	END IF;
+	RETURN 1;
+END
+$$;
+CALL chunked.run('event', 'UPDATE event SET n = n + fails_late(''42501'') WHERE {chunk}', name => 'late', chunk_size => 20, on_error => 'continue');
+SELECT * FROM outcome;
+SELECT chunked.drop_job('late');
+-- and where the rows that were done are gone
+ALTER SEQUENCE calls_of_late RESTART;
+CREATE TABLE gone AS TABLE event;
+ALTER TABLE gone ADD PRIMARY KEY (id);
+CALL chunked.run('gone', 'DELETE FROM gone WHERE fails_late(''42501'') = 1 AND {chunk}', name => 'gone', chunk_size => 20, on_error => 'continue', max_attempts => 1);
+SELECT * FROM outcome;
+SELECT chunked.drop_job('gone');
+-- of a row, with on_error => 'stop': it stays stopped, by whomever it is called, until that row is tried again or left
+CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, 30, ''22012'') WHERE {chunk}', name => 'stop', chunk_size => 20, max_attempts => 1);
+CALL chunked.run_job('stop');
+SELECT chunked.start_job('stop');
+SELECT * FROM outcome;
+SELECT status, error_sqlstate, error, error_detail, error_hint FROM chunked.jobs WHERE name = 'stop';
+SELECT chunked.retry_failed('stop');
+SELECT status, error FROM chunked.jobs WHERE name = 'stop';
+CALL chunked.run_job('stop');
+SELECT chunked.alter_job('stop', on_error => 'continue');
+CALL chunked.run_job('stop');
+SELECT job, done, failed, key FROM outcome;
+SELECT chunked.drop_job('stop');
+-- of two rows, the job's last among them
+CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, CASE WHEN id IN (150, 200) THEN id ELSE -1 END, ''42501'') WHERE {chunk}', name => 'two', chunk_size => 20, max_attempts => 1, on_error => 'continue');
+SELECT job, done, failed, key FROM outcome;
+SELECT chunked.drop_job('two');
 -- data errors are always rows'
 CALL chunked.run('event', 'UPDATE event SET n = 1 / (id % 2) WHERE {chunk}', name => 'half', chunk_size => 50, max_attempts => 1, on_error => 'continue');
 SELECT * FROM outcome;
@@ -118,6 +155,11 @@ CALL chunked.run('event', 'SELECT pg_sleep(0.002) FROM event WHERE {chunk}', nam
 SET statement_timeout = '200ms';
 CALL chunked.run('event', 'SELECT pg_sleep(0.002) FROM event WHERE {chunk}', name => 'slow 2', chunk_size => 200);
 RESET statement_timeout;
+-- one row that takes too long by itself is a row that fails
+SET statement_timeout = '50ms';
+CALL chunked.run('event', 'SELECT CASE WHEN id = 77 THEN pg_sleep(5) END FROM event WHERE {chunk}', name => 'slow row', chunk_size => 20, max_attempts => 2, on_error => 'continue');
+RESET statement_timeout;
+SELECT done > 10 AS done, failed, key, sqlstate FROM outcome WHERE job = 'slow row';
 SELECT job, status, retries > 0 AS retried, chunks_failed FROM chunked.progress WHERE job LIKE 'slow%' ORDER BY job;
 SELECT DISTINCT state FROM chunked.job_chunks WHERE job = 'slow 2';
 -- a cancel is none, even where a timeout is set: by code, so that it is the statement's

@@ -51,7 +51,7 @@ CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 WHERE {chunk}', key =>
 SELECT n, count(*) FROM keyless GROUP BY n;
 -- a row that fails: its ties fail with it
 CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 / (a - 5) WHERE {chunk}', name => 'ties', key => '{a}', chunk_size => 30, check_plan => false, max_attempts => 1, on_error => 'continue');
-SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'ties' AND state = 'failed';
+SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'ties' AND state = 'failed' ORDER BY 2;
 SELECT count(*) FROM keyless WHERE n = 1 AND a <> 4 AND a <> 6 AND abs(a - 5) = 1;
 
 -- but no more than its ties, though these are most of the chunk
@@ -65,16 +65,74 @@ SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'most' AND stat
 -- A column that is made wider; one that has another name
 --
 SELECT chunked.create_job('event', 'UPDATE event SET n = -1 WHERE {chunk}', name => 'wider', chunk_size => 40);
+SELECT chunked.create_job('event', 'UPDATE event SET n = -2 WHERE {chunk}', name => 'widest', chunk_size => 40);
 SELECT chunked.create_job('event', name => 'renamed', chunk_size => 40);
 SELECT chunked.complete_chunk('renamed', number, fence) FROM chunked.claim_chunk('renamed');
 ALTER TABLE event ALTER id TYPE bigint;
 CALL chunked.run_job('wider');
 :counts;
-ALTER TABLE event RENAME id TO ident;
+ALTER TABLE event ALTER id TYPE numeric;
+CALL chunked.run_job('widest');
+:counts;
+ALTER TABLE event ALTER id TYPE bigint;
+-- it goes on by the new name, and the ledger keeps the old one
+ALTER TABLE event RENAME id TO "Ident ""1""";
+SELECT number, after, upto, predicate FROM chunked.claim_chunk('renamed');
+SELECT number, after, upto FROM chunked.job_chunks WHERE job = 'renamed' ORDER BY number;
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', name => 'twice renamed', chunk_size => 7, key => '{"\"Ident \"\"1\"\"\" DESC"}');
+ALTER TABLE event RENAME "Ident ""1""" TO id;
+CALL chunked.run_job('twice renamed');
+:counts;
+-- two of one type that change their names with each other
+CREATE TABLE pair (a int, b int, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, b));
+INSERT INTO pair SELECT i / 10, 99 - i FROM generate_series(1, 99) i;
+CREATE FUNCTION pauses(job text) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM chunked.pause_job(job); RETURN 1; END';
+SELECT chunked.create_job('pair', 'UPDATE pair SET n = n + CASE WHEN n = 0 AND 45 IN (a * 10 + 5, b * 10 + 5) THEN pauses(''pair'') ELSE 1 END WHERE {chunk}', name => 'pair', chunk_size => 10);
+CALL chunked.run_job('pair');
+SELECT count(*) FROM pair WHERE n = 1;
+ALTER TABLE pair RENAME a TO c;
+ALTER TABLE pair RENAME b TO a;
+ALTER TABLE pair RENAME c TO b;
+CALL chunked.run_job('pair');
+CALL chunked.run_job('pair');
+SELECT status FROM chunked.jobs WHERE name = 'pair';
+SELECT n, count(*) FROM pair GROUP BY n;
+-- a key that is gone, and a relation that is gone
+CREATE TABLE goes (id int PRIMARY KEY, n int NOT NULL UNIQUE);
+INSERT INTO goes SELECT i, i FROM generate_series(1, 10) i;
+SELECT chunked.create_job('goes', 'UPDATE goes SET n = n WHERE {chunk}', name => 'goes');
+ALTER TABLE goes DROP id;
+CALL chunked.run_job('goes');
+DROP TABLE goes;
+CALL chunked.run_job('goes');
+SELECT status FROM chunked.jobs WHERE name = 'goes';
+SELECT chunked.drop_job('goes');
+
+--
+-- The same again, by one who may mean to go on; and rows that are looked at only
+--
+SELECT chunked.create_job('pair', 'UPDATE pair SET n = n + 1 WHERE {chunk} AND n > 5', chunk_size => 50);
+SET client_min_messages = notice;
+SELECT chunked.create_job('pair', 'UPDATE pair SET n = n + 1 WHERE {chunk} AND n > 5', chunk_size => 50);
+SELECT chunked.create_job('pair', 'UPDATE pair SET n = n + 2 WHERE {chunk} AND n > 5');
+SET client_min_messages = error;
+
+--
+-- What cannot be is told before there is a job
+--
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', throttle => 'SELECT 1')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', throttle => 'nonsense')$$);
+CREATE TABLE empty (id int PRIMARY KEY, n int);
+SELECT pg_temp.failure($$SELECT chunked.create_job('empty', 'UPDATE empty SET id = 1 WHERE {chunk}')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('empty', 'UPDATE empty SET nothing = 1 WHERE {chunk}')$$);
+CREATE TEMP TABLE temporary (id int PRIMARY KEY);
+CALL chunked.run('temporary', 'DELETE FROM temporary WHERE {chunk}', name => 'temporary', workers => 1);
+SELECT count(*) FROM chunked.jobs WHERE name = 'temporary';
+SET default_transaction_read_only = on;
+SELECT pg_temp.failure($$SELECT chunked.create_job('event')$$);
+SELECT pg_temp.failure($$SELECT chunked.pause_job('renamed')$$);
 SELECT pg_temp.failure($$SELECT chunked.claim_chunk('renamed')$$);
-SELECT chunked.create_job('event', name => 'rest', chunk_size => 40, after => '{"ident": "40"}');
-SELECT number, after, upto FROM chunked.claim_chunk('rest');
-ALTER TABLE event RENAME ident TO id;
+RESET default_transaction_read_only;
 
 -- a column in another order
 CREATE TABLE collated (k text COLLATE "C" PRIMARY KEY);
@@ -101,6 +159,7 @@ SELECT current_setting('TimeZone'), current_setting('app.who'), current_setting(
 RESET transform_null_equals;
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'app.none')$$);
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'Role')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'transaction_read_only')$$);
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', settings => 'app.who,,')$$);
 -- what triggers do
 CREATE FUNCTION notes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO told VALUES (''trigger''); RETURN NULL; END';
@@ -124,8 +183,15 @@ ALTER TABLE event OWNER TO regress_chunked_options;
 ALTER TABLE event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY p ON event USING (tenant = current_setting('app.tenant', true));
 UPDATE event SET n = 0;
+SET session_replication_role = replica;
+SELECT chunked.create_job('event', 'UPDATE event SET n = 5 WHERE {chunk}', name => 'given away');
+RESET session_replication_role;
+SELECT chunked.alter_job('given away', owner => 'regress_chunked_options');
 \set role regress_chunked_options
 \i :srcdir/sql/include/login.sql
+-- a setting that was the former owner's to set
+CALL chunked.run_job('given away');
+SELECT chunked.drop_job('given away');
 \set VERBOSITY default
 SET app.tenant = 't1';
 SELECT chunked.create_job('event', 'UPDATE event SET n = 1 WHERE {chunk}', name => 'seen');
@@ -135,7 +201,6 @@ SET client_min_messages = error;
 -- it is not done by not seeing its rows
 CALL chunked.run_job('seen');
 SELECT name, status FROM chunked.jobs ORDER BY id;
-SELECT pg_temp.failure($$SELECT chunked.claim_chunk('seen')$$);
 CALL chunked.run_job('kept');
 SET app.tenant = 't1';
 CALL chunked.run_job('seen');

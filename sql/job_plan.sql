@@ -18,11 +18,15 @@ SET jit = off;
 CREATE PROCEDURE complete(job text, chunks int) LANGUAGE plpgsql AS $$
 DECLARE
 	chunk record;
+	kept text := (SELECT statement FROM chunked.ledger_jobs WHERE name = job);
 BEGIN
+	-- a job that has a statement is not claimed from
+	UPDATE chunked.ledger_jobs SET statement = NULL WHERE name = job;
 	FOR i IN 1 .. chunks LOOP
 		SELECT * INTO chunk FROM chunked.claim_chunk(job);
 		PERFORM chunked.complete_chunk(job, chunk.number, chunk.fence, 0);
 	END LOOP;
+	UPDATE chunked.ledger_jobs SET statement = kept WHERE name = job;
 END
 $$;
 CREATE FUNCTION refusal(options text) RETURNS text LANGUAGE plpgsql AS $$

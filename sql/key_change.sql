@@ -148,6 +148,8 @@ RESET quote_all_identifiers;
 -- a job holds to its key as well, by such positions
 ALTER TABLE dots ADD n int DEFAULT 0;
 SELECT chunked.create_job('dots', 'UPDATE dots SET n = n + 1 WHERE {chunk}', 'dots', chunk_size => 5);
+SELECT high_water FROM chunked.jobs WHERE name = 'dots';
+ALTER TABLE dots RENAME "a, b" TO c;
 SET client_min_messages = warning;
 CALL chunked.run_job('dots');
 RESET client_min_messages;

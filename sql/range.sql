@@ -116,7 +116,7 @@ FROM (VALUES
 	('"%s $1", "The ""Id"""', ARRAY['"%s $1"']),
 	('v DESC, "The ""Id"""', '{v DESC}')) w(o, k);
 -- the literal of a fixed-length type is not cut to one character or bit
-SELECT DISTINCT substring(predicate FROM '"user" [^'']*''[^'']*''::[a-z_.]*') FROM chunked.chunks('"Odd ""Schema"""."Ta.ble"', 1, key => ARRAY['"user"', '"The ""Id""" DESC']) WHERE number = 1;
+SELECT DISTINCT substring(predicate FROM 'CAST\(''[^'']*'' AS [a-z_.]*') FROM chunked.chunks('"Odd ""Schema"""."Ta.ble"', 1, key => ARRAY['"user"', '"The ""Id""" DESC']) WHERE number = 1;
 -- regclass as its OID, whatever the relation is called tomorrow
 SELECT upto ->> 'r' AS r FROM chunked.next_chunk('"Odd ""Schema"""."Ta.ble"', 3, key => '{r}');
 

@@ -314,6 +314,45 @@ SELECT refusal('UPDATE owner_3 SET n = 1 WHERE {chunk}', 'owner_3');
 SELECT refusal('UPDATE owner o SET id = o.id FROM a WHERE a.id = o.id AND {chunk:a}');
 CREATE INDEX ON thing_1 (owner);
 SELECT refusal('DELETE FROM owner WHERE {chunk}', 'owner');
+--
+-- {chunk} picks rows of one mention of the relation, and the statement goes over another
+--
+CREATE TABLE twice (id int PRIMARY KEY, v int, parent int);
+INSERT INTO twice SELECT i, 0, i / 2 FROM generate_series(1, 10) i;
+CREATE VIEW twice_view AS SELECT id AS number, v FROM twice;
+CREATE TABLE copied (id int, v int);
+SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) UPDATE twice t SET v = 1 FROM c', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM twice x WHERE x.id = twice.id AND {chunk:x})', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE EXISTS (SELECT FROM twice x WHERE {chunk:x})', 'twice');
+SELECT refusal('INSERT INTO copied SELECT number, v FROM twice_view WHERE EXISTS (SELECT FROM twice x WHERE {chunk:x})', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice', 'twice');
+SELECT refusal('WITH d AS (DELETE FROM twice WHERE v = 9 RETURNING id) INSERT INTO copied SELECT id, v FROM twice t WHERE {chunk:t}', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 FROM twice_view WHERE {chunk:twice_view}', 'twice_view', '{number}');
+-- where it picks those as well, or the other mention does not decide which rows are gone over
+SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM twice x WHERE x.id = twice.id AND {chunk:twice})', 'twice');
+SELECT refusal('UPDATE twice t SET v = 1 FROM (SELECT id FROM twice WHERE {chunk} FOR UPDATE) s WHERE s.id = t.id AND {chunk:t}', 'twice');
+SELECT refusal('INSERT INTO copied SELECT y.id, x.v FROM twice x JOIN twice y ON y.parent = x.id WHERE {chunk:x}', 'twice');
+SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT id, (SELECT count(*) FROM twice) FROM c', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice WHERE {chunk}', 'twice');
+SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', '{number}');
+SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', '{number}');
+SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
+
+--
+-- What would leave rows of a chunk undone
+--
+SELECT refusal('WITH b AS (SELECT id FROM twice WHERE {chunk} LIMIT 10) UPDATE twice t SET v = 1 FROM b WHERE t.id = b.id AND {chunk:t}', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} OFFSET 1', 'twice');
+SELECT refusal('INSERT INTO copied SELECT * FROM (SELECT id, v FROM twice WHERE {chunk}) s LIMIT 5', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE id IN (SELECT id FROM twice x WHERE {chunk:x} FOR UPDATE SKIP LOCKED) AND {chunk:twice}', 'twice');
+-- and what would not
+SELECT refusal('INSERT INTO copied SELECT id, (SELECT c.v FROM copied c WHERE c.id = t.id LIMIT 1) FROM twice t WHERE {chunk:t}', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM copied c WHERE c.id = twice.id AND {chunk:twice} LIMIT 1)', 'twice');
+SELECT refusal('INSERT INTO copied SELECT max(id), count(*) FROM twice WHERE {chunk} GROUP BY v', 'twice');
+-- names that {chunk} makes ambiguous, or an alias that is not there
+SELECT refusal('UPDATE twice t SET v = 1 FROM copied c WHERE c.id = t.id AND {chunk}', 'twice');
+SELECT refusal('UPDATE twice AS "T" SET v = 1 WHERE {chunk:T}', 'twice');
+SELECT refusal('UPDTE twice SET v = 1 WHERE {chunk}', 'twice'), refusal('UPDATE twice SET v = 1 {chunk}', 'twice');
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';
 SELECT count(chunked.drop_job(name)) > 0 AS dropped FROM chunked.jobs;
 DROP SCHEMA statement_check_test, statement_check_else CASCADE;

@@ -24,6 +24,7 @@
 
 #include "btree.h"
 #include "chunks.h"
+#include "condition.h"
 #include "relation.h"
 #include "walk.h"
 
@@ -109,6 +110,7 @@ chunk_walk_begin(const ChunkRequest *request)
 
 	SPI_connect();
 	walk = open_walk(split, &rel);
+	split->warned = request->bare;
 	walk_warn_unsupported(walk, rel, &split->warned);
 	if (request->after != NULL)
 		range.after = position_read(walk->key, request->after, "after");
@@ -171,7 +173,9 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 		chunk->relid = split->request.relid;
 		chunk->after = split->after;
 		chunk->upto = position_write(walk->key, range.upto);
-		chunk->predicate = range_predicate(walk->key, walk->style, split->request.alias, &range);
+		if (!split->request.bare)
+			chunk->predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
+											   split->request.alias, &range);
 
 		MemoryContextSwitchTo(next);
 		split->after = DatumGetJsonbPCopy(JsonbPGetDatum(chunk->upto));

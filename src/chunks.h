@@ -22,6 +22,7 @@ typedef struct ChunkRequest
 	text	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
 	char	   *alias;			/* quoted, or NULL */
+	bool		bare;			/* no predicates, and no warning of a missing index */
 } ChunkRequest;
 
 /* A chunk: chunked.chunk */

@@ -15,7 +15,9 @@
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -23,6 +25,7 @@
 #include "arguments.h"
 #include "compat.h"
 #include "job_chunk.h"
+#include "key.h"
 #include "ledger.h"
 #include "throttle.h"
 
@@ -38,7 +41,7 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, filter, search_path, settings, key_described, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, key_numbers, key_relation, filter, search_path, settings, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
 	"on_error = 'stop', check_plan, on_foreign_write = 'at_least_once', paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
@@ -105,9 +108,12 @@ LEDGER_QUERY("UPDATE chunked.ledger_jobs SET paused = false, stopped = false, wa
 			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
 			 " WHERE id = $1 AND (paused OR stopped OR waiting IS NOT NULL OR error IS NOT NULL)", INT8OID);
 static LedgerQuery update_not_stopped =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false WHERE id = $1 AND stopped", INT8OID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = false,"
+			 " error_sqlstate = NULL, error = NULL, error_detail = NULL, error_hint = NULL"
+			 " WHERE id = $1 AND stopped", INT8OID);
 static LedgerQuery update_stopped =
-LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true WHERE id = $1 AND NOT stopped", INT8OID);
+LEDGER_QUERY("UPDATE chunked.ledger_jobs SET stopped = true, error_sqlstate = $2, error = $3, error_detail = $4, error_hint = $5"
+			 " WHERE id = $1 AND NOT stopped", INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 /* Just shown: not worth waiting for one who changes the job */
 static LedgerQuery update_waiting =
@@ -128,7 +134,8 @@ LEDGER_QUERY("SELECT error_sqlstate, error, error_detail, error_hint FROM chunke
 /* What decides how a job's texts are read and what they mean */
 static const char *const kept_settings[] =
 {"DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "array_nulls", "transform_null_equals",
-	"bytea_output", "extra_float_digits", "xmloption", "default_text_search_config", "lc_monetary", "row_security",
+	"bytea_output", "extra_float_digits", "xmloption", "xmlbinary", "default_text_search_config", "timezone_abbreviations",
+	"lc_monetary", "lc_numeric", "lc_time", "backslash_quote", "quote_all_identifiers", "row_security",
 "session_replication_role"};
 
 /* The table that the locks are numbered by; known once one was asked for */
@@ -143,11 +150,14 @@ static void require_new_owner(const Job *job, Oid owner);
 static const char *role_text(Oid role);
 static Job *read_job(void);
 static bool try_drop(int64 id);
+static Jsonb *rename_members(Jsonb *position, const List *from, const List *to);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
 static void require_not_cancelled(const Job *job);
 static void add_setting(ArrayBuildState *pairs, const char *name);
-static void use_setting(const char *name, const char *value);
+static void use_setting(const Job *job, const char *name, const char *value);
+static void keep_error(LedgerQuery *query, int64 id, const char *sqlstate, const char *message,
+					   const char *detail, const char *hint);
 static Datum set_paused(FunctionCallInfo fcinfo, bool paused);
 
 /*
@@ -508,8 +518,10 @@ read_job(void)
 	job->owner = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->relid = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->statement = ledger_text(++column);
+	job->key = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
 	value = ledger_value(++column, &isnull);
-	job->key = isnull ? NULL : DatumGetArrayTypePCopy(value);
+	if (DatumGetObjectId(ledger_value(++column, &isnull)) == job->relid)
+		job->key = key_rename_columns(job->key, DatumGetArrayTypeP(value), job->relid, &job->former, &job->present);
 	value = ledger_value(++column, &isnull);
 	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
 	job->search_path = ledger_text(++column);
@@ -517,7 +529,7 @@ read_job(void)
 	job->settings = DatumGetArrayTypePCopy(value);
 	job->key_described = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
-	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
+	job->high_water = job_position(job, value, isnull);
 	job->total_rows = ledger_int64(++column);
 	job->chunk_size = ledger_int64(++column);
 	job->target_time = interval_column(++column);
@@ -536,6 +548,70 @@ read_job(void)
 	job->turns_until = isnull ? 0 : DatumGetTimestampTz(value);
 	job->turns_ms = ledger_int64(++column);
 	return job;
+}
+
+/*
+ * A position of the job as the ledger has it, copied, its members named as the
+ * columns are now; NULL for null.
+ */
+Jsonb *
+job_position(const Job *job, Datum stored, bool isnull)
+{
+	if (isnull)
+		return NULL;
+	if (job->former == NIL)
+		return DatumGetJsonbPCopy(stored);
+	return rename_members(DatumGetJsonbP(stored), job->former, job->present);
+}
+
+/* The same the other way round: the ledger keeps the names of the job's creation. */
+Datum
+job_position_to_keep(const Job *job, Jsonb *position)
+{
+	if (job->former == NIL)
+		return JsonbPGetDatum(position);
+	return JsonbPGetDatum(rename_members(position, job->present, job->former));
+}
+
+static Jsonb *
+rename_members(Jsonb *position, const List *from, const List *to)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&position->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char	   *text;
+		const ListCell *old;
+		const ListCell *new;
+
+		if (token != WJB_KEY && token != WJB_VALUE)
+			continue;
+		text = value.type == jbvString ? pnstrdup(value.val.string.val, value.val.string.len) : NULL;
+		if (token == WJB_KEY)
+		{
+			if (buf.len > 1)
+				appendStringInfoString(&buf, ", ");
+			forboth(old, from, new, to)
+				if (strcmp(lfirst(old), text) == 0)
+				{
+					text = lfirst(new);
+					break;
+				}
+		}
+		if (text == NULL)
+			appendStringInfoString(&buf, "null");	/* a position's values are texts or null */
+		else
+			escape_json(&buf, text);
+		if (token == WJB_KEY)
+			appendStringInfoString(&buf, ": ");
+	}
+	appendStringInfoChar(&buf, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
 }
 
 static double
@@ -681,13 +757,11 @@ job_set_waiting(const Job *job, const char *reason)
 	(void) ledger_execute(&update_waiting, values, nulls);
 }
 
-/* It stops, since a chunk failed. */
+/* It stops, since a chunk failed; and why. */
 void
-job_set_stopped(const Job *job)
+job_set_stopped(const Job *job, const char *sqlstate, const char *message, const char *detail, const char *hint)
 {
-	Datum		id = Int64GetDatum(job->id);
-
-	(void) ledger_execute(&update_stopped, &id, NULL);
+	keep_error(&update_stopped, job->id, sqlstate, message, detail, hint);
 }
 
 /*
@@ -712,7 +786,15 @@ job_set_turns(const Job *job)
 void
 job_set_error(int64 id, const ErrorData *error)
 {
-	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message, error->detail, error->hint};
+	keep_error(&update_error, id, unpack_sql_state(error->sqlerrcode), error->message, error->detail,
+			   error->hint);
+}
+
+static void
+keep_error(LedgerQuery *query, int64 id, const char *sqlstate, const char *message, const char *detail,
+		   const char *hint)
+{
+	const char *texts[] = {sqlstate, message, detail, hint};
 	Datum		values[1 + lengthof(texts)];
 	bool		nulls[1 + lengthof(texts)] = {false};
 
@@ -722,7 +804,7 @@ job_set_error(int64 id, const ErrorData *error)
 		nulls[i + 1] = (texts[i] == NULL);
 		values[i + 1] = nulls[i + 1] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
 	}
-	(void) ledger_execute(&update_error, values, nulls);
+	(void) ledger_execute(query, values, nulls);
 }
 
 /* That error, as far as it is kept, or NULL. */
@@ -820,7 +902,8 @@ job_settings_to_keep(const char *names)
 static void
 add_setting(ArrayBuildState *pairs, const char *name)
 {
-	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser"};
+	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser",
+	"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
 	const char *value;
 
 	for (size_t i = 0; i < lengthof(not_these); i++)
@@ -828,12 +911,14 @@ add_setting(ArrayBuildState *pairs, const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("setting \"%s\" cannot be kept with a job", name),
-					 errhint("Jobs run as their owner, and keep search_path by themselves.")));
+					 errhint("Jobs run as their owner, in transactions of their own, and keep search_path by themselves.")));
 	value = GetConfigOption(name, true, true);
 	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("setting \"%s\" is not set", name),
+				 strchr(name, '=') != NULL ?
+				 errhint("settings takes names alone; SET their values in this session first.") :
 				 errhint("SET it in this session first, to the value that the job is to have.")));
 	accumArrayResult(pairs, CStringGetTextDatum(name), false, TEXTOID, CurrentMemoryContext);
 	accumArrayResult(pairs, CStringGetTextDatum(value), false, TEXTOID, CurrentMemoryContext);
@@ -850,18 +935,24 @@ job_enter(const Job *job, GuardKind kind, Guard *guard)
 	int			nelements;
 
 	guard_enter(kind, guard);
-	use_setting("search_path", job->search_path);
+	use_setting(job, "search_path", job->search_path);
 	deconstruct_array(job->settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i + 1 < nelements; i += 2)
-		use_setting(TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
+		use_setting(job, TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
 }
 
+/* Error: 42501, 22023 and others, as the server's warning tells. */
 static void
-use_setting(const char *name, const char *value)
+use_setting(const Job *job, const char *name, const char *value)
 {
 	const char *current = GetConfigOption(name, true, false);
 
-	if (current == NULL || strcmp(current, value) != 0)
-		(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, ERROR, false);
+	if (current != NULL && strcmp(current, value) == 0)
+		return;
+	if (set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+						  GUC_ACTION_SAVE, true, WARNING, false) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s cannot be set to \"%s\", as job \"%s\" keeps it", name, value, job->name),
+				 errhint("A superuser may GRANT SET ON PARAMETER %s to the job's owner; or create the job again without it.", name)));
 }

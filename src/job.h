@@ -44,11 +44,13 @@ typedef struct Job
 	Oid			owner;
 	Oid			relid;
 	char	   *statement;		/* NULL: done by workers outside the server */
-	ArrayType  *key;			/* or NULL */
+	ArrayType  *key;			/* all columns, by their names of now; NULL: one is gone */
+	List	   *former;			/* names of columns at the job's creation (char *) that */
+	List	   *present;		/* have these now */
 	text	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
 	ArrayType  *settings;		/* name, value, ...: in force while they are */
-	char	   *key_described;	/* key_describe() */
+	char	   *key_described;	/* key_describe(), at its creation */
 	Jsonb	   *high_water;		/* NULL: no rows */
 	int64		total_rows;		/* estimate */
 
@@ -85,13 +87,16 @@ extern bool job_name_is_taken(const char *name, Oid owner);
 extern void job_require_runnable(const Job *job);
 extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
+extern Jsonb *job_position(const Job *job, Datum stored, bool isnull);
+extern Datum job_position_to_keep(const Job *job, Jsonb *position);
 extern double job_interval_ms(const Interval *interval);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_target_time(const char *statement);
 extern void job_check_on_error(const char *on_error);
 extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
-extern void job_set_stopped(const Job *job);
+extern void job_set_stopped(const Job *job, const char *sqlstate, const char *message, const char *detail,
+							const char *hint);
 extern void job_set_turns(const Job *job);
 extern void job_set_error(int64 id, const ErrorData *error);
 extern ErrorData *job_error(int64 id);

@@ -25,14 +25,15 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "chunks.h"
 #include "job_chunk.h"
 #include "ledger.h"
 #include "relation.h"
+#include "row_security.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */
 #define CARVE_CHUNKS 64
@@ -138,17 +139,14 @@ static LedgerQuery select_over =
 LEDGER_QUERY("SELECT carved_all AND NOT EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state <> 'done' AND c.state = 'pending')"
 			 " FROM chunked.ledger_carving WHERE job = $1", INT8OID);
+static LedgerQuery select_retry =
+LEDGER_QUERY("SELECT number, error FROM chunked.ledger_chunks"
+			 " WHERE job = $1 AND state <> 'done' AND state = 'pending' AND retry_at > clock_timestamp()"
+			 " ORDER BY retry_at LIMIT 1", INT8OID);
 static LedgerQuery select_has_done =
 LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
 
-/* Up to here all rows are done: by chunks that follow each other without a gap */
-static LedgerQuery select_done_upto =
-LEDGER_QUERY("WITH c AS (SELECT number, upto, state = 'done'"
-			 " AND (number = 1 OR after IS NOT DISTINCT FROM lag(upto) OVER (ORDER BY number)) AS follows"
-			 " FROM chunked.ledger_chunks WHERE job = $1)"
-			 " SELECT upto::text FROM c WHERE number < coalesce((SELECT min(b.number) FROM c b WHERE NOT b.follows), number + 1)"
-			 " ORDER BY number DESC LIMIT 1", INT8OID);
 static LedgerQuery update_done =
 LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'done', rows_affected = $3, started_at = coalesce($4, started_at),"
 	" finished_at = clock_timestamp(), fence = greatest(fence, 1), lease_until = NULL, retry_at = NULL,"
@@ -166,7 +164,7 @@ LEDGER_QUERY("UPDATE chunked.ledger_chunks SET state = 'failed', attempts = atte
 	" WHERE job = $1 AND number = $2", INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 static bool is_carved(const Job *job);
-static void require_no_row_security(const Job *job);
+static void warn_none_left(const Job *job);
 static int64 next_size(const Job *job, int64 size, double rate);
 static void carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 						 Jsonb **carved_upto, bool *carved_all);
@@ -219,6 +217,8 @@ job_carve(const Job *job, double rate, bool wait)
 	int64		size;
 	Jsonb	   *carved_upto;
 	bool		carved_all;
+	Walk	   *walk;
+	int64		before;
 	Guard		guard;
 
 	if (is_carved(job))
@@ -227,9 +227,9 @@ job_carve(const Job *job, double rate, bool wait)
 	if (ledger_execute(wait ? &lock_carving : &try_lock_carving, values, NULL) == 0)
 		return CARVING_BUSY;
 	value = ledger_value(1, &isnull);
-	carved_upto = isnull ? NULL : DatumGetJsonbPCopy(value);
+	carved_upto = job_position(job, value, isnull);
 	carved_all = ledger_bool(2);
-	number = ledger_int64(3);
+	number = before = ledger_int64(3);
 	size = ledger_int64(4);
 	value = ledger_value(5, &isnull);
 	if (rate == 0 && !isnull)
@@ -241,6 +241,7 @@ job_carve(const Job *job, double rate, bool wait)
 	request.relid = job->relid;
 	request.chunk_size = size;
 	request.exact = true;
+	request.bare = true;
 	request.after = carved_upto;
 	request.upto = job->high_water;
 	request.key = job->key;
@@ -255,13 +256,22 @@ job_carve(const Job *job, double rate, bool wait)
 	table_close(rel, NoLock);
 	SPI_finish();
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
+	if (carved_all && number == before)
+	{
+		/* the end of all rows, or of those that are shown? */
+		SPI_connect();
+		walk = job_walk_open(job, &rel);
+		job_require_rows_shown(job, walk, carved_upto);
+		table_close(rel, NoLock);
+		SPI_finish();
+		if (number == 0)
+			warn_none_left(job);
+	}
 	guard_leave(&guard);
 	PopActiveSnapshot();
-	if (carved_all && number == 0)
-		require_no_row_security(job);
 
 	nulls[1] = (carved_upto == NULL);
-	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
+	values[1] = nulls[1] ? (Datum) 0 : job_position_to_keep(job, carved_upto);
 	values[2] = BoolGetDatum(carved_all);
 	values[3] = Int64GetDatum(number);
 	values[4] = Int64GetDatum(size);
@@ -304,20 +314,40 @@ job_fold(const Job *job, bool over)
 }
 
 /*
- * A job that knew rows and finds none, where policies decide what it sees, is not
- * done.  Error: 55000.
+ * A job that knew rows up to its high-water mark and sees none behind a position
+ * (NULL: the start) is not done, where policies decide what it sees.  SPI must be
+ * connected, within job_enter(), a snapshot active.  Error: 55000.
  */
-static void
-require_no_row_security(const Job *job)
+void
+job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after)
 {
-	if (job->high_water == NULL || check_enable_rls(job->relid, InvalidOid, true) != RLS_ENABLED)
+	Range		range = {0};
+
+	if (job->high_water == NULL)
+		return;
+	if (after != NULL)
+		range.after = position_read(walk->key, after, "after");
+	range.upto = position_read(walk->key, job->high_water, "upto");
+	if ((after != NULL && position_compare(walk->key, range.after, range.upto) >= 0) ||
+		walk_last_position(walk, &range) != NULL || !row_security_applies(walk))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("row-level security shows job \"%s\" none of its rows", job->name),
+			 errmsg("row-level security shows job \"%s\" none of the rows that are left", job->name),
 			 errdetail("There were rows up to %s when it was created.",
-					   JsonbToCString(NULL, &job->high_water->root, VARSIZE(job->high_water))),
+					   position_for_message(job->high_water)),
 			 errhint("SET what the policies go by as it was then; create_job() and run() keep it with the job by settings => 'app.tenant'. Or cancel the job if its rows are gone.")));
+}
+
+static void
+warn_none_left(const Job *job)
+{
+	if (job->high_water != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("job \"%s\" finds none of its rows", job->name),
+				 errdetail("There were rows up to %s when it was created.",
+						   position_for_message(job->high_water))));
 }
 
 /*
@@ -398,8 +428,8 @@ insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 ro
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(number);
 	nulls[2] = (after == NULL);
-	values[2] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
-	values[3] = JsonbPGetDatum(upto);
+	values[2] = after == NULL ? (Datum) 0 : job_position_to_keep(job, after);
+	values[3] = job_position_to_keep(job, upto);
 	values[4] = Int64GetDatum(row_count);
 	values[5] = Int32GetDatum(strikes);
 	nulls[6] = (retry_at == 0);
@@ -440,8 +470,8 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 		return false;
 	chunk->number = ledger_int64(1);
 	value = ledger_value(2, &isnull);
-	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
-	chunk->upto = DatumGetJsonbPCopy(ledger_value(3, &isnull));
+	chunk->after = job_position(job, value, isnull);
+	chunk->upto = job_position(job, ledger_value(3, &isnull), false);
 	chunk->row_count = ledger_int64(4);
 	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
@@ -463,6 +493,17 @@ job_is_over(const Job *job)
 	return ledger_execute(&select_over, &value, NULL) > 0 && ledger_bool(1);
 }
 
+/* The chunk that comes again next, and why, or NULL: none waits for that. */
+char *
+job_retry_reason(const Job *job)
+{
+	Datum		value = Int64GetDatum(job->id);
+
+	if (ledger_execute(&select_retry, &value, NULL) == 0)
+		return NULL;
+	return psprintf("the next attempt at chunk " INT64_FORMAT ": %s", ledger_int64(1), ledger_text(2));
+}
+
 /* Has any chunk been done? */
 bool
 job_has_done(const Job *job)
@@ -482,30 +523,37 @@ is_carved(const Job *job)
 
 /*
  * The walk of a job, within job_enter().  SPI must be connected; the caller
- * closes *rel.  Error: 55000 the key has changed since the job was created, so
- * that its positions mean something else.
+ * closes *rel.  Errors: 42P01 the relation is gone; 55000 the key has changed
+ * since the job was created, so that its positions mean something else.
  */
 Walk *
 job_walk_open(const Job *job, Relation *rel)
 {
 	Walk	   *walk;
 
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(job->relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the relation of job \"%s\" is gone", job->name),
+				 errhint("Drop the job, by chunked.drop_job(%s), and create another for what has taken its place.",
+						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
+	if (job->key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a column of job \"%s\"'s key is gone from \"%s\"", job->name, RelationGetRelationName(*rel)),
+				 errdetail("The key was %s.", job->key_described),
+				 errhint("Drop the job, by chunked.drop_job(%s), and create another with another key.",
+						 quote_literal_cstr(job->name))));
 	walk = walk_open(*rel, job->key, job->filter);
-	if (strcmp(key_describe(walk->key), job->key_described) != 0)
-	{
-		Datum		id = Int64GetDatum(job->id);
-		char	   *done = ledger_execute(&select_done_upto, &id, NULL) > 0 ? ledger_text(1) : NULL;
-
+	if (strcmp(key_describe(walk->key, job->present, job->former), job->key_described) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
-				 errdetail("It was %s, and is %s.", job->key_described, key_describe(walk->key)),
-				 errhint("Create another job for the rows that are left%s%s.",
-						 done == NULL ? "" : ", with the names of the columns as they are now, by after => ",
-						 done == NULL ? "" : quote_literal_cstr(done))));
-	}
+				 errdetail("It was %s, and is %s.", job->key_described,
+						   key_describe(walk->key, job->present, job->former)),
+				 errhint("What is done and what is left is no range of the order that it has now. Change the key back, or create another job whose statement tells the rows that are left.")));
 	return walk;
 }
 
@@ -540,25 +588,27 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 /*
  * An attempt at a claimed chunk failed: have it tried again, divide it, or give
  * it up, which is when the result is false.  What others were in the way of is
- * never given up: it comes again, later and later.
+ * never given up: it comes again, later and later.  What takes too long is tried
+ * with half the rows, and given up as any other when it is a single one.
  */
 bool
 job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure)
 {
-	int			strikes = failure->transient ? chunk->strikes : chunk->strikes + 1;
+	bool		blocked = failure->cause == FAILED_BLOCKED;
+	int			strikes = blocked ? chunk->strikes : chunk->strikes + 1;
 	Jsonb	   *key = NULL;
 	Datum		values[8];
 	bool		nulls[8] = {false};
 
-	if (failure->transient || strikes >= job->max_attempts)
+	if (failure->cause != FAILED_ROWS || strikes >= job->max_attempts)
 	{
 		if (divide_unless_blocked(job, chunk, failure, &key))
 			return true;
 	}
-	if (failure->transient || strikes < job->max_attempts)
+	if (blocked || strikes < job->max_attempts)
 	{
 		put_back(job, chunk, chunk->upto, chunk->row_count, strikes,
-				 backoff(failure->transient ? chunk->attempts + 1 : strikes, failure->transient), failure);
+				 backoff(blocked ? chunk->attempts + 1 : strikes, blocked), failure);
 		return true;
 	}
 
@@ -566,11 +616,11 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[1] = Int64GetDatum(chunk->number);
 	values[2] = Int32GetDatum(strikes);
 	nulls[3] = (key == NULL);
-	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
+	values[3] = key == NULL ? (Datum) 0 : job_position_to_keep(job, key);
 	put_failure(failure, &values[4], &nulls[4]);
 	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
-		job_set_stopped(job);
+		job_set_stopped(job, failure->sqlstate, failure->message, failure->detail, failure->hint);
 	return false;
 }
 
@@ -641,16 +691,15 @@ job_others_in_the_way(int sqlerrcode)
  * Make two chunks of one, with half the rows each.  False, and *key its only
  * row's, if it has one; NULL if it has none.
  *
- * Halves of a chunk that others were in the way of are as new.  Those of one
- * that used up its attempts have one left each.
+ * Those of a chunk that used up its attempts have one left each.
  */
 static bool
 divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb **key)
 {
 	Relation	rel;
 	Guard		guard;
-	int			strikes = failure->transient ? chunk->strikes : job->max_attempts - 1;
-	TimestampTz retry_at = failure->transient ? backoff(1, true) : 0;
+	int			strikes = failure->cause == FAILED_ROWS ? job->max_attempts - 1 : chunk->strikes;
+	TimestampTz retry_at = failure->cause == FAILED_BLOCKED ? backoff(1, true) : 0;
 	WalkReader	reader = {0};
 	Range		range;
 	Walk	   *walk;
@@ -741,7 +790,7 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(chunk->number);
-	values[2] = JsonbPGetDatum(upto);
+	values[2] = job_position_to_keep(job, upto);
 	values[3] = Int64GetDatum(row_count);
 	values[4] = Int32GetDatum(strikes);
 	nulls[5] = (retry_at == 0);

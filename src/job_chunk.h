@@ -39,13 +39,20 @@ typedef enum JobCarving
 } JobCarving;
 
 /* Why an attempt failed */
+typedef enum JobFailureCause
+{
+	FAILED_ROWS,				/* something in its rows: divide it when its attempts are used up */
+	FAILED_BLOCKED,				/* others at work: try again, on less, for ever */
+	FAILED_SLOW					/* more than can be done in time: divide it at once */
+} JobFailureCause;
+
 typedef struct JobFailure
 {
+	JobFailureCause cause;
 	const char *sqlstate;
 	const char *message;
 	const char *detail;			/* or NULL */
 	const char *hint;			/* or NULL */
-	bool		transient;		/* by others at work: try again, on less */
 } JobFailure;
 
 extern void job_start_carving(const Job *job, Jsonb *after);
@@ -56,10 +63,12 @@ extern void job_resize_chunks(const Job *job, int64 chunk_size);
 extern double job_carving_rate(const Job *job);
 extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
 extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);
+extern char *job_retry_reason(const Job *job);
 extern bool job_is_over(const Job *job);
 extern bool job_has_done(const Job *job);
 extern bool job_others_in_the_way(int sqlerrcode);
 extern Walk *job_walk_open(const Job *job, Relation *rel);
+extern void job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after);
 extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
 						   int64 rows_affected);

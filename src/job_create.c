@@ -17,7 +17,6 @@
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "arguments.h"
 #include "chunks.h"
@@ -26,6 +25,7 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "relation.h"
+#include "row_security.h"
 #include "statement_check.h"
 #include "throttle.h"
 
@@ -45,23 +45,32 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
 			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, settings, key_described,"
-			 " high_water, total_rows, on_foreign_write)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+			 " high_water, total_rows, on_foreign_write, key_numbers, key_relation)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $3)"
 			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID);
+			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID, INT2ARRAYOID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
 			 " AND substr(name, length($1) + 2) ~ '^[0-9]{1,15}$'", TEXTOID, OIDOID);
 
+static LedgerQuery select_unfinished =
+LEDGER_QUERY("SELECT j.name FROM chunked.ledger_jobs j JOIN chunked.ledger_carving v ON v.job = j.id"
+			 " WHERE j.owner::oid = $1 AND j.relation::oid = $2 AND j.statement = $3 AND NOT j.cancelled"
+			 " AND (NOT v.carved_all OR EXISTS (SELECT FROM chunked.ledger_chunks c"
+			 " WHERE c.job = j.id AND c.state <> 'done' AND c.state = 'pending'))"
+			 " ORDER BY j.id DESC LIMIT 1", OIDOID, OIDOID, TEXTOID);
+
+static void notice_unfinished(const JobOptions *options);
 static Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
+static void hint_at_key(void *arg);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
-static void warn_row_security(Relation rel);
+static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel, const Range *range);
-static int64 insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water,
+static int64 insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water,
 					double rows);
 static void show_statement(const char *label, const char *text);
 
@@ -165,10 +174,12 @@ job_create(const JobOptions *options)
 
 	if (name != NULL)
 	{
-		if (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0)
+		if (insert(options, name, plan.walk->key, high_water, plan.rows) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("job \"%s\" already exists", name),
+					 job_by_name(name)->statement == NULL ?
+					 errhint("claim_chunk() goes on with it; drop_job() removes it.") :
 					 errhint("CALL chunked.run_job(%s) goes on with it; drop_job() removes it.",
 							 quote_literal_cstr(name))));
 	}
@@ -177,6 +188,8 @@ job_create(const JobOptions *options)
 		Datum		values[2];
 		int64		number;
 
+		if (options->statement != NULL)
+			notice_unfinished(options);
 		values[0] = CStringGetTextDatum(RelationGetRelationName(rel));
 		values[1] = ObjectIdGetDatum(GetUserId());
 		(void) ledger_execute(&select_last_number, values, NULL);
@@ -185,7 +198,7 @@ job_create(const JobOptions *options)
 		{
 			CHECK_FOR_INTERRUPTS();
 			name = psprintf("%s-" INT64_FORMAT, RelationGetRelationName(rel), ++number);
-		} while (insert(options, name, key_describe(plan.walk->key), high_water, plan.rows) == 0);
+		} while (insert(options, name, plan.walk->key, high_water, plan.rows) == 0);
 	}
 
 	job = job_by_name(name);
@@ -198,6 +211,24 @@ job_create(const JobOptions *options)
 	SPI_finish();
 	table_close(rel, NoLock);
 	return name;
+}
+
+/* One who lost the connection may mean to go on, and calls run() again. */
+static void
+notice_unfinished(const JobOptions *options)
+{
+	Datum		values[3];
+	char	   *name;
+
+	values[0] = ObjectIdGetDatum(GetUserId());
+	values[1] = ObjectIdGetDatum(options->relid);
+	values[2] = CStringGetTextDatum(options->statement);
+	if (ledger_execute(&select_unfinished, values, NULL) == 0)
+		return;
+	name = ledger_text(1);
+	ereport(NOTICE,
+			(errmsg("this is another job than \"%s\", which has the same statement and is not done", name),
+			 errhint("To go on with that one, CALL chunked.run_job(%s).", quote_literal_cstr(name))));
 }
 
 /*
@@ -233,8 +264,8 @@ job_dry_run(const JobOptions *options)
 
 		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be worked on", plan.rows,
 								Max(1, ceil(plan.rows / options->chunk_size)))));
-		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first));
-		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last));
+		show_statement("the first statement", statement_with_literals(plan.statement, plan.walk, &plan.first, options->chunk_size));
+		show_statement("about the last statement", statement_with_literals(plan.statement, plan.walk, &last, options->chunk_size));
 		show_statement("the plan of the first", psprintf("\n%s", statement_explain(plan.statement)));
 	}
 	statement_free(plan.statement);
@@ -265,10 +296,14 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 {
 	Range		all = {0};
 	bool		warned = false;
+	ErrorContextCallback callback = {.callback = hint_at_key};
 
 	if (options->statement != NULL)
 		plan->statement = statement_parse(options->statement);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	plan->walk = walk_open(rel, options->key, options->filter);
+	error_context_stack = callback.previous;
 	walk_warn_unsupported(plan->walk, rel, &warned);
 	if (options->throttle != NULL)
 		throttle_check(options->throttle);
@@ -279,10 +314,24 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 		all.after = plan->after = position_read(plan->walk->key, options->after, "after");
 	if (options->upto != NULL)
 		all.upto = position_read(plan->walk->key, options->upto, "upto");
+
+	/* from here on by the key as the job keeps it, whose positions need not name it */
+	plan->walk = walk_open(rel, key_elements(plan->walk->key), options->filter);
 	plan->last = walk_last_position(plan->walk, &all);
-	warn_row_security(rel);
+	if (options->settings == NULL)
+		warn_row_security(plan->walk, rel);
 	if (plan->last == NULL)
+	{
+		/* nothing will be done, but it is told what is wrong all the same */
+		if (plan->statement != NULL)
+		{
+			statement_prepare(plan->statement, plan->walk, &all, 0);
+			if (!options->foreign_writes)
+				statement_refuse_foreign_writes(plan->statement);
+			statement_warn(plan->statement, plan->walk);
+		}
 		return;
+	}
 	all.upto = options->upto == NULL ? NULL : plan->last;
 	plan->rows = estimate_rows(plan->walk, rel, &all);
 	if (plan->statement != NULL)
@@ -298,11 +347,20 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 	}
 }
 
+/* A job's key is to be had more easily than a walk's, but for blocks. */
+static void
+hint_at_key(void *arg)
+{
+	(void) arg;
+	if (geterrcode() == ERRCODE_INVALID_COLUMN_REFERENCE)
+		errhint("Add a primary key, or pass columns to go by, for example key => '{created_at}': rows that share their values are in one chunk.");
+}
+
 /* What policies show may be something else when the job runs. */
 static void
-warn_row_security(Relation rel)
+warn_row_security(const Walk *walk, Relation rel)
 {
-	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) == RLS_ENABLED)
+	if (row_security_applies(walk))
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("row-level security applies to you on \"%s\"", RelationGetRelationName(rel)),
@@ -356,10 +414,10 @@ estimate_rows(Walk *walk, Relation rel, const Range *range)
 
 /* The new job's id; 0 if the name is taken. */
 static int64
-insert(const JobOptions *options, const char *name, const char *key, Jsonb *high_water, double rows)
+insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water, double rows)
 {
-	Datum		values[20];
-	bool		nulls[20] = {false};
+	Datum		values[21];
+	bool		nulls[21] = {false};
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -370,7 +428,7 @@ insert(const JobOptions *options, const char *name, const char *key, Jsonb *high
 	PUT(false, ObjectIdGetDatum(options->relid));
 	PUT(options->statement == NULL, CStringGetTextDatum(options->statement));
 	PUT(false, Int64GetDatum(options->chunk_size));
-	PUT(options->key == NULL, PointerGetDatum(options->key));
+	PUT(false, PointerGetDatum(key_elements(key)));
 	PUT(options->filter == NULL, PointerGetDatum(options->filter));
 	PUT(options->target_time == NULL, IntervalPGetDatum(options->target_time));
 	PUT(false, IntervalPGetDatum(options->pause));
@@ -381,10 +439,11 @@ insert(const JobOptions *options, const char *name, const char *key, Jsonb *high
 	PUT(false, BoolGetDatum(options->check_plan));
 	PUT(false, CStringGetTextDatum(GetConfigOption("search_path", false, false)));
 	PUT(false, job_settings_to_keep(options->settings));
-	PUT(false, CStringGetTextDatum(key));
+	PUT(false, CStringGetTextDatum(key_describe(key, NIL, NIL)));
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
 	PUT(false, CStringGetTextDatum(options->foreign_writes ? "at_least_once" : "refuse"));
+	PUT(false, PointerGetDatum(key_column_numbers(key)));
 #undef PUT
 
 	return ledger_execute(&insert_job, values, nulls) == 0 ? 0 : ledger_int64(1);

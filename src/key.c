@@ -39,6 +39,8 @@ static bool columns_row_comparable(const WalkKey *key);
 static bool type_has_plain_text(Oid typid);
 static char *create_index_text(Relation rel, const WalkKey *key);
 pg_noreturn static void report_no_key(Relation rel);
+static const char *described_type(const KeyColumn *column);
+static const char *element_suffix(const char *element, char **name);
 
 /*
  * Resolve the key of a walk over rel; elements is the caller's text[], or NULL
@@ -366,13 +368,33 @@ report_no_key(Relation rel)
 					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key")));
 }
 
+static const char *
+described_type(const KeyColumn *column)
+{
+	switch (column->typid)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+			return "number";
+		case VARCHAROID:
+			return "text";
+		default:
+			return column->value_type;
+	}
+}
+
 /*
  * What decides the order of a key and the meaning of its positions, as text
  * that does not depend on OIDs: two keys of the same description are alike.
- * Integers of all sizes are, so that a column may be made wider.
+ * Whole numbers of all sizes and decimals are, and texts of limited length and of
+ * any, so that a column may be made wider: the order is the same, and a value that
+ * cannot be read is an error.  Columns of certain names (char *) are told as of
+ * others.
  */
 char *
-key_describe(const WalkKey *key)
+key_describe(const WalkKey *key, const List *names, const List *as)
 {
 	StringInfoData buf;
 
@@ -380,10 +402,15 @@ key_describe(const WalkKey *key)
 	for (int i = 0; i < key->ncolumns; i++)
 	{
 		const KeyColumn *column = &key->columns[i];
+		const char *name = column->name;
+		const ListCell *here;
+		const ListCell *there;
 
-		appendStringInfo(&buf, "%s%s %s%s USING %s%s", i > 0 ? ", " : "", quote_identifier(column->name),
-						 column->typid == INT2OID || column->typid == INT8OID ? "integer" : column->value_type,
-						 column->collate,
+		forboth(here, names, there, as)
+			if (strcmp(lfirst(here), column->name) == 0)
+				name = lfirst(there);
+		appendStringInfo(&buf, "%s%s %s%s USING %s%s", i > 0 ? ", " : "", quote_identifier(name),
+						 described_type(column), column->collate,
 						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
 						 column->nulls_first_written ? " NULLS FIRST" : "");
 		/* whether it is written or the column's own */
@@ -401,4 +428,87 @@ key_describe(const WalkKey *key)
 		*to = '\0';
 	}
 	return buf.data;
+}
+
+/* The key as a caller would write it, all of its columns named. */
+ArrayType *
+key_elements(const WalkKey *key)
+{
+	Datum	   *elements = palloc(key->ncolumns * sizeof(Datum));
+
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+
+		elements[i] = CStringGetTextDatum(psprintf("%s%s%s%s%s", quote_identifier(column->name),
+												   column->collate, column->opclass,
+												   column->descending ? " DESC" : "",
+												   column->nulls_first_written == column->descending ? "" :
+												   column->nulls_first_written ? " NULLS FIRST" : " NULLS LAST"));
+	}
+	return construct_array(elements, key->ncolumns, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* The columns' numbers, as int2[]. */
+ArrayType *
+key_column_numbers(const WalkKey *key)
+{
+	Datum	   *numbers = palloc(key->ncolumns * sizeof(Datum));
+
+	for (int i = 0; i < key->ncolumns; i++)
+		numbers[i] = Int16GetDatum(key->columns[i].attnum);
+	return construct_array(numbers, key->ncolumns, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
+}
+
+/*
+ * Elements that key_elements() made, with the names that columns of these numbers
+ * have by now, or NULL if one of them is gone; *former and *present get those that
+ * differ (char *), pairwise.
+ */
+ArrayType *
+key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former, List **present)
+{
+	Datum	   *texts;
+	Datum	   *attnums;
+	int			ntexts;
+	int			nattnums;
+
+	deconstruct_array(elements, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL, &ntexts);
+	deconstruct_array(numbers, INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &attnums, NULL, &nattnums);
+	for (int i = 0; i < Min(ntexts, nattnums); i++)
+	{
+		char	   *name;
+		const char *suffix = element_suffix(TextDatumGetCString(texts[i]), &name);
+		char	   *now = get_attname(relid, DatumGetInt16(attnums[i]), true);
+
+		if (now == NULL || !OidIsValid(get_atttype(relid, DatumGetInt16(attnums[i]))))
+			return NULL;
+		if (strcmp(now, name) == 0)
+			continue;
+		*former = lappend(*former, name);
+		*present = lappend(*present, now);
+		texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
+	}
+	return *former == NIL ? elements : construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* What stands behind the name that such an element begins with. */
+static const char *
+element_suffix(const char *element, char **name)
+{
+	char	   *to = *name = palloc(strlen(element) + 1);
+	bool		quoted = *element == '"';
+
+	for (element += quoted; *element != '\0'; element++)
+	{
+		if (quoted ? *element == '"' : *element == ' ')
+		{
+			if (!quoted || element[1] != '"')
+				break;
+			element++;
+		}
+		*to++ = *element;
+	}
+	*to = '\0';
+	return quoted && *element == '"' ? element + 1 : element;
 }

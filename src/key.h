@@ -67,7 +67,11 @@ typedef struct WalkKey
 
 /* key.c */
 extern WalkKey *key_resolve(Relation rel, ArrayType *elements);
-extern char *key_describe(const WalkKey *key);
+extern char *key_describe(const WalkKey *key, const List *names, const List *as);
+extern ArrayType *key_elements(const WalkKey *key);
+extern ArrayType *key_column_numbers(const WalkKey *key);
+extern ArrayType *key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former,
+									 List **present);
 extern char *key_quote_name(const char *schema, const char *name);
 extern int	key_compare_datums(const KeyColumn *column, Datum a, bool a_null,
 							   Datum b, bool b_null);

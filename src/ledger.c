@@ -30,6 +30,8 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -43,6 +45,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -69,6 +72,7 @@ static post_parse_analyze_hook_type next_analyze_hook = NULL;
 static const LedgerQuery *executing = NULL;
 
 static int	execute_plan(LedgerQuery *query, Datum *values, const char *nulls);
+static void require_may_write(const LedgerQuery *query);
 static void let_through(COMPAT_ANALYZE_HOOK_PARAMS);
 static bool bind_node(Node *node, void *context);
 static void bind_relation(Query *query, RangeTblEntry *rte);
@@ -127,7 +131,29 @@ execute_plan(LedgerQuery *query, Datum *values, const char *nulls)
 		SPI_keepplan(plan);
 		query->plan = plan;
 	}
+	if (XactReadOnly)
+		require_may_write(query);
 	return SPI_execute_plan(query->plan, values, nulls, false, 0);
+}
+
+/* In a transaction that writes nothing.  Error: 25006 the query does. */
+static void
+require_may_write(const LedgerQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(query->plan)))->query_list)
+	{
+		Query	   *written = lfirst_node(Query, lc);
+
+		if (written->commandType != CMD_SELECT || written->rowMarks != NIL || written->hasModifyingCTE)
+			ereport(ERROR,
+					(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+					 errmsg("jobs cannot be changed in a read-only transaction"),
+					 RecoveryInProgress() ?
+					 errhint("This server is a standby: do it on the primary. Walks, chunks() and the views work here.") :
+					 errhint("SET default_transaction_read_only = off, or BEGIN READ WRITE.")));
+	}
 }
 
 /* ------------------------------------------------------------- letting through */

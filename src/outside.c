@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
+#include "condition.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
@@ -70,7 +71,7 @@ typedef struct Claim
 static void claim(const Job *job, Datum lease, Claim *claim);
 static bool claim_or_carve(const Job *job, JobChunk *chunk, const char **busy);
 static char *chunk_predicate(const Job *job, const JobChunk *chunk);
-static Job *lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk);
+static Job *lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk, bool done_before);
 static int64 new_fence(void);
 static void report_lost(const char *name, int64 number, int64 fence);
 static Datum argument_lease(FunctionCallInfo fcinfo, int argno);
@@ -82,8 +83,7 @@ static Datum argument_lease(FunctionCallInfo fcinfo, int argno);
  *					   OUT reason text, OUT lsn pg_lsn)
  *
  * One row: a chunk, or why there is none.  Waits for no other claimer.  Errors:
- * 42704 no such job, 42501 another's, 22023 a bad
- * lease.
+ * 42704 no such job, 42501 another's, 55000 it has a statement, 22023 a bad lease.
  */
 Datum
 chunked_claim_chunk(PG_FUNCTION_ARGS)
@@ -109,6 +109,12 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
 	else
 	{
 		job_require_runnable(job);
+		if (job->statement != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("job \"%s\" has a statement, which would not be executed for a chunk that is claimed", name),
+					 errhint("CALL chunked.run_job(%s) runs it; to claim chunks, create a job without a statement.",
+							 quote_literal_cstr(name))));
 		guard_require_session(job->name, job->owner);
 		claim(job, lease, &found);
 	}
@@ -150,7 +156,7 @@ chunked_renew_chunk(PG_FUNCTION_ARGS)
 	Datum		values[3];
 
 	SPI_connect();
-	values[0] = Int64GetDatum(lock_claimed(fcinfo, &chunk)->id);
+	values[0] = Int64GetDatum(lock_claimed(fcinfo, &chunk, false)->id);
 	values[1] = Int64GetDatum(chunk.number);
 	values[2] = lease;
 	(void) ledger_execute(&renew_lease, values, NULL);
@@ -162,8 +168,9 @@ chunked_renew_chunk(PG_FUNCTION_ARGS)
  * chunked.complete_chunk(name text, number bigint, fence bigint,
  *						  row_count bigint) RETURNS void
  *
- * Errors: 55000 the lease is lost, 42704 no such job or chunk, 22023 a negative
- * row_count.
+ * Once more by the same fence it changes nothing, for callers that do not know
+ * whether the first call came through.  Errors: 55000 the lease is lost, 42704 no
+ * such job or chunk, 22023 a negative row_count.
  */
 Datum
 chunked_complete_chunk(PG_FUNCTION_ARGS)
@@ -178,9 +185,12 @@ chunked_complete_chunk(PG_FUNCTION_ARGS)
 				 errmsg("row_count must not be negative"),
 				 errhint("Give the number of rows that were worked on, or leave it out.")));
 	SPI_connect();
-	job = lock_claimed(fcinfo, &chunk);
-	job_chunk_done(job, &chunk, 0, rows);
-	job_fold(job, false);		/* here, for a claim's transaction may last */
+	job = lock_claimed(fcinfo, &chunk, true);
+	if (job != NULL)
+	{
+		job_chunk_done(job, &chunk, 0, rows);
+		job_fold(job, false);	/* here, for a claim's transaction may last */
+	}
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -194,14 +204,14 @@ chunked_complete_chunk(PG_FUNCTION_ARGS)
 Datum
 chunked_fail_chunk(PG_FUNCTION_ARGS)
 {
-	JobFailure	failure = {"P0001", "failed by its worker", NULL, NULL, false};
+	JobFailure	failure = {.cause = FAILED_ROWS,.sqlstate = "P0001",.message = "failed by its worker"};
 	JobChunk	chunk;
 	Job		   *job;
 
 	if (!PG_ARGISNULL(3))
 		failure.message = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	SPI_connect();
-	job = lock_claimed(fcinfo, &chunk);
+	job = lock_claimed(fcinfo, &chunk, false);
 	guard_require_session(job->name, job->owner);
 	(void) job_chunk_failed(job, &chunk, &failure);
 	SPI_finish();
@@ -230,7 +240,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 	{
 		while (claim_or_carve(job, &claim->chunk, &claim->reason))
 		{
-			JobFailure	lost = {"57000", "the lease ran out", NULL, NULL, false};
+			JobFailure	lost = {.cause = FAILED_ROWS,.sqlstate = "57000",.message = "the lease ran out"};
 
 			if (!claim->chunk.lease_lost)
 			{
@@ -255,7 +265,11 @@ claim(const Job *job, Datum lease, Claim *claim)
 			}
 		}
 		if (claim->reason == NULL && !job_is_over(job))
-			claim->reason = "other workers have what is left";
+		{
+			claim->reason = job_retry_reason(job);
+			if (claim->reason == NULL)
+				claim->reason = "other workers have what is left";
+		}
 		else if (claim->reason == NULL)
 		{
 			Datum		id = Int64GetDatum(job->id);
@@ -324,7 +338,7 @@ chunk_predicate(const Job *job, const JobChunk *chunk)
 	job_enter(job, GUARD_CONDITION, &guard);
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
-	predicate = range_predicate(walk->key, walk->style, NULL, &range);
+	predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count), NULL, &range);
 	guard_leave(&guard);
 	table_close(rel, NoLock);
 	return predicate;
@@ -332,10 +346,10 @@ chunk_predicate(const Job *job, const JobChunk *chunk)
 
 /*
  * Lock the chunk that the arguments name, fence and all, if the caller's lease
- * of it still holds.
+ * of it still holds.  NULL, if done_before allows for it: it was done by this fence.
  */
 static Job *
-lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
+lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk, bool done_before)
 {
 	char	   *name = job_argument_name(fcinfo, 0);
 	Job		   *job = job_by_name(name);
@@ -356,6 +370,8 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" has no chunk " INT64_FORMAT, name, PG_GETARG_INT64(1)),
 				 errhint("Give number and fence as claim_chunk() returned them.")));
+	if (done_before && strcmp(ledger_text(1), "done") == 0 && ledger_int64(2) == PG_GETARG_INT64(2))
+		return NULL;
 	if (strcmp(ledger_text(1), "pending") != 0 || ledger_int64(2) != PG_GETARG_INT64(2) ||
 		!ledger_bool(3))
 		report_lost(name, PG_GETARG_INT64(1), PG_GETARG_INT64(2));
@@ -367,8 +383,8 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk)
 	chunk->attempts = DatumGetInt32(ledger_value(9, &isnull));
 	chunk->row_count = ledger_int64(5);
 	value = ledger_value(6, &isnull);
-	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
-	chunk->upto = DatumGetJsonbPCopy(ledger_value(7, &isnull));
+	chunk->after = job_position(job, value, isnull);
+	chunk->upto = job_position(job, ledger_value(7, &isnull), false);
 	return job;
 }
 

@@ -324,7 +324,9 @@ CREATE TABLE chunked.ledger_jobs (
     relation chunked.relation_reference NOT NULL,
     statement text,
     chunk_size bigint NOT NULL CHECK (chunk_size > 0),
-    key text[],
+    key text[] NOT NULL,                -- all of its columns
+    key_numbers int2[] NOT NULL,        -- the columns' numbers in the relation
+    key_relation oid NOT NULL,          -- that they are of; another one after a restore
     filter text,
     target_time interval CHECK (target_time > interval '0'),
     pause interval NOT NULL CHECK (pause >= interval '0'),
@@ -608,6 +610,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT chunked.progress_bar(n.fraction) AS bar) b;
 COMMENT ON VIEW chunked.progress IS
 'How far each job is, as of now; for \watch 1.
+rows_done: of the chunks that are done, counted when their boundaries were carved; rows_affected: what the statement changed, or workers outside reported.
 fraction: of rows done, 0 to 1. rows_total: an estimate until all boundaries are carved, with ~ in line. rows_per_second: over the last minute.
 eta: time left at that rate. chunk_size: of the next chunk. retries: attempts that failed. waiting: what the workers wait for. line: all of it in one line.';
 

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -17,6 +18,9 @@
 #include "utils/numeric.h"
 
 #include "position.h"
+
+/* Bytes of a position in a message */
+#define MOST_OF_POSITION 300
 
 /* The settings under which positions are written and read */
 static const char *const text_settings[][2] = {
@@ -114,6 +118,17 @@ position_write(const WalkKey *key, Position *position)
 	}
 	appendStringInfoChar(&buf, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
+}
+
+/* A position's jsonb form as text, cut short where it is long. */
+char *
+position_for_message(Jsonb *json)
+{
+	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	int			length = strlen(text);
+	int			shown = pg_mbcliplen(text, length, MOST_OF_POSITION);
+
+	return shown == length ? text : psprintf("%s...", pnstrdup(text, shown));
 }
 
 /* The text form of each value, NULL for a null; kept in the position. */

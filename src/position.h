@@ -21,6 +21,7 @@ typedef struct Position
 } Position;
 
 extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argument);
+extern char *position_for_message(Jsonb *json);
 extern Jsonb *position_write(const WalkKey *key, Position *position);
 extern char **position_texts(const WalkKey *key, Position *position);
 extern Position *position_make(const WalkKey *key);

@@ -16,6 +16,10 @@
  *									a > 1 AND a < 4
  *									a = 4 AND b <= 7
  *
+ * A condition for others to run has that form, its equal prefix said once, or the
+ * bounded one: which of them, condition.c decides.  The queries of pages have the
+ * row comparison, since their plans are steered (steer.c).
+ *
  * Every comparison is the operator of the key's own operator family, named with
  * its schema, between values of the column's own type.
  */
@@ -30,6 +34,7 @@
 typedef enum RangeTestKind
 {
 	TEST_EQUAL,
+	TEST_DIFFERENT,
 	TEST_AFTER,
 	TEST_BEFORE,
 	TEST_UPTO,
@@ -73,13 +78,18 @@ static RangeBranch *branch_make(const WalkKey *key, const Position *prefix, int 
 static void branch_add(RangeBranch *branch, RangeTestKind kind, int column,
 					   const Position *position);
 static void add_leading_bounds(RangeBranch *branch, const Range *range);
-static void write_branch(RangeWriter *writer, const RangeBranch *branch);
+static void write_bounded(RangeWriter *writer, const Range *range, int prefix);
+static void write_prefix(RangeWriter *writer, const RangeBranch *branch, int ntests);
+static void write_alternatives(RangeWriter *writer, List *branches, int skip, const RangeTest *test);
+static void write_branch(RangeWriter *writer, const RangeBranch *branch, int from);
+static void write_and_test(RangeWriter *writer, const RangeTest *test);
 static void write_expanded(RangeWriter *writer, const Range *range, List *branches);
 static bool write_bounds(RangeWriter *writer, const Range *range);
 static void write_test(RangeWriter *writer, const RangeTest *test);
 static const char *null_test_text(const KeyColumn *column, bool is_null);
 static void write_column(RangeWriter *writer, int column);
 static void write_value(RangeWriter *writer, const Position *position, int column);
+static void write_literal(StringInfo buf, const char *text);
 static RangeWriter *writer_make(const WalkKey *key, const char *qualifier, bool literals);
 
 /*
@@ -119,7 +129,7 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 
 		if (style.prune && branch->ntests > 0 && branch->tests[0].whole_row)
 			add_leading_bounds(branch, range);
-		write_branch(writer, branch);
+		write_branch(writer, branch, 0);
 		writer->params->condition = writer->buf.data;
 		queries = lappend(queries, writer->params);
 	}
@@ -159,6 +169,8 @@ static char *
 write_condition(RangeWriter *writer, RangeStyle style, const Range *range)
 {
 	const WalkKey *key = writer->key;
+	bool		open = range->after == NULL || range->upto == NULL;
+	int			prefix;
 
 	if (range_is_empty(key, style, range))
 		return "FALSE";
@@ -168,26 +180,102 @@ write_condition(RangeWriter *writer, RangeStyle style, const Range *range)
 	{
 		if (!write_bounds(writer, range))
 			return "FALSE";
+		return writer->buf.len > 0 ? writer->buf.data : "TRUE";
 	}
-	else if (key->row_comparable && key->ncolumns > 1)
-	{
-		RangeBranch *branch = linitial(row_comparison(key, range));
 
-		if (style.prune)
-			add_leading_bounds(branch, range);
-		write_branch(writer, branch);
-	}
+	prefix = open ? 0 : position_common_prefix(key, range->after, range->upto);
+	if (style.bounded && prefix < key->ncolumns - 1 && !key->columns[prefix].nullable)
+		write_bounded(writer, range, prefix);
 	else
 	{
 		List	   *branches = ladder(key, range);
 
 		if (branches == NIL)
 			return "FALSE";
-		write_expanded(writer, range, branches);
+		write_prefix(writer, linitial(branches), prefix);
+		write_alternatives(writer, branches, prefix, NULL);
 	}
 
 	/* a range that every row is in, though it has bounds: upto the last NULL */
 	return writer->buf.len > 0 ? writer->buf.data : "TRUE";
+}
+
+/*
+ * A range of the column behind an equal prefix and, where the rows that share an
+ * end's value are not all in it, which of them are.
+ */
+static void
+write_bounded(RangeWriter *writer, const Range *range, int prefix)
+{
+	const WalkKey *key = writer->key;
+	const Position *ends[] = {range->after, range->upto};
+	RangeBranch *bounds = branch_make(key, ends[0] != NULL ? ends[0] : ends[1], prefix);
+
+	if (range->after != NULL)
+		branch_add(bounds, TEST_FROM, prefix, range->after);
+	if (range->upto != NULL)
+		branch_add(bounds, TEST_UPTO, prefix, range->upto);
+	write_branch(writer, bounds, 0);
+	for (size_t i = 0; i < lengthof(ends); i++)
+	{
+		List	   *branches = NIL;
+		RangeTest	differs = {.kind = TEST_DIFFERENT,.column = prefix,.position = ends[i]};
+
+		if (ends[i] == NULL)
+			continue;
+		for (int column = prefix + 1; column < key->ncolumns; column++)
+			branches = i == 0 ?
+				list_concat(add_rungs(key, NIL, ends[i], column, ends[i], NULL, TEST_BEFORE), branches) :
+				add_rungs(key, branches, ends[i], column, NULL, ends[i],
+						  column < key->ncolumns - 1 || range->upto_exclusive ? TEST_BEFORE : TEST_UPTO);
+		write_alternatives(writer, branches, prefix + 1, &differs);
+	}
+}
+
+/* The first tests of a branch, which others share. */
+static void
+write_prefix(RangeWriter *writer, const RangeBranch *branch, int ntests)
+{
+	for (int i = 0; i < ntests; i++)
+		write_and_test(writer, &branch->tests[i]);
+}
+
+/*
+ * One test, if not null, or any of the branches, without their first tests; as one
+ * more condition, unless that is always true.
+ */
+static void
+write_alternatives(RangeWriter *writer, List *branches, int skip, const RangeTest *test)
+{
+	StringInfo	buf = &writer->buf;
+	bool		alone = test == NULL && list_length(branches) == 1;
+	ListCell   *lc;
+
+	foreach(lc, branches)
+		if (((RangeBranch *) lfirst(lc))->ntests == skip)
+			return;
+	if (buf->len > 0)
+		appendStringInfoString(buf, " AND ");
+	if (alone)
+	{
+		write_branch(writer, linitial(branches), skip);
+		return;
+	}
+	appendStringInfoChar(buf, '(');
+	if (test != NULL)
+		write_test(writer, test);
+	foreach(lc, branches)
+	{
+		const RangeBranch *branch = lfirst(lc);
+		bool		several = branch->ntests > skip + 1;
+
+		if (test != NULL || foreach_current_index(lc) > 0)
+			appendStringInfoString(buf, " OR ");
+		appendStringInfoString(buf, several ? "(" : "");
+		write_branch(writer, branch, skip);
+		appendStringInfoString(buf, several ? ")" : "");
+	}
+	appendStringInfoChar(buf, ')');
 }
 
 /* Append "col ASC NULLS LAST, ..." for the columns that decide the order. */
@@ -356,15 +444,25 @@ add_leading_bounds(RangeBranch *branch, const Range *range)
 		branch_add(branch, TEST_UPTO, 0, range->upto);
 }
 
+/* The tests of a branch from this one on, joined by AND. */
 static void
-write_branch(RangeWriter *writer, const RangeBranch *branch)
+write_branch(RangeWriter *writer, const RangeBranch *branch, int from)
 {
-	for (int i = 0; i < branch->ntests; i++)
+	for (int i = from; i < branch->ntests; i++)
 	{
-		if (i > 0)
+		if (i > from)
 			appendStringInfoString(&writer->buf, " AND ");
 		write_test(writer, &branch->tests[i]);
 	}
+}
+
+/* One more test of all that is written. */
+static void
+write_and_test(RangeWriter *writer, const RangeTest *test)
+{
+	if (writer->buf.len > 0)
+		appendStringInfoString(&writer->buf, " AND ");
+	write_test(writer, test);
 }
 
 /*
@@ -379,7 +477,7 @@ write_expanded(RangeWriter *writer, const Range *range, List *branches)
 
 	if (list_length(branches) == 1)
 	{
-		write_branch(writer, linitial(branches));
+		write_branch(writer, linitial(branches), 0);
 		return;
 	}
 
@@ -388,7 +486,7 @@ write_expanded(RangeWriter *writer, const Range *range, List *branches)
 		RangeBranch *bounds = branch_make(writer->key, NULL, 0);
 
 		add_leading_bounds(bounds, range);
-		write_branch(writer, bounds);
+		write_branch(writer, bounds, 0);
 		appendStringInfoString(buf, " AND ");
 	}
 	appendStringInfoChar(buf, '(');
@@ -399,7 +497,7 @@ write_expanded(RangeWriter *writer, const Range *range, List *branches)
 		if (foreach_current_index(lc) > 0)
 			appendStringInfoString(buf, " OR ");
 		appendStringInfoString(buf, branch->ntests > 1 ? "(" : "");
-		write_branch(writer, branch);
+		write_branch(writer, branch, 0);
 		appendStringInfoString(buf, branch->ntests > 1 ? ")" : "");
 	}
 	appendStringInfoChar(buf, ')');
@@ -448,6 +546,10 @@ write_test(RangeWriter *writer, const RangeTest *test)
 			write_column(writer, test->column);
 			appendStringInfoString(buf, null_test_text(column, test->kind == TEST_NULL));
 			return;
+		case TEST_DIFFERENT:
+			appendStringInfoString(buf, "NOT ");
+			strategy = BTEqualStrategyNumber;
+			break;
 		case TEST_EQUAL:
 			strategy = BTEqualStrategyNumber;
 			break;
@@ -505,10 +607,14 @@ write_column(RangeWriter *writer, int column)
 {
 	const KeyColumn *col = &writer->key->columns[column];
 
-	if (writer->qualifier != NULL)
-		appendStringInfo(&writer->buf, "%s.", writer->qualifier);
-	appendStringInfo(&writer->buf, "%s%s%s", quote_identifier(col->name),
-					 col->column_cast, col->collate);
+	if (writer->params == NULL && col->column_cast[0] != '\0')
+		appendStringInfo(&writer->buf, "CAST(%s%s%s AS %s)%s", writer->qualifier == NULL ? "" : writer->qualifier,
+						 writer->qualifier == NULL ? "" : ".", quote_identifier(col->name),
+						 col->column_cast + strlen("::"), col->collate);
+	else
+		appendStringInfo(&writer->buf, "%s%s%s%s%s", writer->qualifier == NULL ? "" : writer->qualifier,
+						 writer->qualifier == NULL ? "" : ".", quote_identifier(col->name),
+						 col->column_cast, col->collate);
 }
 
 static void
@@ -519,15 +625,41 @@ write_value(RangeWriter *writer, const Position *position, int column)
 
 	if (params == NULL)
 	{
-		appendStringInfo(&writer->buf, "%s::%s%s",
-						 quote_literal_cstr(position->texts[column]),
-						 col->value_type, col->value_cast);
+		bool		cast = col->value_cast[0] != '\0';
+
+		appendStringInfoString(&writer->buf, cast ? "CAST(CAST(" : "CAST(");
+		write_literal(&writer->buf, position->texts[column]);
+		appendStringInfo(&writer->buf, " AS %s)", col->value_type);
+		if (cast)
+			appendStringInfo(&writer->buf, " AS %s)", col->value_cast + strlen("::"));
 		return;
 	}
 	params->types[params->nparams] = col->typid;
 	params->values[params->nparams] = position->values[column];
 	params->nparams++;
 	appendStringInfo(&writer->buf, "$%d%s", params->nparams, col->value_cast);
+}
+
+/*
+ * A literal that nobody takes for anything else on its way to the server: drivers
+ * and ORMs look for the characters of their placeholders within literals, too.
+ */
+static void
+write_literal(StringInfo buf, const char *text)
+{
+	static const char *const special = "?:%${\\";
+
+	appendStringInfoString(buf, strpbrk(text, special) != NULL ? "E'" : "'");
+	for (; *text != '\0'; text++)
+	{
+		if (strchr(special, *text) != NULL)
+			appendStringInfo(buf, "\\x%02x", (unsigned char) *text);
+		else if (*text == '\'')
+			appendStringInfoString(buf, "''");
+		else
+			appendStringInfoChar(buf, *text);
+	}
+	appendStringInfoChar(buf, '\'');
 }
 
 static RangeWriter *

@@ -28,6 +28,9 @@ typedef struct RangeStyle
 								 * is what partition pruning looks at */
 	bool		expand;			/* one condition of plain comparisons with AND
 								 * and OR, for a remote server to evaluate */
+	bool		bounded;		/* of conditions: one range of the column in
+								 * which the ends differ, if it holds no nulls,
+								 * rather than a ladder (condition.c) */
 } RangeStyle;
 
 /* One index range of a walk: its condition and the parameters in it. */

@@ -69,7 +69,8 @@ typedef struct Run
 	Statement  *statement;		/* NULL at first */
 	bool		plan_checked;
 	SPIPlanPtr	plan;			/* of the last chunk */
-	bool		succeeded;		/* the statement, for some chunk */
+	Jsonb	   *done_after;		/* the last chunk done in this run: where it starts, or NULL */
+	Jsonb	   *done_upto;		/* and ends; NULL: none yet */
 	int64		behind;			/* claim chunks whose numbers are over this one */
 	TimestampTz rescan_at;		/* when to claim from the start again */
 	TimestampTz ended_at;		/* the last chunk; 0: none since a pause */
@@ -99,10 +100,9 @@ typedef enum Probe
 {
 	PROBE_FAR,					/* the last of the job, or of what comes before the chunk */
 	PROBE_FIRST,				/* of the chunk */
-	PROBE_LAST
+	PROBE_LAST,
+	PROBE_DONE					/* of the last chunk that this run has done */
 } Probe;
-
-#define PROBES (PROBE_LAST + 1)
 
 /* Of the chunk in hand, for the context of errors */
 typedef struct ChunkContext
@@ -114,6 +114,7 @@ typedef struct ChunkContext
 /* Of this session: it is registered once, and whether it has fired */
 static TimeoutId chunk_timeout = MAX_TIMEOUTS;
 static volatile sig_atomic_t timed_out = false;
+static volatile sig_atomic_t timed_out_blocked = false;	/* while it waited for a lock */
 
 static RunOutcome run_step(Run *run);
 static RunOutcome held_up_by(const Job *job);
@@ -121,13 +122,14 @@ static JobCarving carve(Run *run, const Job *job, bool wait);
 static bool is_held(Run *run, const Job *job);
 static bool take_turn(Run *run, const Job *job);
 static bool attempt(JobCarving *carving, Run *run, const Job *job, bool wait);
-static void work(Run *run, const Job *job, const JobChunk *chunk);
+static char *work(Run *run, const Job *job, const JobChunk *chunk);
 static int64 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing);
 static void add_context(void *arg);
 static ErrorKind decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error);
-static bool fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sqlerrcode,
-						bool *found);
+static bool fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe,
+						const ErrorData *like, bool *found);
 static bool find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range);
+static void keep_done(Run *run, const JobChunk *chunk);
 static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void begin(Run *run);
 static void commit(Run *run);
@@ -285,14 +287,16 @@ run_step(Run *run)
 		return RUN_GOES_ON;
 	if (job_claim(job, run->behind, &chunk))
 	{
+		char	   *blocked;
+
 		run->behind = chunk.number;
 		run->chunk = chunk.number;
 		run->idle_since = 0;
-		work(run, job, &chunk);
+		blocked = work(run, job, &chunk);
 		/* ahead, so that others do not wait for it; sizes that adapt are carved one by one */
 		run->carve = chunk.ahead < JOB_CARVE_AHEAD / 4 && !run->carved_all && job->target_time == 0;
 		run->ended_at = GetCurrentTimestamp();
-		job_set_waiting(job, job->pause >= WAIT_TOLD ? "pause" :
+		job_set_waiting(job, blocked != NULL ? blocked : job->pause >= WAIT_TOLD ? "pause" :
 						job->turns_until > now ? "one chunk at a time after deadlocks" : NULL);
 		return RUN_GOES_ON;
 	}
@@ -308,12 +312,16 @@ run_step(Run *run)
 	}
 	else
 	{
-		/* others have what is left, and may die */
+		/* others have what is left, and may die, or it is to be tried again later */
 		if (run->idle_since == 0)
 			run->idle_since = now;
 		run->sleep = Min((now - run->idle_since) / 1000 + 1, POLL_CHUNKS);
 		if (TimestampDifferenceExceeds(run->idle_since, now, WAIT_TOLD))
-			job_set_waiting(job, "other workers have what is left");
+		{
+			char	   *retry = job_retry_reason(job);
+
+			job_set_waiting(job, retry != NULL ? retry : "other workers have what is left");
+		}
 	}
 	return RUN_GOES_ON;
 }
@@ -418,8 +426,11 @@ is_held(Run *run, const Job *job)
 	return reason != NULL;
 }
 
-/* Execute the statement for a claimed chunk, and write down how it went. */
-static void
+/*
+ * Execute the statement for a claimed chunk, and write down how it went.  Returns
+ * what it waits for, if others were in its way more than once, else NULL.
+ */
+static char *
 work(Run *run, const Job *job, const JobChunk *chunk)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -429,6 +440,7 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 	ErrorContextCallback callback = {error_context_stack, add_context, &here};
 	volatile bool executing = false;
 	volatile int64 affected = -1;
+	char	   *volatile blocked = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -466,6 +478,8 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 		(void) job_chunk_failed(job, chunk, &failure);
 		if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 			job_set_turns(job);
+		if (failure.cause == FAILED_BLOCKED && chunk->attempts > 0)
+			blocked = psprintf("the next attempt at chunk " INT64_FORMAT ": %s", chunk->number, failure.message);
 		affected = -1;
 		executing = false;
 		timed_out = false;
@@ -475,10 +489,26 @@ work(Run *run, const Job *job, const JobChunk *chunk)
 
 	if (executing)
 	{
-		run->succeeded = true;
+		keep_done(run, chunk);
 		learn_rate(run, chunk, started);
 		job_chunk_done(job, chunk, started, affected);
 	}
+	return blocked;
+}
+
+/* By what has been done, errors of the statement are told from those of rows. */
+static void
+keep_done(Run *run, const JobChunk *chunk)
+{
+	MemoryContext context = MemoryContextSwitchTo(run->context);
+
+	if (run->done_after != NULL)
+		pfree(run->done_after);
+	if (run->done_upto != NULL)
+		pfree(run->done_upto);
+	run->done_after = chunk->after == NULL ? NULL : DatumGetJsonbPCopy(JsonbPGetDatum(chunk->after));
+	run->done_upto = DatumGetJsonbPCopy(JsonbPGetDatum(chunk->upto));
+	MemoryContextSwitchTo(context);
 }
 
 /* For errors of a chunk: which it is. */
@@ -489,8 +519,8 @@ add_context(void *arg)
 	const JobChunk *chunk = here->chunk;
 
 	errcontext("job \"%s\", chunk " INT64_FORMAT ", after %s up to %s", here->job->name, chunk->number,
-			   chunk->after == NULL ? "the start" : JsonbToCString(NULL, &chunk->after->root, VARSIZE(chunk->after)),
-			   JsonbToCString(NULL, &chunk->upto->root, VARSIZE(chunk->upto)));
+			   chunk->after == NULL ? "the start" : position_for_message(chunk->after),
+			   position_for_message(chunk->upto));
 }
 
 /* Returns the rows that the statement processed; *executing: it has begun. */
@@ -517,6 +547,8 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
 	job_read_range(chunk, walk, &range);
+	if (!run->plan_checked && chunk->row_count > 0)
+		job_require_rows_shown(job, walk, chunk->after);
 	statement_prepare(run->statement, walk, &range, chunk->row_count);
 	if (job->check_plan && !run->plan_checked)
 		statement_check_plan(run->statement, walk,
@@ -707,13 +739,28 @@ decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error)
 {
 	bool		found = false;
 
-	if (run->succeeded)
-		return OF_ROWS;
-	for (Probe probe = 0; probe < PROBES; probe++)
+	/* what has been done can be done again, unless something else has changed */
+	if (run->done_upto != NULL)
+	{
+		if (fails_alike(run, job, chunk, PROBE_DONE, error, &found))
+			return OF_SERVER;
+		if (found || chunk->row_count < 2)
+			return OF_ROWS;
+
+		/* its rows are gone */
+		for (Probe probe = PROBE_FAR; probe <= PROBE_LAST; probe++)
+		{
+			found = false;
+			if (!fails_alike(run, job, chunk, probe, error, &found) || !found)
+				return OF_ROWS;
+		}
+		return OF_SERVER;
+	}
+	for (Probe probe = PROBE_FAR; probe <= PROBE_LAST; probe++)
 	{
 		if (probe > PROBE_FAR && found)
 			break;				/* better evidence than the chunk's own rows */
-		if (!fails_alike(run, job, chunk, probe, error->sqlerrcode, &found))
+		if (!fails_alike(run, job, chunk, probe, error, &found))
 			return OF_ROWS;
 	}
 	return found || !job_has_done(job) ? OF_SERVER : OF_ROWS;
@@ -725,12 +772,13 @@ decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error)
  * becomes that of every row.  True if there is no such row; *found if there is.
  */
 static bool
-fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sqlerrcode, bool *found)
+fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, const ErrorData *like, bool *found)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 	volatile bool tried = false;
+	JobChunk	done = {.after = run->done_after,.upto = run->done_upto};
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -745,11 +793,11 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sq
 		job_enter(job, GUARD_STATEMENT, &guard);
 		SPI_connect();
 		walk = job_walk_open(job, &rel);
-		if (find_row(walk, chunk, probe, &range))
+		tried = find_row(walk, probe == PROBE_DONE ? &done : chunk, probe, &range);
+		if (tried || probe == PROBE_DONE)	/* without a row it is planned, and its rights are checked, all the same */
 		{
 			ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
-			tried = true;
 			statement_prepare(run->statement, walk, &range, 1);
 			(void) statement_execute(run->statement);
 			AfterTriggerSetState(immediate);
@@ -774,7 +822,13 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, int sq
 		ReThrowError(error);
 	if (tried)
 		*found = true;
-	return !tried || (error != NULL && error->sqlerrcode == sqlerrcode);
+	if (error == NULL)
+		return !tried && probe != PROBE_DONE;
+	if (error->sqlerrcode != like->sqlerrcode)
+		return false;
+
+	/* that of a row that has been done may come of that, and tell of it */
+	return run->done_upto == NULL || strcmp(error->message, like->message) == 0;
 }
 
 /* The range of a single row, if there is one. */
@@ -801,7 +855,10 @@ find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range)
 		range->upto = walk_last_position(walk, &rows);
 	}
 	if (range->upto == NULL)
+	{
+		*range = rows;
 		return false;
+	}
 	if (probe == PROBE_FIRST)
 	{
 		reader.limit = 1;
@@ -823,10 +880,13 @@ static void
 describe_failure(const ErrorData *error, ErrorKind kind, JobFailure *failure)
 {
 	failure->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
-	failure->message = timed_out && is_cancel(error) ? "statement_timeout ended the statement" : error->message;
+	failure->message = !timed_out || !is_cancel(error) ? error->message : timed_out_blocked ?
+		"statement_timeout ended the statement while it waited for a lock" :
+		"statement_timeout ended the statement";
 	failure->detail = error->detail;
 	failure->hint = error->hint;
-	failure->transient = (kind == OF_OTHERS);
+	failure->cause = kind != OF_OTHERS ? FAILED_ROWS :
+		timed_out && is_cancel(error) && !timed_out_blocked ? FAILED_SLOW : FAILED_BLOCKED;
 }
 
 /* -------------------------------------------------------------------- times */
@@ -838,7 +898,7 @@ describe_failure(const ErrorData *error, ErrorKind kind, JobFailure *failure)
 static void
 start_timeout(void)
 {
-	timed_out = false;
+	timed_out = timed_out_blocked = false;
 	if (StatementTimeout <= 0)
 		return;
 	if (chunk_timeout == MAX_TIMEOUTS)
@@ -865,6 +925,7 @@ timeout_fired(void)
 	if (QueryCancelPending)
 		return;
 	timed_out = true;
+	timed_out_blocked = (MyProc->wait_event_info & 0xFF000000U) == PG_WAIT_LOCK;
 	QueryCancelPending = true;
 	InterruptPending = true;
 	SetLatch(MyLatch);

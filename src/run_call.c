@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -31,22 +32,24 @@ PG_FUNCTION_INFO_V1(chunked_run_job);
 PG_FUNCTION_INFO_V1(chunked_start_job);
 
 /* Queries of the caller's on the view, which shows what he may see */
-#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8 FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
+#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8, NULL::text FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 #define SELECT_SUMMARY \
 	"SELECT pg_catalog.format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done," \
-	" chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed" \
+	" chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed," \
+	" CASE WHEN p.rows_affected OPERATOR(pg_catalog.<>) p.rows_done THEN p.rows_affected::text END" \
 	" FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 
 static LedgerQuery select_failure =
 LEDGER_QUERY("SELECT number, error_sqlstate, error, failed_key::text, error_detail, error_hint FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND state <> 'done' AND state = 'failed' ORDER BY number LIMIT 1", INT8OID);
 
-static void require_may_run(const char *name, Oid owner, int nworkers);
+static void require_may_run(const char *name, Oid owner, Oid relid, int nworkers);
 static void require_may_commit(FunctionCallInfo fcinfo, const char *procedure);
 static int	argument_workers(FunctionCallInfo fcinfo, int argno, int least);
 static void run_in_procedure(const char *name, int nworkers);
-static char *select_progress(const char *sql, int64 id, double seconds, int64 *failed);
+static char *select_progress(const char *sql, int64 id, double seconds, int64 *failed, char **affected);
 static void report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz started);
+static void require_not_stopped(const Job *job);
 static void report_stopped(const Job *job);
 
 /*
@@ -79,7 +82,7 @@ chunked_run(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	require_may_commit(fcinfo, "run");
-	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), nworkers);
+	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), options.relid, nworkers);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	name = job_create(&options);
@@ -126,21 +129,29 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	require_may_run(name, job->owner, nworkers);
+	require_may_run(name, job->owner, job->relid, nworkers);
+	require_not_stopped(job);
 	job_set_runnable(job);
 	started = worker_start(job, nworkers);
 	SPI_finish();
 	PG_RETURN_INT32(started);
 }
 
-/* Here, or by workers?  Error: 42501. */
+/* Here, or by workers?  Errors: 42501, 0A000 workers do not see the relation. */
 static void
-require_may_run(const char *name, Oid owner, int nworkers)
+require_may_run(const char *name, Oid owner, Oid relid, int nworkers)
 {
 	if (nworkers == 0)
 		guard_require_session(name, owner);
 	else
+	{
 		guard_require_worker(name, owner);
+		if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("workers do not see the temporary relation \"%s\"", get_rel_name(relid)),
+					 errhint("Have this session do it, with workers => 0.")));
+	}
 }
 
 static void
@@ -184,7 +195,8 @@ run_in_procedure(const char *name, int nworkers)
 	job = job_by_name(name);
 	job_require_runnable(job);
 	job_require_statement(job);
-	require_may_run(name, job->owner, nworkers);
+	require_may_run(name, job->owner, job->relid, nworkers);
+	require_not_stopped(job);
 	job_set_runnable(job);
 	id = job->id;
 	PopActiveSnapshot();
@@ -197,7 +209,7 @@ run_in_procedure(const char *name, int nworkers)
 	if (job != NULL)
 	{
 		job_require_runnable(job);
-		require_may_run(name, job->owner, nworkers);
+		require_may_run(name, job->owner, job->relid, nworkers);
 	}
 	PopActiveSnapshot();
 
@@ -216,13 +228,14 @@ report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz start
 	Job		   *job = NULL;
 	char	   *summary = NULL;
 	int64		failed = 0;
+	char	   *affected = NULL;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (outcome != RUN_DROPPED)
 	{
 		job = job_by_id(id);
 		summary = select_progress(SELECT_SUMMARY, id, (GetCurrentTimestamp() - started) / (double) USECS_PER_SEC,
-								  &failed);
+								  &failed, &affected);
 		if (job == NULL || summary == NULL)
 			outcome = RUN_DROPPED;
 	}
@@ -237,7 +250,9 @@ report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz start
 						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' tells the rows; retry_failed() and run_job() try them again.",
 								 quote_literal_cstr(name))));
 			else
-				ereport(NOTICE, (errmsg("job \"%s\" is done: %s", name, summary)));
+				ereport(NOTICE,
+						(errmsg("job \"%s\" is done: %s", name, summary),
+						 affected == NULL ? 0 : errdetail("The statement processed %s rows.", affected)));
 			break;
 		case RUN_PAUSED:
 			ereport(NOTICE,
@@ -255,6 +270,14 @@ report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz start
 			break;
 	}
 	PopActiveSnapshot();
+}
+
+/* It stays stopped until the row is tried again, or failures are no reason to stop. */
+static void
+require_not_stopped(const Job *job)
+{
+	if (job->stopped && job->stop_on_error)
+		report_stopped(job);
 }
 
 /* The error of the row that stopped a job. */
@@ -279,27 +302,27 @@ report_stopped(const Job *job)
 			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.%s%s", ledger_int64(1),
 					   key != NULL ? ", position " : "", key != NULL ? key : "",
 					   detail != NULL ? "\n" : "", detail != NULL ? detail : ""),
-			 errhint("%s%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). on_error => 'continue' goes on with the other rows.",
+			 errhint("%s%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). To go on with the other rows, SELECT chunked.alter_job(%s, on_error => 'continue') first.",
 					 hint != NULL ? hint : "", hint != NULL ? "\n" : "",
-					 quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
+					 quote_literal_cstr(job->name), quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
 }
 
 /* Send the client a line on the job's progress, as a notice. */
 void
 run_show_progress(int64 id)
 {
-	char	   *line = select_progress(SELECT_LINE, id, 0, NULL);
+	char	   *line = select_progress(SELECT_LINE, id, 0, NULL, NULL);
 
 	if (line != NULL)
 		ereport(NOTICE, (errmsg("%s", line)));
 }
 
 /*
- * A text about the job, and how many of its chunks have failed; NULL if it is
- * not there.  SPI must be connected, and a snapshot active.
+ * A text about the job, how many of its chunks have failed, and the rows that
+ * were processed if that is another number than it says; NULL if it is not there.  SPI must be connected, and a snapshot active.
  */
 static char *
-select_progress(const char *sql, int64 id, double seconds, int64 *failed)
+select_progress(const char *sql, int64 id, double seconds, int64 *failed, char **affected)
 {
 	Oid			types[] = {INT8OID, FLOAT8OID};
 	Datum		values[2];
@@ -317,6 +340,9 @@ select_progress(const char *sql, int64 id, double seconds, int64 *failed)
 	if (SPI_processed == 0)
 		return NULL;
 	if (failed != NULL)
+	{
 		*failed = ledger_int64(2);
+		*affected = ledger_text(3);
+	}
 	return ledger_text(1);
 }

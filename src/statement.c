@@ -23,6 +23,7 @@
 #include "utils/varlena.h"
 
 #include "compat.h"
+#include "condition.h"
 #include "full_scan.h"
 #include "parse.h"
 #include "statement.h"
@@ -76,11 +77,11 @@ static bool is_restricted(Node *node, void *context);
 static bool has_marker(Node *condition);
 static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
-static char *expand(const Statement *statement, const Walk *walk, const Range *range,
+static char *expand(const Statement *statement, const Walk *walk, const Range *range, double rows,
 					RangeQuery **query);
-static char *expand_names(const Statement *statement, const WalkKey *key, List **conditions);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
+static void hint_at_alias(void *arg);
 static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
 
 /*
@@ -113,11 +114,11 @@ statement_free(Statement *statement)
 	MemoryContextDelete(statement->context);
 }
 
-/* The statement for a range, as one would write it by hand. */
+/* The statement for a range of so many rows, as one would write it by hand. */
 char *
-statement_with_literals(const Statement *statement, const Walk *walk, const Range *range)
+statement_with_literals(const Statement *statement, const Walk *walk, const Range *range, double rows)
 {
-	return expand(statement, walk, range, NULL);
+	return expand(statement, walk, range, rows, NULL);
 }
 
 /*
@@ -129,7 +130,7 @@ void
 statement_prepare(Statement *statement, const Walk *walk, const Range *range, double rows)
 {
 	RangeQuery *query = NULL;
-	char	   *sql = expand(statement, walk, range, &query);
+	char	   *sql = expand(statement, walk, range, rows, &query);
 	ParamListInfo params = makeParamList(query->nparams);
 	StatementPlan *slot;
 	int			generation;
@@ -315,7 +316,9 @@ check_parsed(const Statement *statement)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("the statement is malformed: %s", complaint),
-				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.")));
+				 strstr(complaint, "\"(\"") != NULL ?
+				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.") :
+				 errhint("It is plain SQL but for {chunk}: try it with (true) in its place.")));
 	if (list_length(parsed) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
@@ -431,8 +434,9 @@ has_into(const SelectStmt *select)
  * and *query to tell them or, if query is NULL, with literals.
  */
 static char *
-expand(const Statement *statement, const Walk *walk, const Range *range, RangeQuery **query)
+expand(const Statement *statement, const Walk *walk, const Range *range, double rows, RangeQuery **query)
 {
+	RangeStyle	style = condition_style(walk, range, rows);
 	StringInfoData buf;
 	int			from = 0;
 	ListCell   *lc;
@@ -444,10 +448,10 @@ expand(const Statement *statement, const Walk *walk, const Range *range, RangeQu
 		char	   *condition;
 
 		if (query == NULL)
-			condition = range_predicate(walk->key, walk->style, placeholder->alias, range);
+			condition = range_predicate(walk->key, style, placeholder->alias, range);
 		else
 		{
-			*query = range_condition(walk->key, walk->style, placeholder->alias, range);
+			*query = range_condition(walk->key, style, placeholder->alias, range);
 			condition = (*query)->condition;
 		}
 		appendBinaryStringInfo(&buf, statement->text + from, placeholder->start - from);
@@ -462,8 +466,8 @@ expand(const Statement *statement, const Walk *walk, const Range *range, RangeQu
  * The statement with a condition that names each column of the key once in place
  * of {chunk}, and where those stand, as StatementConditions.
  */
-static char *
-expand_names(const Statement *statement, const WalkKey *key, List **conditions)
+char *
+statement_with_names(const Statement *statement, const WalkKey *key, List **conditions)
 {
 	StringInfoData buf;
 	int			from = 0;
@@ -505,6 +509,7 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 {
 	StatementPlan *slot = NULL;
 	SPIPlanPtr	plan;
+	ErrorContextCallback callback = {.callback = hint_at_alias,.arg = statement};
 
 	for (int i = 0; i < statement->nplans && slot == NULL; i++)
 		if (strcmp(statement->plans[i].sql, sql) == 0)
@@ -512,7 +517,10 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	if (slot != NULL && (slot->rows == 0 || statement->rows <= slot->rows * REPLAN_GROWTH))
 		return slot;
 
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	plan = SPI_prepare_cursor(sql, query->nparams, query->types, CURSOR_OPT_GENERIC_PLAN);
+	error_context_stack = callback.previous;
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
 	check(statement, walk, plan);
@@ -541,12 +549,28 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	return slot;
 }
 
+/* For errors of names, which {chunk} may be the cause of. */
+static void
+hint_at_alias(void *arg)
+{
+	bool		qualified = false;
+	ListCell   *lc;
+
+	foreach(lc, ((Statement *) arg)->placeholders)
+		if (((Placeholder *) lfirst(lc))->alias != NULL)
+			qualified = true;
+	if (geterrcode() == ERRCODE_AMBIGUOUS_COLUMN)
+		errhint("Columns of {chunk} are qualified by {chunk:e}, where e is the alias of the relation in the statement.");
+	if (geterrcode() == ERRCODE_UNDEFINED_TABLE && qualified)
+		errhint("In {chunk:e}, e is the alias of the relation as FROM has it, in quotes if it has capitals: {chunk:\"E\"}.");
+}
+
 /* As it would be for a chunk, whichever: its names are what counts. */
 static void
 check(const Statement *statement, const Walk *walk, SPIPlanPtr plan)
 {
 	List	   *conditions = NIL;
-	char	   *text = expand_names(statement, walk->key, &conditions);
+	char	   *text = statement_with_names(statement, walk->key, &conditions);
 
 	statement_check(plan, text, conditions, walk);
 }

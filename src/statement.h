@@ -15,7 +15,7 @@ typedef struct Statement Statement;
 extern Statement *statement_parse(const char *text);
 extern void statement_free(Statement *statement);
 extern char *statement_with_literals(const Statement *statement, const Walk *walk,
-									 const Range *range);
+									 const Range *range, double rows);
 extern void statement_prepare(Statement *statement, const Walk *walk, const Range *range,
 							  double rows);
 extern char *statement_explain(Statement *statement);

@@ -21,6 +21,8 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parse_relation.h"
@@ -55,7 +57,16 @@ typedef struct Analysis
 	const Walk *walk;
 	List	  **columns;		/* by key column: what it stands for, as Origins */
 	Bitmapset  *seen;			/* places of the names that were resolved */
+	List	   *bound;			/* RangeTblEntry that they were resolved to */
 } Analysis;
+
+/* A mention of the walked relation whose rows no condition picks */
+typedef struct PassedBy
+{
+	const Analysis *analysis;
+	RangeTblEntry *entry;		/* NULL: none found yet */
+	bool		written;		/* else just read */
+} PassedBy;
 
 /* The column that a name within a condition should be */
 typedef struct Wanted
@@ -67,6 +78,13 @@ static bool writes_foreign(const Statement *statement);
 static Query *analyse(Analysis *analysis);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
 static bool is_wanted(const Origin *origin, void *arg);
+static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
+static bool holds_condition(Node *node, void *context);
+static bool find_passed_by(Node *node, void *context);
+static bool is_joined_by_key(const Query *query, Index varno, const Analysis *analysis);
+static bool is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis);
+static bool refuse_part_of_rows(Node *node, void *bound);
+static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
 static char *bound_to(ParseState *pstate, ColumnRef *ref, Node *node, bool qualified);
@@ -78,43 +96,41 @@ static Bitmapset *add_targets(Bitmapset *columns, const List *targets);
 static void check_key_unchanged(const List *writes, const Walk *walk);
 static void check_set(const Origin *set, const Origin *moved, const Walk *walk, List **sources);
 static void check_generated(const Origin *set, const Origin *source, const Walk *walk, List **sources);
+static void warn_of_passed_by(Query *query, const Analysis *analysis);
 static void warn_of_insert(const Write *write, const Walk *walk);
-static bool inserts_into(const Write *write, const Walk *walk);
+static bool shares_rows(Oid relid, const Walk *walk);
 static bool may_route_to_foreign(const Write *write);
 static bool sets_partition_key(Relation rel, const Write *write);
 
 /*
  * Check a statement's plan, and its text with conditions that name all of the
  * key's columns.  Errors: 42P10 a condition is bound to other columns than the
- * walked relation's; 0A000 it sets a column of the key.
+ * walked relation's; 0A000 it sets a column of the key, or leaves rows out.
  */
 void
 statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const Walk *walk)
 {
-	const WalkKey *key = walk->key;
 	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
-	Query	   *query;
+	Query	   *query = analyse(&analysis);
 
-	analysis.columns = palloc(key->ncolumns * sizeof(List *));
-	for (int i = 0; i < key->ncolumns; i++)
-		analysis.columns[i] = origin_list(walk->relid, key->columns[i].attnum, false);
-	query = analyse(&analysis);
-	if (bms_num_members(analysis.seen) != list_length(conditions) * key->ncolumns)
-		elog(ERROR, "%d columns in %d conditions of %d were analysed",
-			 bms_num_members(analysis.seen), list_length(conditions), key->ncolumns);
-
+	(void) refuse_part_of_rows((Node *) query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
 }
 
 /*
- * Warn of what is allowed but may not be meant: rows inserted where the walk
- * still comes by, and foreign keys that make every row expensive.
+ * Warn of what is allowed but may not be meant: rows that no condition picks,
+ * rows inserted where the walk still comes by, and foreign keys that make every
+ * row expensive.
  */
 void
 statement_warn(const Statement *statement, const Walk *walk)
 {
+	List	   *conditions = NIL;
+	char	   *text = statement_with_names(statement, walk->key, &conditions);
+	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
 	ListCell   *lc;
 
+	warn_of_passed_by(analyse(&analysis), &analysis);
 	foreach(lc, plan_writes(statement_plan(statement)))
 	{
 		Write	   *write = lfirst(lc);
@@ -183,9 +199,13 @@ analyse(Analysis *analysis)
 {
 	RawStmt    *parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
 	ParseState *pstate = make_parsestate(NULL);
+	const WalkKey *key = analysis->walk->key;
 	ErrorContextCallback callback;
 	Query	   *query;
 
+	analysis->columns = palloc(key->ncolumns * sizeof(List *));
+	for (int i = 0; i < key->ncolumns; i++)
+		analysis->columns[i] = origin_list(analysis->walk->relid, key->columns[i].attnum, false);
 	callback.callback = report_place;
 	callback.arg = analysis;
 	callback.previous = error_context_stack;
@@ -196,6 +216,9 @@ analyse(Analysis *analysis)
 	query = transformTopLevelStmt(pstate, parsed);
 	free_parsestate(pstate);
 	error_context_stack = callback.previous;
+	if (bms_num_members(analysis->seen) != list_length(analysis->conditions) * key->ncolumns)
+		elog(ERROR, "%d columns in %d conditions of %d were analysed",
+			 bms_num_members(analysis->seen), list_length(analysis->conditions), key->ncolumns);
 	return query;
 }
 
@@ -236,8 +259,28 @@ check_name(ParseState *pstate, ColumnRef *ref, Node *node)
 		if (!origin_leads_to(pstate, node, is_wanted, &wanted))
 			report_binding(pstate, ref, node, condition, analysis->walk->relid);
 		analysis->seen = bms_add_member(analysis->seen, ref->location);
+		analysis->bound = lappend(analysis->bound, entry_of(pstate, node));
 	}
 	return NULL;
+}
+
+/* What is read by a name: an entry of a range table, none of them a join; or NULL. */
+static RangeTblEntry *
+entry_of(ParseState *pstate, Node *node)
+{
+	RangeTblEntry *rte = NULL;
+	Index		up;
+
+	if (!IsA(node, Var))
+		return NULL;
+	for (up = ((Var *) node)->varlevelsup; node != NULL && IsA(node, Var); up += ((Var *) node)->varlevelsup)
+	{
+		rte = GetRTEByRangeTablePosn(pstate, ((Var *) node)->varno, up);
+		if (rte->rtekind != RTE_JOIN)
+			break;
+		node = list_nth(rte->joinaliasvars, ((Var *) node)->varattno - 1);
+	}
+	return rte;
 }
 
 static bool
@@ -319,6 +362,205 @@ alias_of(ParseState *pstate, Oid relid, const char *but)
 		}
 	}
 	return NULL;
+}
+
+/* --------------------------------------------------- rows that no condition picks */
+
+/*
+ * A condition that picks rows in a subquery, while the statement goes over others
+ * of the same relation, does those for every chunk, unless they are joined to
+ * its rows by the key.
+ */
+static void
+warn_of_passed_by(Query *query, const Analysis *analysis)
+{
+	PassedBy	passed = {.analysis = analysis};
+	const char *name;
+
+	if (!find_passed_by((Node *) query, &passed))
+		return;
+	name = passed.entry->eref->aliasname;
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 passed.written ?
+			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement writes", name) :
+			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement reads", name),
+			 errdetail("It picks those of another mention of the relation. Unless the two are joined by the key, rows are done for every chunk."),
+			 errhint("Add {chunk:%s} to the WHERE of the query that has \"%s\".", quote_identifier(name), name)));
+}
+
+/*
+ * A query that goes over the walked relation, unrestricted by itself: to write to
+ * it, or around or in UNION with a query that is restricted.
+ */
+static bool
+find_passed_by(Node *node, void *context)
+{
+	PassedBy   *passed = context;
+	Query	   *query = (Query *) node;
+	RangeTblEntry *candidate = NULL;
+	bool		restricted = false;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, find_passed_by, context);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		bool		target = foreach_current_index(lc) + 1 == query->resultRelation;
+
+		if (list_member_ptr(passed->analysis->bound, rte))
+			restricted = true;
+		else if (query->setOperations != NULL && rte->rtekind == RTE_SUBQUERY &&
+				 !holds_condition((Node *) rte->subquery, passed->analysis->bound))
+		{
+			ListCell   *arm;
+
+			foreach(arm, rte->subquery->rtable)
+				if (is_walked(lfirst(arm), passed->analysis->walk))
+					candidate = lfirst(arm);
+		}
+		else if (!is_walked(rte, passed->analysis->walk) || (target && query->commandType == CMD_INSERT))
+			continue;
+		else if (!target)
+			candidate = rte;
+		else if (!is_joined_by_key(query, foreach_current_index(lc) + 1, passed->analysis))
+		{
+			passed->entry = rte;
+			passed->written = true;
+			return true;
+		}
+	}
+	if (candidate != NULL && !restricted && holds_condition(node, passed->analysis->bound))
+	{
+		passed->entry = candidate;
+		return true;
+	}
+	return query_tree_walker(query, find_passed_by, context, 0);
+}
+
+/*
+ * Does a query have, for each column of the key, "this entry's = that of an entry
+ * that a condition picks rows of" among the conditions that all must hold?
+ */
+static bool
+is_joined_by_key(const Query *query, Index varno, const Analysis *analysis)
+{
+	List	   *conditions = make_ands_implicit((Expr *) query->jointree->quals);
+	const WalkKey *key = analysis->walk->key;
+	int			joined = 0;
+
+	for (int i = 0; i < key->norder; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, conditions)
+		{
+			OpExpr	   *equal = lfirst(lc);
+			bool		ours = false;
+			bool		picked = false;
+
+			if (!IsA(equal, OpExpr) || list_length(equal->args) != 2 ||
+				!op_in_opfamily(equal->opno, key->columns[i].opfamily) ||
+				get_op_opfamily_strategy(equal->opno, key->columns[i].opfamily) != BTEqualStrategyNumber)
+				continue;
+			for (int side = 0; side < 2; side++)
+			{
+				Node	   *arg = strip_implicit_coercions(list_nth(equal->args, side));
+				Var		   *var = (Var *) arg;
+				RangeTblEntry *rte;
+
+				if (!IsA(arg, Var) || var->varlevelsup > 0)
+					continue;
+				rte = rt_fetch(var->varno, query->rtable);
+				if (rte->rtekind != RTE_RELATION || !is_key_column(rte->relid, var->varattno, i, analysis))
+					continue;
+				if (var->varno == (int) varno)
+					ours = true;
+				else if (list_member_ptr(analysis->bound, rte))
+					picked = true;
+			}
+			if (ours && picked)
+			{
+				joined++;
+				break;
+			}
+		}
+	}
+	return joined == key->norder;
+}
+
+/* Is it, by any name, this column of the key? */
+static bool
+is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis)
+{
+	ListCell   *here;
+	ListCell   *there;
+
+	foreach(here, origin_list(relid, attnum, false))
+		foreach(there, analysis->columns[column])
+			if (origin_same_column(lfirst(here), lfirst(there)))
+				return true;
+	return false;
+}
+
+/* Is an entry that a condition picks rows of in this query, or in one within it? */
+static bool
+holds_condition(Node *node, void *bound)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, holds_condition, bound);
+	foreach(lc, ((Query *) node)->rtable)
+		if (list_member_ptr(bound, lfirst(lc)))
+			return true;
+	return query_tree_walker((Query *) node, holds_condition, bound, 0);
+}
+
+/*
+ * A chunk is done when its statement has been executed: refuse one that leaves
+ * out some of its rows, by number or because others have them locked.  Error:
+ * 0A000.
+ */
+static bool
+refuse_part_of_rows(Node *node, void *bound)
+{
+	const Query *query = (const Query *) node;
+	const char *what = NULL;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, refuse_part_of_rows, bound);
+	if (holds_condition(node, bound))
+	{
+		if (query->limitCount != NULL || query->limitOffset != NULL)
+			what = query->limitCount != NULL ? "LIMIT" : "OFFSET";
+		foreach(lc, query->rowMarks)
+			if (lfirst_node(RowMarkClause, lc)->waitPolicy == LockWaitSkip)
+				what = "SKIP LOCKED";
+		if (what != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s would leave rows of a chunk undone", what),
+					 errdetail("The chunk counts as done when its statement has been executed."),
+					 errhint("Leave it out; chunk_size says how many rows are done at a time.")));
+	}
+	return query_tree_walker((Query *) query, refuse_part_of_rows, bound, 0);
+}
+
+/* Is this the walked relation, or a view of it, or of what it is a view of? */
+static bool
+is_walked(const RangeTblEntry *rte, const Walk *walk)
+{
+	return rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_COMPOSITE_TYPE &&
+		shares_rows(rte->relid, walk);
 }
 
 /* ----------------------------------------------------------- what is written */
@@ -493,7 +735,7 @@ check_generated(const Origin *set, const Origin *source, const Walk *walk, List 
 static void
 warn_of_insert(const Write *write, const Walk *walk)
 {
-	if (!write->inserts || !inserts_into(write, walk))
+	if (!write->inserts || !shares_rows(write->relid, walk))
 		return;
 	ereport(WARNING,
 			(errmsg("the statement inserts into \"%s\", which the walk reads", get_rel_name(write->relid)),
@@ -501,23 +743,23 @@ warn_of_insert(const Write *write, const Walk *walk)
 			 errhint("Have it give them keys past the high-water mark, or tell them apart by a condition next to {chunk}.")));
 }
 
-/* Can a row that is inserted come up in the walk? */
+/* May a row of this relation, by any name, be one of the walk's? */
 static bool
-inserts_into(const Write *write, const Walk *walk)
+shares_rows(Oid relid, const Walk *walk)
 {
-	List	   *targets = list_make1_oid(write->relid);
+	List	   *tables = list_make1_oid(relid);
 	ListCell   *lc;
 
-	if (get_rel_relkind(write->relid) == RELKIND_VIEW)
+	if (get_rel_relkind(relid) == RELKIND_VIEW)
 	{
-		Relation	view = relation_open(write->relid, AccessShareLock);
+		Relation	view = relation_open(relid, AccessShareLock);
 
 		for (int attnum = 1; attnum <= RelationGetNumberOfAttributes(view); attnum++)
-			foreach(lc, origin_list(write->relid, attnum, false))
-				targets = list_append_unique_oid(targets, ((Origin *) lfirst(lc))->relid);
+			foreach(lc, origin_list(relid, attnum, false))
+				tables = list_append_unique_oid(tables, ((Origin *) lfirst(lc))->relid);
 		relation_close(view, NoLock);
 	}
-	foreach(lc, targets)
+	foreach(lc, tables)
 		for (int i = 0; i < walk->key->norder; i++)
 		{
 			ListCell   *source;

@@ -15,6 +15,10 @@ typedef struct StatementCondition
 	const char *placeholder;	/* as the author wrote it */
 } StatementCondition;
 
+/* statement.c */
+extern char *statement_with_names(const Statement *statement, const WalkKey *key, List **conditions);
+
+/* statement_check.c */
 extern void statement_check(SPIPlanPtr plan, const char *text, const List *conditions,
 							const Walk *walk);
 

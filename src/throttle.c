@@ -22,6 +22,7 @@
 	"SELECT s.application_name, s.replay_lag FROM pg_catalog.pg_stat_replication s" \
 	" WHERE s.replay_lag IS NOT NULL ORDER BY s.replay_lag DESC LIMIT 1"
 
+static void hint_at_throttle(void *arg);
 static char *lag_reason(const Job *job);
 static char *condition_reason(const Job *job);
 static char *query_text(const char *throttle);
@@ -36,6 +37,7 @@ throttle_check(const char *throttle)
 	char	   *complaint;
 	List	   *parsed = parse_text(query_text(throttle), RAW_PARSE_DEFAULT, &complaint);
 	SPIPlanPtr	plan;
+	ErrorContextCallback callback = {.callback = hint_at_throttle};
 
 	if (complaint != NULL || list_length(parsed) != 1)
 		ereport(ERROR,
@@ -43,10 +45,21 @@ throttle_check(const char *throttle)
 				 errmsg("throttle is not a boolean expression or query%s%s", complaint != NULL ? ": " : "",
 						complaint != NULL ? complaint : ""),
 				 errhint("Write a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.")));
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	plan = SPI_prepare(query_text(throttle), 0, NULL);
+	error_context_stack = callback.previous;
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	SPI_freeplan(plan);
+}
+
+/* For errors of its names and types. */
+static void
+hint_at_throttle(void *arg)
+{
+	(void) arg;
+	errhint("This is the throttle: a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.");
 }
 
 /* Others see no lag, which would look like none.  Error: 42501. */

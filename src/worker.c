@@ -202,7 +202,8 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker is available"),
-				 errhint("Raise max_worker_processes, or run the job in this session with workers => 0.")));
+				 errhint("Raise max_worker_processes, or have this session do it: CALL chunked.run_job(%s).",
+						 quote_literal_cstr(job->name))));
 	if (group->nworkers < nworkers)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

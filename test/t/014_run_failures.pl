@@ -132,6 +132,7 @@ for my $workers (0, 2)
 	is(progress($name, 'status, chunks_failed'), 'running|0', "a row is locked, $workers workers: its chunk is halved, and the rest is done meanwhile");
 	# in one statement, for the job goes on
 	is(value("SELECT (SELECT count(*) FROM small WHERE n = 1) - rows_done FROM chunked.progress WHERE job = '$name'"), 0, 'as the ledger says') if $workers == 0;
+	until_progress($name, q{waiting ~ '^the next attempt at chunk [0-9]+: canceling statement due to lock timeout$'});
 	$other->query('ROLLBACK');
 	(undef, $messages) = $call->ended;
 	like($messages, qr/^NOTICE:  00000: job "$name" is done: \d+ chunks, 4000 rows in \S+ \S+, [1-9]\d* retries, 0 failed$/m, 'it is done when the lock is gone');

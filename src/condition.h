@@ -1,0 +1,12 @@
+/*
+ * condition.h
+ *		Which form of a chunk's condition the planner judges right.
+ */
+#ifndef PG_CHUNKED_CONDITION_H
+#define PG_CHUNKED_CONDITION_H
+
+#include "walk.h"
+
+extern RangeStyle condition_style(const Walk *walk, const Range *range, double rows);
+
+#endif							/* PG_CHUNKED_CONDITION_H */

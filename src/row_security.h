@@ -1,0 +1,12 @@
+/*
+ * row_security.h
+ *		Do policies decide which rows of a relation the current role sees?
+ */
+#ifndef PG_CHUNKED_ROW_SECURITY_H
+#define PG_CHUNKED_ROW_SECURITY_H
+
+#include "walk.h"
+
+extern bool row_security_applies(const Walk *walk);
+
+#endif							/* PG_CHUNKED_ROW_SECURITY_H */
