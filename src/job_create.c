@@ -316,6 +316,9 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 		all.after = plan->after = position_read(plan->walk->key, options->after, "after");
 	if (options->upto != NULL)
 		all.upto = position_read(plan->walk->key, options->upto, "upto");
+
+	/* from here on by the key as the job keeps it, whose positions need not name it */
+	plan->walk = walk_open(rel, key_elements(plan->walk->key), options->filter);
 	plan->last = walk_last_position(plan->walk, &all);
 	if (options->settings == NULL)
 		warn_row_security(plan->walk, rel);

@@ -21,6 +21,7 @@
 #include "btree.h"
 #include "compat.h"
 #include "count.h"
+#include "plan_watch.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
@@ -91,7 +92,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.paginator(relation regclass, per_page int, orphans int,
+ * chunked.paginator(relation regclass, per_page bigint, orphans bigint,
  *					 allow_empty_first_page boolean, exact boolean, key text[],
  *					 filter text, OUT row_count bigint, OUT page_count bigint)
  *
@@ -124,8 +125,8 @@ chunked_paginator(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.paginate(relation anyelement, page_number bigint, per_page int,
- *					orphans int, exact boolean, key text[], filter text)
+ * chunked.paginate(relation anyelement, page_number bigint, per_page bigint,
+ *					orphans bigint, exact boolean, key text[], filter text)
  *					RETURNS SETOF anyelement
  *
  * The rows of one numbered page.  Not exact: the pages lie between estimated
@@ -154,6 +155,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		pg_add_s64_overflow(skip, per_page, &through))
 		report_past_end(page_number);
 
+	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, false);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
@@ -184,14 +186,15 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	{
 		/* the last page takes in up to that many more */
 		WalkReader	rest = {0};
+		uint64		most = (uint64) per_page + (uint64) orphans;
 
 		rest.output = WALK_KEYS;
-		rest.limit = per_page + orphans + 1;
+		rest.limit = most + 1;
 		walk_read(walk, &range, &rest);
 		if (page_number > 1 && (int64) rest.count <= orphans)
 			report_past_end(page_number);
-		if ((int64) rest.count <= per_page + orphans)
-			reader.limit = per_page + orphans;
+		if (rest.count <= most)
+			reader.limit = most;
 	}
 	rows_read(&sink, walk, &range, &reader);
 	if (page_number > 1 && reader.count == 0 && !between_estimates)
@@ -274,12 +277,12 @@ argument_orphans(FunctionCallInfo fcinfo, int argno)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("orphans must not be null"),
 				 errhint("Leave it out for none, or give a number of rows.")));
-	if (PG_GETARG_INT32(argno) < 0)
+	if (PG_GETARG_INT64(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("orphans must not be negative"),
 				 errhint("Leave it out, or give the number of rows that the last page may take in.")));
-	return PG_GETARG_INT32(argno);
+	return PG_GETARG_INT64(argno);
 }
 
 static void

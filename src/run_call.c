@@ -32,11 +32,11 @@ PG_FUNCTION_INFO_V1(chunked_run_job);
 PG_FUNCTION_INFO_V1(chunked_start_job);
 
 /* Queries of the caller's on the view, which shows what he may see */
-#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8, NULL::text FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
+#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8, NULL::pg_catalog.text FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 #define SELECT_SUMMARY \
 	"SELECT pg_catalog.format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done," \
 	" chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed," \
-	" CASE WHEN p.rows_affected OPERATOR(pg_catalog.<>) p.rows_done THEN p.rows_affected::text END" \
+	" CASE WHEN p.rows_affected OPERATOR(pg_catalog.<>) p.rows_done THEN pg_catalog.format('%s', p.rows_affected) END" \
 	" FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 
 static LedgerQuery select_failure =

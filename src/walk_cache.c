@@ -96,6 +96,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	nwalks++;
 	pin(walk);
 
+	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
 	build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
