@@ -19,6 +19,7 @@
 #include "btree.h"
 #include "count.h"
 #include "filter.h"
+#include "redirect.h"
 #include "relation.h"
 #include "walk.h"
 
@@ -74,7 +75,8 @@ may_see_catalog_estimate(Relation rel)
 {
 	return relation_is_local_table(rel) &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED &&
+		!redirect_of_count(rel);
 }
 
 /*

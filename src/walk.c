@@ -111,7 +111,7 @@ void
 walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 {
 	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
-		!relation_is_local_table(rel))
+		walk->redirected || !relation_is_local_table(rel))
 		return;
 	*warned = true;
 	if (relation_estimate_rows(rel) < WARN_MIN_ROWS)

@@ -47,7 +47,9 @@ typedef struct Walk
 	Oid			filter_index;	/* partial index that supports the order of the
 								 * rows that match the filter, or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
-	bool		planned_by_value;	/* views: plan anew for each call's values */
+	bool		redirected;		/* its queries are made to read something else,
+								 * of which its indexes tell nothing */
+	bool		planned_by_value;	/* plan anew for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
 	char	   *filter;			/* or NULL */
