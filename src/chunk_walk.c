@@ -88,6 +88,8 @@ static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *rea
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
 						   WalkReader *reader, ChunkCount *chunk);
+static void count_remotely(Walk *walk, Relation rel, const Range *range,
+						   WalkReader *reader, ChunkCount *chunk);
 static bool count_row(WalkReader *reader, TupleTableSlot *slot);
 
 /*
@@ -217,11 +219,10 @@ count_rows(Walk *walk, Relation rel, const Range *range)
 	WalkReader	reader = {0};
 	ChunkCount	count = {0};
 
-	reader.output = WALK_KEYS;
 	reader.limit = PG_INT64_MAX;
-	if (!count_natively(walk, rel, range, &reader, &count))
-		walk_read(walk, range, &reader);
-	return (int64) reader.count;
+	if (count_natively(walk, rel, range, &reader, &count))
+		return (int64) reader.count;
+	return walk_count(walk, rel, range, WALK_KEYS);
 }
 
 /*
@@ -353,7 +354,9 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 			count.match_attnum = walk->key->ncolumns + 1;
 		}
 	}
-	if (!count_natively(walk, rel, range, &reader, &count))
+	if (walk->style.expand)
+		count_remotely(walk, rel, range, &reader, &count);
+	else if (!count_natively(walk, rel, range, &reader, &count))
 		walk_read(walk, range, &reader);
 
 	*rows = count.rows;
@@ -430,6 +433,34 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 	reader->ended = count.ended;
 	reader->end = count.end;
 	return true;
+}
+
+/*
+ * Find the end of one chunk of a foreign table and count its rows, with the
+ * outcome that walk_read() would have, but with no rows coming here.
+ */
+static void
+count_remotely(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
+			   ChunkCount *chunk)
+{
+	Range		rest = *range;
+	Position   *end;
+
+	reader->end = walk_nth(walk, &rest, reader->output == WALK_MATCHES ? WALK_KEYS_UNFILTERED : reader->output,
+						   (int64) reader->limit);
+	if (reader->end != NULL)
+		rest.upto = reader->end;
+	if (reader->output == WALK_MATCHES)
+	{
+		end = walk_nth(walk, &rest, WALK_KEYS, chunk->chunk_size);
+		if (end != NULL)
+			rest.upto = reader->end = end;
+	}
+	reader->ended = (reader->end != NULL);
+	chunk->rows = walk_count(walk, rel, &rest, WALK_KEYS);
+	reader->count = chunk->rows;
+	if (chunk->rows == 0 && reader->output == WALK_MATCHES)
+		reader->count = walk_count(walk, rel, &rest, WALK_KEYS_UNFILTERED);
 }
 
 static bool

@@ -185,9 +185,16 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		/* the last page takes in up to that many more */
 		WalkReader	rest = {0};
 
-		rest.output = WALK_KEYS;
-		rest.limit = per_page + orphans + 1;
-		walk_read(walk, &range, &rest);
+		if (!walk->style.expand)
+		{
+			rest.output = WALK_KEYS;
+			rest.limit = per_page + orphans + 1;
+			walk_read(walk, &range, &rest);
+		}
+		else if (walk_nth(walk, &range, WALK_KEYS, per_page + orphans + 1) == NULL)
+			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
+		else
+			rest.count = per_page + orphans + 1;
 		if (page_number > 1 && (int64) rest.count <= orphans)
 			report_past_end(page_number);
 		if ((int64) rest.count <= per_page + orphans)
@@ -231,6 +238,11 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 	}
 	reader.output = WALK_KEYS;
 	reader.limit = rank;
+	if (walk->style.expand)
+	{
+		reader.limit = 1;
+		reader.skip = rank - 1;
+	}
 	reader.boundary = true;
 	reader.keep_end = true;
 	walk_read(walk, &all, &reader);

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "relation.h"
+#include "remote.h"
 #include "steer.h"
 #include "walk.h"
 
@@ -85,6 +86,43 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 }
 
 /*
+ * The position of the n-th row of a range, counted from 1, or NULL if there are
+ * fewer.  Only in the expanded style.
+ */
+Position *
+walk_nth(Walk *walk, const Range *range, WalkOutput output, int64 n)
+{
+	WalkReader	reader = {0};
+
+	reader.output = output;
+	reader.limit = 1;
+	reader.skip = n - 1;
+	reader.keep_end = true;
+	walk_read(walk, range, &reader);
+	return reader.end;
+}
+
+/*
+ * The rows of a range, or those that match the filter, by output: counted where
+ * they are if they are not here.  SPI must be connected.
+ */
+int64
+walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
+{
+	WalkReader	reader = {0};
+	RangeStyle	style = walk->style;
+
+	reader.output = output;
+	reader.limit = PG_INT64_MAX;
+	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	if (style.expand || walk->redirected)
+		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
+							is_filtered(walk, &reader) ? walk->filter : NULL);
+	walk_read(walk, range, &reader);
+	return (int64) reader.count;
+}
+
+/*
  * The output to look for positions by: of any row, whether the filter is true
  * there or not, since looking for the next match might read everything; unless
  * an index holds just the matches.
@@ -105,7 +143,7 @@ walk_last_position(Walk *walk, const Range *range)
 /*
  * Warn, unless *warned, that no index gives the order of this walk, with the
  * index to create; and set *warned.  Silent for small relations, and for those
- * whose indexes are not ours to know.
+ * (foreign partitions, too) whose indexes are not ours to know.
  */
 void
 walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
@@ -114,10 +152,13 @@ walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 		walk->redirected || !relation_is_local_table(rel))
 		return;
 	*warned = true;
-	if (relation_estimate_rows(rel) < WARN_MIN_ROWS)
+	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
 		return;
 	ereport(WARNING,
-			(errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
+			(walk->style.also_expand ?
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
+					RelationGetRelationName(rel)) :
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
 					RelationGetRelationName(rel)),
 			 errhint("%s", walk->key->create_index)));
 }
@@ -140,9 +181,12 @@ query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
 	range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
 
 	/* a remote server is only told of a limit that is known when planning */
+	Assert(reader->skip == 0 || walk->style.expand);
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
-	else
+	if (reader->skip > 0)
+		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
+	if (!walk->style.expand)
 		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
 	return buf.data;
 }
@@ -158,7 +202,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	WalkReceiver receiver = {0};
 	Oid			index = is_filtered(walk, reader) && OidIsValid(walk->filter_index) ?
 		walk->filter_index : walk->key->index;
-	bool		steered = OidIsValid(index) || walk->style.expand;
+	bool		steered = OidIsValid(index) || walk->style.expand || walk->style.also_expand;
 	bool		kept;
 	int			nest_level;
 	int			result;

@@ -76,6 +76,8 @@ typedef struct WalkReader
 	bool		ties;			/* with boundary: take in those rows instead,
 								 * beyond limit and whatever row() says */
 	bool		keep_end;		/* set end */
+	int64		skip;			/* pass over so many rows first; only in the
+								 * expanded style, where the remote server does it */
 	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
 								/* called for each row; false: it is the last */
 	void	   *arg;			/* for row() */
@@ -94,6 +96,8 @@ extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argt
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
 extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
 								   bool backward);
+extern Position *walk_nth(Walk *walk, const Range *range, WalkOutput output, int64 n);
+extern int64 walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output);
 extern WalkOutput walk_all_keys(const Walk *walk);
 extern Position *walk_last_position(Walk *walk, const Range *range);
 extern void walk_warn_unsupported(Walk *walk, Relation rel, bool *warned);

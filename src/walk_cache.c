@@ -33,6 +33,7 @@
 #include "filter.h"
 #include "redirect.h"
 #include "relation.h"
+#include "remote.h"
 #include "walk.h"
 
 #define MAX_WALKS 32
@@ -312,6 +313,7 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->style.also_expand = remote_has_partitions(rel);
 	walk->inherited = relation_has_children(rel);
 	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
 	/* who redirects queries may refuse to plan them without their values */
