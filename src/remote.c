@@ -3,16 +3,18 @@
  *		What remote servers do by themselves, so that few rows travel.
  *
  * Of a foreign table the server has WHERE, ORDER BY, LIMIT and count(*) done at
- * the other end; of a partitioned table with foreign partitions, no count: each
- * row comes here to be counted.  So they are counted one by one and the counts
- * added up.  Only where that shows the caller nothing more, since a partition
- * that is named itself is read under its own privileges and policies.
+ * the other end; of a partitioned table with foreign partitions, neither LIMIT
+ * nor count: rows come here to be cut off or counted.  So partitions are queried
+ * one by one, each by its own name, and what they give is put together.  Only
+ * where that shows the caller nothing more, since a partition that is named is
+ * read under its own privileges and policies.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
@@ -25,6 +27,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
@@ -32,9 +35,7 @@
 #include "relation.h"
 #include "remote.h"
 
-static List *readable_leaves(Relation rel);
 static bool may_read(Oid relid);
-static bool names_columns_only(const char *filter, Oid relid);
 static bool find_other_name(Node *node, void *relid);
 
 /* Is it a partitioned table some of whose partitions are foreign tables? */
@@ -60,6 +61,78 @@ remote_has_partitions(Relation rel)
 }
 
 /*
+ * Are all partitions foreign, and their rows to be merged in the key's order?
+ * (Where ranges of its leading column tell partitions apart, the server reads
+ * one behind the other.)
+ */
+bool
+remote_is_merged(Relation rel, const WalkKey *key)
+{
+	PartitionKey partition_key;
+	ListCell   *lc;
+
+	if (!remote_has_partitions(rel))
+		return false;
+	partition_key = RelationGetPartitionKey(rel);
+	if (get_partition_strategy(partition_key) == PARTITION_STRATEGY_RANGE &&
+		get_partition_col_attnum(partition_key, 0) == key->columns[0].attnum)
+		return false;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		char		relkind = get_rel_relkind(lfirst_oid(lc));
+
+		if (relkind != RELKIND_PARTITIONED_TABLE && relkind != RELKIND_FOREIGN_TABLE)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Does the filter, which has been checked, mean the same for a partition under
+ * the name of the parent?  It does if all its names are those of columns; NULL
+ * does.
+ */
+bool
+remote_takes_filter(Relation rel, const char *filter)
+{
+	char	   *complaint;
+	List	   *parsed;
+	Oid			relid = RelationGetRelid(rel);
+
+	if (filter == NULL)
+		return true;
+	parsed = parse_text(filter, RAW_PARSE_PLPGSQL_EXPR, &complaint);
+	return complaint == NULL &&
+		!raw_expression_tree_walker(linitial_node(RawStmt, parsed)->stmt, find_other_name, &relid);
+}
+
+/*
+ * The names of the leaf partitions of a table that has foreign ones, if the
+ * caller might as well name each of them, else NIL.
+ */
+List *
+remote_partitions(Relation rel)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (!remote_has_partitions(rel) || !may_read(RelationGetRelid(rel)))
+		return NIL;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		Relation	leaf = relation_open(lfirst_oid(lc), NoLock);
+		bool		partitioned = leaf->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+
+		if (!partitioned)
+			names = lappend(names, relation_quoted_name(leaf));
+		relation_close(leaf, NoLock);
+		if (!partitioned && !may_read(lfirst_oid(lc)))
+			return NIL;
+	}
+	return names;
+}
+
+/*
  * Count the rows that satisfy the condition, whose columns are qualified by the
  * relation's name, and the filter, which has been checked; either may be NULL.
  */
@@ -67,8 +140,7 @@ int64
 remote_count(Relation rel, const RangeQuery *condition, const char *filter)
 {
 	const char *qualifier = quote_identifier(RelationGetRelationName(rel));
-	List	   *leaves = filter == NULL || names_columns_only(filter, RelationGetRelid(rel)) ?
-		readable_leaves(rel) : NIL;
+	List	   *leaves = remote_takes_filter(rel, filter) ? remote_partitions(rel) : NIL;
 	StringInfoData query;
 	ListCell   *lc;
 	bool		isnull;
@@ -101,52 +173,12 @@ remote_count(Relation rel, const RangeQuery *condition, const char *filter)
 	return rows;
 }
 
-/*
- * The names of the leaf partitions of a table that has foreign ones, if the
- * caller might as well name each of them, else NIL.
- */
-static List *
-readable_leaves(Relation rel)
-{
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	if (!remote_has_partitions(rel) || !may_read(RelationGetRelid(rel)))
-		return NIL;
-	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
-	{
-		Relation	leaf = relation_open(lfirst_oid(lc), NoLock);
-		bool		partitioned = leaf->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-
-		if (!partitioned)
-			names = lappend(names, relation_quoted_name(leaf));
-		relation_close(leaf, NoLock);
-		if (!partitioned && !may_read(lfirst_oid(lc)))
-			return NIL;
-	}
-	return names;
-}
-
 /* All rows and columns of it */
 static bool
 may_read(Oid relid)
 {
 	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
-}
-
-/*
- * Does the filter mean the same for a partition, under the name of the parent?
- * It does if all its names are those of columns.
- */
-static bool
-names_columns_only(const char *filter, Oid relid)
-{
-	char	   *complaint;
-	List	   *parsed = parse_text(filter, RAW_PARSE_PLPGSQL_EXPR, &complaint);
-
-	return complaint == NULL &&
-		!raw_expression_tree_walker(linitial_node(RawStmt, parsed)->stmt, find_other_name, &relid);
 }
 
 static bool

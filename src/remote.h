@@ -9,6 +9,9 @@
 #include "utils/relcache.h"
 
 extern bool remote_has_partitions(Relation rel);
+extern bool remote_is_merged(Relation rel, const WalkKey *key);
+extern bool remote_takes_filter(Relation rel, const char *filter);
+extern List *remote_partitions(Relation rel);
 extern int64 remote_count(Relation rel, const RangeQuery *condition, const char *filter);
 
 #endif							/* PG_CHUNKED_REMOTE_H */

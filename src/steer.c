@@ -35,6 +35,7 @@
 static const Walk *steered_walk = NULL;
 static Oid	steered_index = InvalidOid; /* that gives the order, or InvalidOid */
 static compat_relation_hook_type next_relation_hook = NULL;
+static bool steered_partitions = false;	/* a query by partitions */
 static RelOptInfo *unpartitioned = NULL;	/* see keep_ordered_paths() */
 static int	nparts_hidden;
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
@@ -63,16 +64,18 @@ steer_install(void)
 
 /*
  * Have the generic plan made, or made anew if it has become invalid, for this
- * index (InvalidOid for what is foreign); the plan must be a kept one.  It is
- * run without JIT, which would cost more than a page.
+ * index (InvalidOid for what is foreign); the plan must be a kept one.
+ * by_partitions: the query puts together those of foreign partitions.  It is run
+ * without JIT, which would cost more than a page.
  */
 void
-steer_plan(Walk *walk, Oid index, SPIPlanPtr plan)
+steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan)
 {
 	CachedPlan *cached = NULL;
 
 	steered_walk = walk;
 	steered_index = index;
+	steered_partitions = by_partitions;
 	unpartitioned = NULL;
 	PG_TRY();
 	{
@@ -123,7 +126,8 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	if (next_pathlist_hook != NULL)
 		next_pathlist_hook(root, rel, rti, rte);
 
-	if (steered_walk == NULL || !is_walked(root, rel) || IS_DUMMY_REL(rel))
+	if (steered_walk == NULL || IS_DUMMY_REL(rel) ||
+		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_walked(root, rel)))
 		return;
 
 	if (OidIsValid(steered_index) && !rte->inh)
@@ -164,12 +168,12 @@ after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 		next_upper_hook(root, stage, input_rel, output_rel, extra);
 
 	if (steered_walk == NULL || stage != UPPERREL_ORDERED ||
-		root->parent_root != NULL || root->query_level != 1)
+		(root->parent_root != NULL) != steered_partitions)
 		return;
 	if (unpartitioned != NULL)
 		unpartitioned->nparts = nparts_hidden;
 	unpartitioned = NULL;
-	if (!steered_walk->style.expand)
+	if (!steered_walk->style.expand && !steered_partitions)
 		return;
 	foreach(lc, output_rel->pathlist)
 	{
@@ -240,6 +244,9 @@ static bool
 is_walked(PlannerInfo *root, RelOptInfo *rel)
 {
 	Index		rti = rel->relid;
+
+	if (steered_partitions)
+		return false;
 
 	if (root->parent_root != NULL || root->query_level != 1)
 		return false;

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -39,8 +40,12 @@ typedef struct WalkReceiver
 	MemoryContext context;		/* for reader->end */
 } WalkReceiver;
 
-static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit);
-static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
+static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
+						WalkReader *reader, int64 limit);
+static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
+						  WalkReader *reader);
+static void run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader);
 static bool is_filtered(const Walk *walk, const WalkReader *reader);
 static int	begin_generic_plans(void);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
@@ -59,15 +64,23 @@ void
 walk_read(Walk *walk, const Range *range, WalkReader *reader)
 {
 	List	   *queries = range_queries(walk->key, walk->style, walk->qualifier, range);
-	int			nqueries = list_length(queries);
+	List	   *partitions = queries == NIL ? NIL : partitions_to_read(walk, reader);
+	int			nqueries;
 
+	if (partitions != NIL)
+	{
+		RangeStyle	style = {.expand = true};
+
+		queries = range_queries(walk->key, style, walk->qualifier, range);
+	}
+	nqueries = list_length(queries);
 	reader->count = 0;
 	reader->ended = false;
 	reader->end = NULL;
 	for (int i = 0; i < nqueries && !reader->ended; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		run_query(walk, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
+		run_query(walk, partitions, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
 	}
 }
 
@@ -163,22 +176,49 @@ walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 			 errhint("%s", walk->key->create_index)));
 }
 
+/*
+ * The names of the foreign partitions to read each by itself, if that is better,
+ * and the caller may; else NIL.
+ */
+static List *
+partitions_to_read(const Walk *walk, const WalkReader *reader)
+{
+	Relation	rel;
+	List	   *partitions;
+
+	if (!walk->by_partitions || (walk->filter != NULL && !walk->filter_in_partitions) ||
+		(reader->ties && !walk->key->unique))
+		return NIL;
+	rel = relation_open(walk->relid, NoLock);
+	partitions = remote_partitions(rel);
+	relation_close(rel, NoLock);
+	return partitions;
+}
+
+/* The query, of the relation or, put together, of these partitions. */
 static char *
-query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
+query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
+		   int64 limit)
 {
 	StringInfoData buf;
-	bool		filtered = is_filtered(walk, reader);
+	ListCell   *lc;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s",
-					 walk->select_lists[reader->output], walk->relation);
-	if (query->condition[0] != '\0' || filtered)
-		appendStringInfo(&buf, " WHERE %s", query->condition);
-	if (filtered)
-		appendStringInfo(&buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
-	appendStringInfoString(&buf, " ORDER BY ");
-	range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
+	if (partitions == NIL)
+		append_select(&buf, walk, walk->relation, query, reader);
+	else
+	{
+		appendStringInfoString(&buf, "SELECT * FROM (");
+		foreach(lc, partitions)
+		{
+			appendStringInfoString(&buf, foreach_current_index(lc) > 0 ? " UNION ALL (" : "(");
+			append_select(&buf, walk, psprintf("%s AS %s", (char *) lfirst(lc), walk->qualifier),
+						  query, reader);
+			appendStringInfo(&buf, " LIMIT " INT64_FORMAT ")", limit);
+		}
+		appendStringInfo(&buf, ") AS %s ORDER BY ", walk->qualifier);
+		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
+	}
 
 	/* a remote server is only told of a limit that is known when planning */
 	Assert(reader->skip == 0 || walk->style.expand);
@@ -192,7 +232,23 @@ query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
 }
 
 static void
-run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
+append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
+			  WalkReader *reader)
+{
+	bool		filtered = is_filtered(walk, reader);
+
+	appendStringInfo(buf, "SELECT %s FROM %s", walk->select_lists[reader->output], from);
+	if (query->condition[0] != '\0' || filtered)
+		appendStringInfo(buf, " WHERE %s", query->condition);
+	if (filtered)
+		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
+						 walk->filter);
+	appendStringInfoString(buf, " ORDER BY ");
+	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
+}
+
+static void
+run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader)
 {
 	int			nargs = query->nparams + 1;
 	ParamListInfo params = makeParamList(nargs);
@@ -226,7 +282,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 
 		for (int i = 0; i < nargs; i++)
 			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, query_text(walk, query, reader, (int64) limit), nargs, argtypes, &kept);
+		plan = walk_prepare(walk, query_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
 	}
 
 	receiver.pub.receiveSlot = receiver_row;
@@ -243,7 +299,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	options.dest = &receiver.pub;
 
 	if (steered && kept)
-		steer_plan(walk, index, plan);
+		steer_plan(walk, index, partitions != NIL, plan);
 	nest_level = steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
 	if (nest_level > 0)

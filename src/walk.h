@@ -49,6 +49,9 @@ typedef struct Walk
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes tell nothing */
+	bool		by_partitions;	/* partitions are better read each by itself: all
+								 * are foreign, and none comes ahead of another */
+	bool		filter_in_partitions;	/* the filter means the same there */
 	bool		planned_by_value;	/* plan anew for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
