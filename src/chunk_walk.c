@@ -354,7 +354,7 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 			count.match_attnum = walk->key->ncolumns + 1;
 		}
 	}
-	if (walk->style.expand)
+	if (walk_can_skip(walk))
 		count_remotely(walk, rel, range, &reader, &count);
 	else if (!count_natively(walk, rel, range, &reader, &count))
 		walk_read(walk, range, &reader);
@@ -436,30 +436,34 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 }
 
 /*
- * Find the end of one chunk of a foreign table and count its rows, with the
- * outcome that walk_read() would have, but with no rows coming here.
+ * Find the end of one chunk of a foreign table, or of foreign partitions, and
+ * count its rows, with the outcome that walk_read() would have, but with no rows
+ * coming here.
  */
 static void
 count_remotely(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 			   ChunkCount *chunk)
 {
+	bool		limited = (reader->output == WALK_MATCHES); /* by all rows as well */
 	Range		rest = *range;
-	Position   *end;
 
-	reader->end = walk_nth(walk, &rest, reader->output == WALK_MATCHES ? WALK_KEYS_UNFILTERED : reader->output,
-						   (int64) reader->limit);
+	chunk->rows = -1;
+	reader->end = walk_nth(walk, rel, &rest, limited ? WALK_KEYS_UNFILTERED : reader->output,
+						   (int64) reader->limit, limited ? NULL : &chunk->rows);
 	if (reader->end != NULL)
 		rest.upto = reader->end;
-	if (reader->output == WALK_MATCHES)
+	if (limited)
 	{
-		end = walk_nth(walk, &rest, WALK_KEYS, chunk->chunk_size);
+		Position   *end = walk_nth(walk, rel, &rest, WALK_KEYS, chunk->chunk_size, &chunk->rows);
+
 		if (end != NULL)
 			rest.upto = reader->end = end;
 	}
 	reader->ended = (reader->end != NULL);
-	chunk->rows = walk_count(walk, rel, &rest, WALK_KEYS);
+	if (chunk->rows < 0)
+		chunk->rows = walk_count(walk, rel, &rest, WALK_KEYS);
 	reader->count = chunk->rows;
-	if (chunk->rows == 0 && reader->output == WALK_MATCHES)
+	if (chunk->rows == 0 && limited)
 		reader->count = walk_count(walk, rel, &rest, WALK_KEYS_UNFILTERED);
 }
 

@@ -185,13 +185,13 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		/* the last page takes in up to that many more */
 		WalkReader	rest = {0};
 
-		if (!walk->style.expand)
+		if (!walk_can_skip(walk))
 		{
 			rest.output = WALK_KEYS;
 			rest.limit = per_page + orphans + 1;
 			walk_read(walk, &range, &rest);
 		}
-		else if (walk_nth(walk, &range, WALK_KEYS, per_page + orphans + 1) == NULL)
+		else if (walk_nth(walk, rel, &range, WALK_KEYS, per_page + orphans + 1, NULL) == NULL)
 			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
 		else
 			rest.count = per_page + orphans + 1;
@@ -235,6 +235,15 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 		btree_count(btree, NULL, NULL, rank, &count);
 		btree_close(btree);
 		return count.end;
+	}
+	if (walk_can_skip(walk) && !walk->style.expand)
+	{
+		int64		through;
+		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, rank, &through);
+
+		if (position != NULL && through > rank && !walk->key->unique)
+			walk_report_tie(walk, position);
+		return position;
 	}
 	reader.output = WALK_KEYS;
 	reader.limit = rank;

@@ -60,23 +60,12 @@ remote_has_partitions(Relation rel)
 	return found;
 }
 
-/*
- * Are all partitions foreign, and their rows to be merged in the key's order?
- * (Where ranges of its leading column tell partitions apart, the server reads
- * one behind the other.)
- */
+/* Are all of them? */
 bool
-remote_is_merged(Relation rel, const WalkKey *key)
+remote_has_all_partitions(Relation rel)
 {
-	PartitionKey partition_key;
 	ListCell   *lc;
 
-	if (!remote_has_partitions(rel))
-		return false;
-	partition_key = RelationGetPartitionKey(rel);
-	if (get_partition_strategy(partition_key) == PARTITION_STRATEGY_RANGE &&
-		get_partition_col_attnum(partition_key, 0) == key->columns[0].attnum)
-		return false;
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
 		char		relkind = get_rel_relkind(lfirst_oid(lc));
@@ -85,6 +74,20 @@ remote_is_merged(Relation rel, const WalkKey *key)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Must the rows of a partitioned table's partitions be merged in the key's
+ * order?  Where ranges of its leading column tell them apart, the server reads
+ * one behind the other.
+ */
+bool
+remote_is_merged(Relation rel, const WalkKey *key)
+{
+	PartitionKey partition_key = RelationGetPartitionKey(rel);
+
+	return get_partition_strategy(partition_key) != PARTITION_STRATEGY_RANGE ||
+		get_partition_col_attnum(partition_key, 0) != key->columns[0].attnum;
 }
 
 /*

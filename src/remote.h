@@ -9,6 +9,7 @@
 #include "utils/relcache.h"
 
 extern bool remote_has_partitions(Relation rel);
+extern bool remote_has_all_partitions(Relation rel);
 extern bool remote_is_merged(Relation rel, const WalkKey *key);
 extern bool remote_takes_filter(Relation rel, const char *filter);
 extern List *remote_partitions(Relation rel);

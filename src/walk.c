@@ -31,6 +31,13 @@
 /* Relations under this many rows are read in a moment without any index */
 #define WARN_MIN_ROWS 10000
 
+/*
+ * The n-th row of several partitions is looked for until so few rows are left
+ * that they come here as quickly, or for so many rounds, of two queries to each
+ */
+#define NTH_BY_READING 5000
+#define NTH_ROUNDS 8
+
 /* Takes the rows of a query and hands them on to the reader */
 typedef struct WalkReceiver
 {
@@ -40,6 +47,7 @@ typedef struct WalkReceiver
 	MemoryContext context;		/* for reader->end */
 } WalkReceiver;
 
+static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
 static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
 						WalkReader *reader, int64 limit);
@@ -52,7 +60,6 @@ static void receiver_startup(DestReceiver *self, int operation, TupleDesc typein
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
 static bool is_tie(WalkReceiver *receiver, TupleTableSlot *slot);
-static void report_tie(WalkReceiver *receiver);
 
 /*
  * Read the rows of a range, in walk order or backwards, until the reader has
@@ -98,21 +105,64 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 	return reader.end;
 }
 
+/* Can rows be passed over where they are, so that they need not come here? */
+bool
+walk_can_skip(const Walk *walk)
+{
+	return walk->style.expand || foreign_partitions(walk) != NIL;
+}
+
 /*
  * The position of the n-th row of a range, counted from 1, or NULL if there are
- * fewer.  Only in the expanded style.
+ * fewer.  Only where walk_can_skip().  *through, unless that is NULL: the rows up
+ * to this position, with those that share it.  SPI must be connected.
+ *
+ * Of k partitions, none has its n/k-th row ahead of the first such row p of all.
+ * So no more than n rows are ahead of p, and at least n/k: the search goes on
+ * behind it.  Where rows are spread evenly, p is the n-th but for a few.
  */
 Position *
-walk_nth(Walk *walk, const Range *range, WalkOutput output, int64 n)
+walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 n,
+		 int64 *through)
 {
-	WalkReader	reader = {0};
+	int			npartitions = walk->style.expand ? 1 : list_length(foreign_partitions(walk));
+	Range		rest = *range;
+	int64		left = n;
 
-	reader.output = output;
-	reader.limit = 1;
-	reader.skip = n - 1;
-	reader.keep_end = true;
-	walk_read(walk, range, &reader);
-	return reader.end;
+	for (int round = 0;; round++)
+	{
+		bool		last = npartitions == 1 || left <= Max(NTH_BY_READING, npartitions) ||
+			round == NTH_ROUNDS;
+		WalkReader	reader = {0};
+		Range		passed = rest;
+		int64		rows = left;
+
+		reader.output = output;
+		reader.limit = 1;
+		reader.keep_end = true;
+		if (npartitions == 1)
+			reader.skip = left - 1;
+		else if (last)
+			reader.limit = left;
+		else
+			reader.skip = left / npartitions - 1;
+		walk_read(walk, &rest, &reader);
+		if (!reader.ended)
+			return NULL;
+
+		passed.upto = reader.end;
+		passed.upto_exclusive = false;
+		if (!last || through != NULL)
+			rows = walk_count(walk, rel, &passed, output);
+		if (last || rows >= left)
+		{
+			if (through != NULL)
+				*through = n - left + rows;
+			return reader.end;
+		}
+		left -= rows;
+		rest.after = reader.end;
+	}
 }
 
 /*
@@ -176,23 +226,28 @@ walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 			 errhint("%s", walk->key->create_index)));
 }
 
-/*
- * The names of the foreign partitions to read each by itself, if that is better,
- * and the caller may; else NIL.
- */
+/* The names of the partitions, if all are foreign and the caller may name them; else NIL. */
 static List *
-partitions_to_read(const Walk *walk, const WalkReader *reader)
+foreign_partitions(const Walk *walk)
 {
 	Relation	rel;
 	List	   *partitions;
 
-	if (!walk->by_partitions || (walk->filter != NULL && !walk->filter_in_partitions) ||
-		(reader->ties && !walk->key->unique))
+	if (!walk->all_foreign || (walk->filter != NULL && !walk->filter_in_partitions))
 		return NIL;
 	rel = relation_open(walk->relid, NoLock);
 	partitions = remote_partitions(rel);
 	relation_close(rel, NoLock);
 	return partitions;
+}
+
+/* Those to read each by itself, if that is better; else NIL. */
+static List *
+partitions_to_read(const Walk *walk, const WalkReader *reader)
+{
+	if (reader->skip == 0 && (!walk->by_partitions || (reader->ties && !walk->key->unique)))
+		return NIL;
+	return foreign_partitions(walk);
 }
 
 /* The query, of the relation or, put together, of these partitions. */
@@ -214,17 +269,19 @@ query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *re
 			appendStringInfoString(&buf, foreach_current_index(lc) > 0 ? " UNION ALL (" : "(");
 			append_select(&buf, walk, psprintf("%s AS %s", (char *) lfirst(lc), walk->qualifier),
 						  query, reader);
-			appendStringInfo(&buf, " LIMIT " INT64_FORMAT ")", limit);
+			appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
+			if (reader->skip > 0)
+				appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
+			appendStringInfoChar(&buf, ')');
 		}
 		appendStringInfo(&buf, ") AS %s ORDER BY ", walk->qualifier);
 		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
 	}
 
 	/* a remote server is only told of a limit that is known when planning */
-	Assert(reader->skip == 0 || walk->style.expand);
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
-	if (reader->skip > 0)
+	if (reader->skip > 0 && partitions == NIL)
 		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
 	if (!walk->style.expand)
 		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
@@ -362,7 +419,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 		if (!is_tie(receiver, slot))
 			return false;
 		if (!reader->ties)
-			report_tie(receiver);
+			walk_report_tie(walk, reader->end);
 		CHECK_FOR_INTERRUPTS();
 		reader->count++;
 		if (reader->row != NULL)
@@ -409,16 +466,14 @@ is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 	return true;
 }
 
-/* Then it would be skipped. */
-static void
-report_tie(WalkReceiver *receiver)
+/* Refuse to go on behind a position that several rows share: one would be skipped. */
+void
+walk_report_tie(const Walk *walk, Position *position)
 {
-	Walk	   *walk = receiver->walk;
-
 	ereport(ERROR,
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("several rows of %s are at position %s", walk->relation,
-					JsonbToCString(NULL, &position_write(walk->key, receiver->reader->end)->root, 0)),
+					JsonbToCString(NULL, &position_write(walk->key, position)->root, 0)),
 			 errdetail("The walk would skip rows there, since its key is not unique."),
 			 errhint("Add columns to the key until it is unique.")));
 }

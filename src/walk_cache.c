@@ -314,7 +314,8 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
 	walk->style.also_expand = remote_has_partitions(rel);
-	walk->by_partitions = remote_is_merged(rel, walk->key);
+	walk->all_foreign = walk->style.also_expand && remote_has_all_partitions(rel);
+	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
 	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
 	/* who redirects queries may refuse to plan them without their values */
@@ -334,7 +335,7 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 
 		walk->filter = text_to_cstring(filter);
 		clauses = check_filter(walk);
-		walk->filter_in_partitions = walk->by_partitions && remote_takes_filter(rel, walk->filter);
+		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
 		walk->filter_index = walk->redirected ? InvalidOid :
 			key_partial_index(rel, walk->key, clauses);
 	}

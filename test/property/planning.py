@@ -115,7 +115,7 @@ def estimated_pages(w: Walker) -> None:
     """
     delete_some(w, 0.2)
     w.filter = None
-    w.session = w.sessions.pick(w.r)
+    w.session = w.sessions.pick(w.r, array_nulls=not w.table.remote)
     wanted = w.within(w.live, None, None)
     per_page = w.r.choice((1, 5, 20, 100))
     seen: list[int] = []

@@ -159,6 +159,9 @@ for my $estimate (qw(false true))
 		few("$name bounds of $table", "SELECT * FROM chunked.bounds('$table', '{kind,id}')", q{SELECT '{"id": "2", "kind": "0"}', '{"id": "19999", "kind": "1"}'},
 			{ event => 2, hashed => 8, ranged => 8, mixed => 400 }->{$table});
 	}
+	# where the rows are many and spread evenly, they do not come here even then
+	few("$name seek far into hashed", q{SELECT chunked.seek('hashed', 16001, key => '{id}')}, q{SELECT '{"id": "16001"}'}, 50);
+	few("$name chunk of many rows of hashed", q{SELECT upto, row_count FROM chunked.next_chunk('hashed', 12003, key => '{id DESC}')}, q{SELECT '{"id": "7998"}', 12003}, 50);
 	page("$name small page of", 'event', 10, 'kind,id', '(kind, id) > (0, 11000)', 'kind, id', q{, after => '{"kind": 0, "id": 11000}'});
 	few("$name numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 20, 100, 30, key => '{id}')}, 'SELECT array_agg(i) FROM generate_series(1901, 2000) i', 100);
 	few("$name last numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 222, 90, 30, key => '{id}')}, 'SELECT array_agg(i) FROM generate_series(19891, 20000) i', 120);

@@ -86,7 +86,7 @@ static TupleTableSlot *scan_exec(CustomScanState *node);
 static void scan_end(CustomScanState *node);
 static void scan_rescan(CustomScanState *node);
 
-static const CustomPathMethods path_methods = {"Redirect", plan_path};
+static const CustomPathMethods path_methods = {.CustomName = "Redirect",.PlanCustomPath = plan_path};
 static const CustomScanMethods scan_methods = {"Redirect", scan_create};
 static const CustomExecMethods exec_methods = {"Redirect", scan_begin, scan_exec, scan_end, scan_rescan};
 
