@@ -38,6 +38,7 @@
 
 #include "compat.h"
 #include "btree.h"
+#include "redirect.h"
 #include "relation.h"
 #include "settings.h"
 
@@ -90,8 +91,9 @@ btree_open(Relation rel, const WalkKey *key)
 
 /*
  * May the caller see the key of every row of this relation, so that reading
- * around the executor shows nothing more?  And would the executor read under
- * an ordinary snapshot?  SERIALIZABLE's predicate locks we would not take.
+ * around the executor shows nothing more?  And would the executor read the
+ * same, under an ordinary snapshot?  SERIALIZABLE's predicate locks we would
+ * not take.
  */
 bool
 btree_caller_may_read(Relation rel, const WalkKey *key)
@@ -109,12 +111,11 @@ btree_caller_may_read(Relation rel, const WalkKey *key)
 		return false;
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		return false;
-	if (pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK)
-		return true;
-	for (int i = 0; i < key->ncolumns; i++)
-		if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)
-			return false;
-	return true;
+	if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
+		for (int i = 0; i < key->ncolumns; i++)
+			if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)
+				return false;
+	return !redirect_of_direct_read(rel, key);
 }
 
 /*

@@ -90,6 +90,8 @@ static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *rea
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
 						   WalkReader *reader, ChunkCount *chunk);
+static void count_remotely(Walk *walk, Relation rel, const Range *range,
+						   WalkReader *reader, ChunkCount *chunk);
 static bool count_row(WalkReader *reader, TupleTableSlot *slot);
 
 /*
@@ -226,11 +228,10 @@ count_rows(Walk *walk, Relation rel, const Range *range)
 	WalkReader	reader = {0};
 	ChunkCount	count = {0};
 
-	reader.output = WALK_KEYS;
 	reader.limit = PG_INT64_MAX;
-	if (!count_natively(walk, rel, range, &reader, &count))
-		walk_read(walk, range, &reader);
-	return (int64) reader.count;
+	if (count_natively(walk, rel, range, &reader, &count))
+		return (int64) reader.count;
+	return walk_count(walk, rel, range, WALK_KEYS);
 }
 
 /*
@@ -362,7 +363,9 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 			count.match_attnum = walk->key->ncolumns + 1;
 		}
 	}
-	if (!count_natively(walk, rel, range, &reader, &count))
+	if (walk_can_skip(walk))
+		count_remotely(walk, rel, range, &reader, &count);
+	else if (!count_natively(walk, rel, range, &reader, &count))
 		walk_read(walk, range, &reader);
 
 	*rows = count.rows;
@@ -439,6 +442,38 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 	reader->ended = count.ended;
 	reader->end = count.end;
 	return true;
+}
+
+/*
+ * Find the end of one chunk of a foreign table, or of foreign partitions, and
+ * count its rows, with the outcome that walk_read() would have, but with no rows
+ * coming here.
+ */
+static void
+count_remotely(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
+			   ChunkCount *chunk)
+{
+	bool		limited = (reader->output == WALK_MATCHES); /* by all rows as well */
+	Range		rest = *range;
+
+	chunk->rows = -1;
+	reader->end = walk_nth(walk, rel, &rest, limited ? WALK_KEYS_UNFILTERED : reader->output,
+						   (int64) reader->limit, limited ? NULL : &chunk->rows);
+	if (reader->end != NULL)
+		rest.upto = reader->end;
+	if (limited)
+	{
+		Position   *end = walk_nth(walk, rel, &rest, WALK_KEYS, chunk->chunk_size, &chunk->rows);
+
+		if (end != NULL)
+			rest.upto = reader->end = end;
+	}
+	reader->ended = (reader->end != NULL);
+	if (chunk->rows < 0)
+		chunk->rows = walk_count(walk, rel, &rest, WALK_KEYS);
+	reader->count = chunk->rows;
+	if (chunk->rows == 0 && limited)
+		reader->count = walk_count(walk, rel, &rest, WALK_KEYS_UNFILTERED);
 }
 
 static bool

@@ -115,6 +115,15 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define compat_check_as_user(query, rte, role) ((void) (query), (void) ((rte)->checkAsUser = (role)))
 #endif
 
+/* 16: that list names the relation as well (for a test that exchanges it) */
+#if PG_VERSION_NUM >= 160000
+#define compat_exchange_relation(query, rte, other) \
+	((rte)->perminfoindex == 0 ? (void) ((rte)->relid = (other)) : \
+	 (void) (getRTEPermissionInfo((query)->rteperminfos, rte)->relid = (rte)->relid = (other)))
+#else
+#define compat_exchange_relation(query, rte, other) ((void) (query), (void) ((rte)->relid = (other)))
+#endif
+
 /* 16: one function for all kinds of objects replaced those for each */
 #if PG_VERSION_NUM >= 160000
 #define compat_may_connect(database, role) \

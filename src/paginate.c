@@ -188,9 +188,16 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		WalkReader	rest = {0};
 		uint64		most = (uint64) per_page + (uint64) orphans;
 
-		rest.output = WALK_KEYS;
-		rest.limit = most + 1;
-		walk_read(walk, &range, &rest);
+		if (!walk_can_skip(walk))
+		{
+			rest.output = WALK_KEYS;
+			rest.limit = most + 1;
+			walk_read(walk, &range, &rest);
+		}
+		else if (walk_nth(walk, rel, &range, WALK_KEYS, (int64) Min(most + 1, PG_INT64_MAX), NULL) == NULL)
+			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
+		else
+			rest.count = most + 1;
 		if (page_number > 1 && (int64) rest.count <= orphans)
 			report_past_end(page_number);
 		if (rest.count <= most)
@@ -232,8 +239,22 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 		btree_close(btree);
 		return count.end;
 	}
+	if (walk_can_skip(walk) && !walk->style.expand)
+	{
+		int64		through;
+		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, rank, &through);
+
+		if (position != NULL && through > rank && !walk->key->unique)
+			walk_report_tie(walk, position);
+		return position;
+	}
 	reader.output = WALK_KEYS;
 	reader.limit = rank;
+	if (walk->style.expand)
+	{
+		reader.limit = 1;
+		reader.skip = rank - 1;
+	}
 	reader.boundary = true;
 	reader.keep_end = true;
 	walk_read(walk, &all, &reader);

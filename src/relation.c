@@ -28,6 +28,8 @@
 
 #include "relation.h"
 
+static bool estimate_rows(Relation rel, double *here, double *elsewhere);
+
 /*
  * The relation whose row type this is.  row_type: the declared type of an
  * anyelement argument.
@@ -195,9 +197,42 @@ relation_is_or_is_in(Oid relid, Oid ancestor)
 double
 relation_estimate_rows(Relation rel)
 {
-	double		total = 0;
+	double		here;
+	double		elsewhere;
+
+	(void) estimate_rows(rel, &here, &elsewhere);
+	return here + elsewhere;
+}
+
+/* The same without foreign partitions and children. */
+double
+relation_estimate_rows_here(Relation rel)
+{
+	double		here;
+	double		elsewhere;
+
+	(void) estimate_rows(rel, &here, &elsewhere);
+	return here;
+}
+
+/* Is there a guess for all of it?  A foreign table must have been analyzed. */
+bool
+relation_has_estimate(Relation rel)
+{
+	double		here;
+	double		elsewhere;
+
+	return estimate_rows(rel, &here, &elsewhere);
+}
+
+static bool
+estimate_rows(Relation rel, double *here, double *elsewhere)
+{
+	bool		known = true;
 	ListCell   *lc;
 
+	*here = 0;
+	*elsewhere = 0;
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
 		Relation	part = relation_open(lfirst_oid(lc), NoLock);
@@ -211,14 +246,18 @@ relation_estimate_rows(Relation rel)
 
 			/* a table never analyzed counts as ten blocks there, even if empty */
 			estimate_rel_size(part, NULL, &pages, &tuples, &allvisfrac);
-			total += blocks < pages ? tuples * blocks / pages : tuples;
+			*here += blocks < pages ? tuples * blocks / pages : tuples;
 		}
-		else if (part->rd_rel->reltuples > 0 &&
-				 part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
-			total += part->rd_rel->reltuples;
+		else if (part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+		{
+			if (part->rd_rel->reltuples < 0)
+				known = false;
+			else
+				*elsewhere += part->rd_rel->reltuples;
+		}
 		relation_close(part, NoLock);
 	}
-	return total;
+	return known;
 }
 
 /* The schema-qualified, quoted name, in the current memory context. */

@@ -91,7 +91,7 @@ class Walker:
 
     def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
-        array_nulls = array_nulls and self.table.relkind != "foreign"
+        array_nulls = array_nulls and not self.table.remote
         connection = self.session or self.sessions.pick(self.r, self.filter is None, array_nulls)
         return self.sessions.fetch(connection, statement, params)
 

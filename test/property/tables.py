@@ -115,6 +115,9 @@ class Element:
 RESERVED = {"select", "order", "user", "table", "asc", "desc", "collate", "null", "row", "nulls", "last"}
 
 
+REMOTE = ("foreign", "foreign partitions")
+
+
 @dataclass
 class Table:
     schema: str
@@ -139,6 +142,11 @@ class Table:
     unique_indexes: dict[str, str] = field(default_factory=dict)  # that serve equally as default key: name and statement
     unique_columns: list[str] = field(default_factory=list)
     serial: str | None = None  # a column that is unique by itself
+
+    @property
+    def remote(self) -> bool:
+        """Does another server, if only this one once more, hold some of the rows?"""
+        return self.relkind in REMOTE
 
     @property
     def relation(self) -> str:
@@ -167,6 +175,7 @@ class Maker:
         self.used: set[str] = {"_row"}
         self.ddl: list[str] = []
         self.after_insert: list[str] = []
+        self.foreign_share = r.choice((0.5, 1.0))
 
     def sparse(self) -> str:
         """An index of few rows a page has pages to count, and upper pages to estimate by."""
@@ -192,7 +201,7 @@ class Maker:
             kind = random_kind(self.r)
             if "{citext}" in kind.sql and not self.facts["citext"]:
                 continue
-            if kind.sql == "regtype" and self.relkind == "foreign":  # postgres_fdw looks its text up in search_path
+            if kind.sql == "regtype" and self.relkind in REMOTE:  # postgres_fdw looks its text up in search_path
                 continue
             return kind
 
@@ -263,18 +272,18 @@ class Maker:
     def make(self) -> Table:
         r = self.r
         relkind = self.relkind = r.choices(
-            ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", "foreign"),
-            (46, 24, 6, 8, 5, 3, 2, 6 if self.facts["foreign"] else 0))[0]
-        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.2)
+            ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", *REMOTE),
+            (43, 22, 8, 8, 5, 3, 2) + ((5, 4) if self.facts["foreign"] else (0, 0)))[0]
+        unproven = relkind in ("inherited", "view", "matview", *REMOTE) or (relkind == "plain" and r.random() < 0.2)
         unique = "none" if unproven else r.choice(("primary", "separate", "separate", "index", "index"))
         duplicates = unproven and r.random() < 0.5
 
         columns = [self.key_column(i, unique in ("primary", "index") or r.random() < 0.4)
                    for i in range(1, r.choice((1, 1, 2, 2, 3, 4)) + 1)]
         serial = self.serial_column() if not duplicates and (unique not in ("primary", "index") or r.random() < 0.6) else None
-        special, special_index = self.special_column() if r.random() < 0.3 else (None, None)
+        special, special_index = self.special_column() if relkind != "foreign partitions" and r.random() < 0.3 else (None, None)
 
-        partition_columns = self.choose_partition_columns(columns, serial) if relkind == "partitioned" else []
+        partition_columns = self.choose_partition_columns(columns, serial) if relkind in ("partitioned", "foreign partitions") else []
         unique_columns = self.unique_columns(unique, columns, serial, partition_columns)
         filler = [Column("_row", "int", lambda r, n: str(n), not_null=True),
                   Column(self.name("payload"), "text", lambda r, n: "x" * r.choice((0, 1, 50, 3000 if n % 50 == 0 else 5)))]
@@ -451,18 +460,29 @@ class Maker:
             child = qualify(self.schema, self.name("p"))
             nested = below if self.r.random() < 0.7 else None
             subclause = f" PARTITION BY {nested}" if nested else ""
-            if self.r.random() < 0.35:
+            if self.relkind == "foreign partitions" and not nested and self.r.random() < self.foreign_share:
+                self.create_foreign_partition(parent, child, bound, columns)
+            elif self.r.random() < 0.35:
                 self.attach_partition(parent, child, bound, subclause, columns)
             else:
                 self.ddl.append(f"CREATE TABLE {child} PARTITION OF {parent} {bound}{subclause}")
             if nested:
                 self.create_partitions(child, nested, keys[1:], columns, rows)
 
-    def attach_partition(self, parent: str, child: str, bound: str, subclause: str, columns: list[Column]) -> None:
+    def create_foreign_partition(self, parent: str, child: str, bound: str, columns: list[Column]) -> None:
+        far = self.name("far")
+        where = f"SERVER {self.facts['foreign']} OPTIONS (schema_name {literal(self.schema)}, table_name {literal(far)})"
+        self.ddl.append(f"CREATE TABLE {qualify(self.schema, far)} ({self.definitions(self.r.sample(columns, len(columns)), [])})")
+        if self.r.random() < 0.35:
+            self.attach_partition(parent, child, bound, f" {where}", columns, "FOREIGN TABLE")
+        else:
+            self.ddl.append(f"CREATE FOREIGN TABLE {child} PARTITION OF {parent} {bound} {where}")
+
+    def attach_partition(self, parent: str, child: str, bound: str, subclause: str, columns: list[Column], kind: str = "TABLE") -> None:
         """A partition whose columns are numbered otherwise than its parent's."""
         shuffled = self.r.sample(columns, len(columns))
         dead, drop = self.dropped(child)
-        self.ddl.append(f"CREATE TABLE {child} ({self.definitions(shuffled, dead)}){subclause}")
+        self.ddl.append(f"CREATE {kind} {child} ({self.definitions(shuffled, dead)}){subclause}")
         if drop:
             self.ddl.append(drop)
         self.ddl.append(f"ALTER TABLE {parent} ATTACH PARTITION {child} {bound}")
