@@ -745,29 +745,27 @@ is_cancel(const ErrorData *error)
 
 /*
  * An error in doubt: OF_ROWS or OF_SERVER.  Single rows are tried, and undone.  It
- * is the rows' if one of them is processed, and else the server's if they fail
+ * is the rows' if one of them is processed, and else the server's if others fail
  * alike: two of them once this run has done a chunk, since what is done may fail
- * for being done.
+ * for being done.  The chunk's own rows say that only where nothing has ever been
+ * done.
  */
 static ErrorKind
 decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error)
 {
 	int			needed = run->done_upto != NULL ? 2 : 1;
-	int			alike = 0;
+	int			others = 0;
 
 	for (Probe probe = 0; probe < PROBES; probe++)
 	{
-		ProbeResult result;
+		ProbeResult result = try_row(run, job, chunk, probe, error);
 
-		if (probe == PROBE_FIRST && chunk->row_count < 2)
-			break;				/* that is the one that fails */
-		result = try_row(run, job, chunk, probe, error);
 		if (result == PROBE_DIFFERS)
 			return OF_ROWS;
-		if (result == PROBE_FAILS_ALIKE)
-			alike++;
+		if (result == PROBE_FAILS_ALIKE && probe < PROBE_FIRST)
+			others++;
 	}
-	return alike >= needed || (run->done_upto == NULL && !job_has_done(job)) ? OF_SERVER : OF_ROWS;
+	return others >= needed || !job_has_done(job) ? OF_SERVER : OF_ROWS;
 }
 
 /*
@@ -876,7 +874,7 @@ find_row(Run *run, const Job *job, Walk *walk, const JobChunk *chunk, Probe prob
 		reader.limit = 1;
 		walk_read(walk, &rows, &reader);
 		range->upto = reader.end;
-		return reader.ended;
+		return reader.ended && position_compare(walk->key, reader.end, walk_last_position(walk, &rows)) < 0;
 	}
 
 	/* the last row: from behind the one before it */
@@ -887,7 +885,7 @@ find_row(Run *run, const Job *job, Walk *walk, const JobChunk *chunk, Probe prob
 	reader.limit = 2;
 	walk_read(walk, &rows, &reader);
 	range->after = reader.ended ? reader.end : rows.after;
-	return true;
+	return reader.ended || probe < PROBE_FIRST;	/* else it is all of the chunk */
 }
 
 static void

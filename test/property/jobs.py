@@ -162,7 +162,7 @@ class Job:
         w, covered, chunks = self.w, self.covered(), self.chunks()
         expect("the job's status", self.status(), "done")
         expect("the chunks' states", {chunk.state for chunk in chunks}, {"done"} if covered else set())
-        expect("the high-water mark", canonical(chunks[-1].upto) if chunks else None, canonical(w.positions[covered[-1]]) if covered else None)
+        expect("the high-water mark", canonical(chunks[-1].upto) if chunks else None, w.kept[covered[-1]] if covered else None)
         start = None
         for chunk in chunks:
             upto = w.where[canonical(chunk.upto)]
