@@ -76,8 +76,10 @@ class Walker:
         expect("positions differ between sessions", both[0], both[1])
         self.positions = both[0]
         # as a job has them, which keeps its key by itself: without the order that a position may name
+        in_key = {element.column.name for element in self.table.elements} | set(self.table.unique_columns)
         names = {name for name, in self.sessions.admin.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [self.table.relation])}
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [self.table.relation])
+            if name.strip(".") or name in in_key}
         self.kept = {row: canonical(json.dumps({k: v for k, v in json.loads(position).items() if k in names}))
                      for row, position in self.positions.items()}
         self.where = {position: row for row, position in self.kept.items()}
