@@ -91,6 +91,39 @@ SELECT chunked.alter_job('stop', on_error => 'continue');
 CALL chunked.run_job('stop');
 SELECT job, done, failed, key FROM outcome;
 SELECT chunked.drop_job('stop');
+-- where what is done is not done again, or fails for being done
+ALTER SEQUENCE calls_of_late RESTART;
+UPDATE event SET kind = 0;
+CALL chunked.run('event', 'UPDATE event SET kind = 1 WHERE fails_late(''42P01'') = 1 AND {chunk} AND kind = 0', name => 'once', chunk_size => 20, on_error => 'continue');
+SELECT * FROM outcome;
+SELECT chunked.drop_job('once');
+CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF OLD.kind = 7 THEN
+		RAISE 'kept as it is' USING ERRCODE = '42501';
+	END IF;
+	RETURN NEW;
+END
+$$;
+UPDATE event SET kind = CASE WHEN id = 111 THEN 7 ELSE 0 END;
+CREATE TRIGGER keeps BEFORE UPDATE ON event FOR EACH ROW EXECUTE FUNCTION keeps();
+CALL chunked.run('event', 'UPDATE event SET kind = 7 WHERE {chunk}', name => 'kept', chunk_size => 20, on_error => 'continue', max_attempts => 1);
+SELECT job, done, failed, key FROM outcome;
+DROP TRIGGER keeps ON event;
+SELECT chunked.drop_job('kept');
+-- rows that are not the job's are not tried
+CREATE SEQUENCE outside;
+CREATE FUNCTION tells(id int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	IF id > 60 THEN
+		PERFORM setval('outside', id);
+	END IF;
+	RAISE 'for every row' USING ERRCODE = '42501';
+END
+$$;
+CALL chunked.run('event', 'UPDATE event SET n = tells(id) WHERE {chunk}', name => 'bounds', chunk_size => 20, upto => '{"id": 60}', on_error => 'continue', max_attempts => 1);
+SELECT done, failed, (SELECT last_value FROM outside) AS tried FROM outcome;
+SELECT chunked.drop_job('bounds');
 -- of two rows, the job's last among them
 CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, CASE WHEN id IN (150, 200) THEN id ELSE -1 END, ''42501'') WHERE {chunk}', name => 'two', chunk_size => 20, max_attempts => 1, on_error => 'continue');
 SELECT job, done, failed, key FROM outcome;

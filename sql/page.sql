@@ -245,5 +245,14 @@ SELECT pg_temp.failure($$SELECT * FROM chunked.page(NULL::doubled, 3, key => '{g
 CREATE VIEW nulls AS SELECT NULLIF(id / 8, 1) AS g, NULLIF(id / 10, 1) AS h, id FROM event;
 SELECT size, pg_temp.state(format('SELECT * FROM chunked.page(NULL::nulls, %s, key => ''{g,h}'')', size)) FROM generate_series(1, 10) size;
 
+-- sizes of any whole number's type, and as large as they get
+CREATE TABLE sized AS SELECT generate_series(1, 5) AS id;
+ALTER TABLE sized ADD PRIMARY KEY (id);
+SELECT (SELECT count(*) FROM chunked.page(NULL::sized, 2::smallint)) AS smallint, (SELECT count(*) FROM chunked.page(NULL::sized, 2::bigint)) AS bigint,
+	(SELECT count(*) FROM chunked.page(NULL::sized, 9223372036854775807)) AS most, (SELECT count(*) FROM chunked.page(NULL::sized, 9223372036854775807, before => '{"id": 3}')) AS back;
+SELECT (SELECT count(*) FROM chunked.paginate(NULL::sized, 2, 2::bigint, 1::bigint)) AS bigint,
+	(SELECT count(*) FROM chunked.paginate(NULL::sized, 1, 9223372036854775807, 9223372036854775807)) AS most, chunked.paginator('sized', 9223372036854775807, 9223372036854775807);
+SELECT pg_temp.failure('SELECT * FROM chunked.page(NULL::sized, -9223372036854775808)');
+
 SET client_min_messages = warning;
 DROP SCHEMA page_test CASCADE;

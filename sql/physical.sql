@@ -126,6 +126,17 @@ CREATE TABLE child () INHERITS (parent);
 INSERT INTO parent SELECT generate_series(1, 5);
 INSERT INTO child SELECT generate_series(6, 9);
 SELECT relation, row_count FROM chunked.split('parent', 2, true, '{ctid}') ORDER BY relation;
+-- a parent's chunks are its own rows', not its children's
+CREATE TABLE "Grand child" () INHERITS (child);
+INSERT INTO parent SELECT i FROM generate_series(10, 2000) i;
+INSERT INTO child SELECT i FROM generate_series(2001, 5000) i;
+INSERT INTO "Grand child" SELECT i FROM generate_series(5001, 9000) i;
+VACUUM ANALYZE parent, child, "Grand child";
+SELECT relation, predicate FROM chunked.split('parent', 3, key => '{ctid}', alias => 'p') WHERE after IS NULL ORDER BY number;
+SELECT call, pg_temp.cover('parent', 'chunked.' || call, '{ctid}', exact => call ~ 'true') ~ '^9000 rows' AS covered
+FROM unnest(ARRAY[$$split('parent', 9, true, '{ctid}', alias => 't')$$, $$split('parent', 3, key => '{ctid}', alias => 't')$$, $$chunks('parent', 700, true, key => '{ctid}', alias => 't')$$, $$chunks('parent', 700, false, key => '{ctid}', alias => 't')$$]) call;
+SELECT relation, sum(row_count) FROM chunked.chunks('child', 700, true, key => '{ctid}', filter => 'id % 2 = 0') GROUP BY relation ORDER BY relation;
+SELECT bool_or(plan ~ 'Tid Range Scan on child') AS by_range FROM chunked.split('child', 3, key => '{ctid}') c, LATERAL plan('SELECT * FROM child WHERE ' || c.predicate) p (plan);
 
 --
 -- Nothing

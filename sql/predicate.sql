@@ -74,9 +74,9 @@ BEGIN
 	END LOOP;
 END
 $$;
-CALL expect(50, 41);
-CALL expect(700, 5);
-SELECT count(DISTINCT relation), count(*) > 1500 AS looked FROM expected;
+CALL expect(50, 101);
+CALL expect(700, 9);
+SELECT count(DISTINCT relation), count(*) > 800 AS looked FROM expected;
 SELECT * FROM expected WHERE nodes ~ 'Seq Scan' ORDER BY relation, number LIMIT 5;
 -- by what is known of the table that was never analyzed, no more can be told
 SELECT * FROM expected WHERE greatest(estimate / greatest(rows, 1), rows / greatest(estimate, 1)) > 20 AND relation <> 'never_analyzed'::regclass

@@ -328,6 +328,10 @@ SELECT refusal('INSERT INTO copied SELECT number, v FROM twice_view WHERE EXISTS
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice', 'twice');
 SELECT refusal('WITH d AS (DELETE FROM twice WHERE v = 9 RETURNING id) INSERT INTO copied SELECT id, v FROM twice t WHERE {chunk:t}', 'twice');
 SELECT refusal('UPDATE twice SET v = 1 FROM twice_view WHERE {chunk:twice_view}', 'twice_view', '{number}');
+SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT twice.id, 1 FROM twice', 'twice');
+SELECT refusal('WITH d AS (DELETE FROM twice WHERE {chunk} RETURNING *), a AS (SELECT * FROM twice) INSERT INTO copied SELECT a.id, a.v FROM a', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM (SELECT * FROM twice) x', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 FROM twice p WHERE twice.parent = p.id AND {chunk:p}', 'twice');
 -- where it picks those as well, or the other mention does not decide which rows are gone over
 SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM twice x WHERE x.id = twice.id AND {chunk:twice})', 'twice');
 SELECT refusal('UPDATE twice t SET v = 1 FROM (SELECT id FROM twice WHERE {chunk} FOR UPDATE) s WHERE s.id = t.id AND {chunk:t}', 'twice');
@@ -335,6 +339,10 @@ SELECT refusal('INSERT INTO copied SELECT y.id, x.v FROM twice x JOIN twice y ON
 SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT id, (SELECT count(*) FROM twice) FROM c', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice WHERE {chunk}', 'twice');
 SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', '{number}');
+SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) UPDATE twice t SET v = 1 FROM c WHERE t.id = c.id', 'twice');
+SELECT refusal('UPDATE twice SET v = 1 WHERE id IN (SELECT id FROM twice x WHERE {chunk:x})', 'twice');
+SELECT refusal('INSERT INTO copied SELECT b.id, b.v FROM (SELECT * FROM twice WHERE {chunk}) a JOIN twice b ON b.id = a.id', 'twice');
+SELECT refusal('WITH total AS (SELECT * FROM twice) UPDATE twice t SET v = (SELECT count(*) FROM total) WHERE {chunk:t}', 'twice');
 SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', '{number}');
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
@@ -345,7 +353,12 @@ SELECT refusal('WITH b AS (SELECT id FROM twice WHERE {chunk} LIMIT 10) UPDATE t
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} OFFSET 1', 'twice');
 SELECT refusal('INSERT INTO copied SELECT * FROM (SELECT id, v FROM twice WHERE {chunk}) s LIMIT 5', 'twice');
 SELECT refusal('UPDATE twice SET v = 1 WHERE id IN (SELECT id FROM twice x WHERE {chunk:x} FOR UPDATE SKIP LOCKED) AND {chunk:twice}', 'twice');
+SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT x.id, 1 FROM x LIMIT 3', 'twice');
+SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}), y AS (SELECT id FROM x LIMIT 5) UPDATE twice t SET v = 1 FROM y WHERE y.id = t.id AND {chunk:t}', 'twice');
+SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}), y AS (SELECT t.id FROM twice t JOIN x ON x.id = t.id FOR UPDATE OF t SKIP LOCKED) UPDATE twice t SET v = 1 FROM y WHERE y.id = t.id AND {chunk:t}', 'twice');
 -- and what would not
+SELECT refusal('UPDATE copied SET v = 1 WHERE EXISTS (SELECT FROM twice WHERE {chunk} AND twice.id = copied.id LIMIT 1)', 'twice');
+SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} LIMIT ALL', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, (SELECT c.v FROM copied c WHERE c.id = t.id LIMIT 1) FROM twice t WHERE {chunk:t}', 'twice');
 SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM copied c WHERE c.id = twice.id AND {chunk:twice} LIMIT 1)', 'twice');
 SELECT refusal('INSERT INTO copied SELECT max(id), count(*) FROM twice WHERE {chunk} GROUP BY v', 'twice');

@@ -26,16 +26,19 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "btree.h"
+#include "redirect.h"
 #include "relation.h"
 #include "settings.h"
 
@@ -47,12 +50,19 @@
 
 static bool may_read_heap(Relation rel);
 static bool may_read_index(Relation index);
+static void choose_strategy(BtreeIndex *btree);
 static bool reads_backward(const WalkKey *key, Relation index);
 static Buffer *vm_buffer(BtreeIndex *btree, BlockNumber block);
 static void leave_heap(BtreeIndex *btree);
 static void page_take(BtreePage *page, Buffer buffer);
+static void read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level);
+static void take_step(BtreeIndex *btree, BtreePage *page);
+static bool is_within(BtreeIndex *btree, int64 pages);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
+static bool is_of_fixed_size(Relation index);
+static uint16 separator_size(const BtreeIndex *btree, IndexTuple separator);
+pg_noreturn static void report_damage(Relation index, BlockNumber block, const char *detail);
 static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators,
 							 BtreeLevel *level);
 
@@ -66,15 +76,24 @@ static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators
 BtreeIndex *
 btree_open(Relation rel, const WalkKey *key)
 {
-	if (!key->unique || !btree_caller_may_read(rel, key))
-		return NULL;
-	return btree_open_part(rel, key->index, key);
+	BtreeIndex *btree = NULL;
+
+	if (key->unique && btree_caller_may_read(rel, key))
+		btree = btree_open_part(rel, key->index, key);
+	if (btree != NULL && btree->strategy == NULL)
+	{
+		/* all of it may be read, so its size is worth a look */
+		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
+		choose_strategy(btree);
+	}
+	return btree;
 }
 
 /*
  * May the caller see the key of every row of this relation, so that reading
- * around the executor shows nothing more?  And would the executor read under
- * an ordinary snapshot?  SERIALIZABLE's predicate locks we would not take.
+ * around the executor shows nothing more?  And would the executor read the
+ * same, under an ordinary snapshot?  SERIALIZABLE's predicate locks we would
+ * not take.
  */
 bool
 btree_caller_may_read(Relation rel, const WalkKey *key)
@@ -87,14 +106,16 @@ btree_caller_may_read(Relation rel, const WalkKey *key)
 	if (IsolationIsSerializable() || compat_snapshots_expire() || !ActiveSnapshotSet() ||
 		!IsMVCCSnapshot(GetActiveSnapshot()))
 		return false;
+	/* a query, which names the relation, needs this as well */
+	if (!compat_may_use_schema(RelationGetNamespace(rel), user))
+		return false;
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		return false;
-	if (pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK)
-		return true;
-	for (int i = 0; i < key->ncolumns; i++)
-		if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)
-			return false;
-	return true;
+	if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
+		for (int i = 0; i < key->ncolumns; i++)
+			if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)
+				return false;
+	return !redirect_of_direct_read(rel, key);
 }
 
 /*
@@ -108,7 +129,7 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 	BtreeIndex *btree;
 	Relation	index;
 
-	if (!may_read_heap(part))
+	if (!OidIsValid(index_oid) || !may_read_heap(part))
 		return NULL;
 	index = try_relation_open(index_oid, AccessShareLock);
 	if (index == NULL)
@@ -127,9 +148,16 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 	btree->snapshot = GetActiveSnapshot();
 	btree->skip_dead = !btree->snapshot->takenDuringRecovery;
 	btree->heap_block = InvalidBlockNumber;
-	if (RelationGetNumberOfBlocks(index) > (BlockNumber) NBuffers / BULK_READ_PART)
-		btree->strategy = GetAccessStrategy(BAS_BULKREAD);
+	btree->nblocks = (BlockNumber) Max(index->rd_rel->relpages, 0);
+	choose_strategy(btree);
 	return btree;
+}
+
+static void
+choose_strategy(BtreeIndex *btree)
+{
+	if (btree->nblocks > (BlockNumber) NBuffers / BULK_READ_PART)
+		btree->strategy = GetAccessStrategy(BAS_BULKREAD);
 }
 
 void
@@ -202,6 +230,7 @@ btree_page_make(void)
 	BtreePage  *page = palloc(sizeof(BtreePage));
 
 	page->in_place = false;
+	page->steps = 0;
 	page->buffer = InvalidBuffer;
 	page->locked = false;
 	page->first = FirstOffsetNumber;
@@ -210,21 +239,40 @@ btree_page_make(void)
 }
 
 /*
- * Read a block into page, whose last buffer is released.  With page->in_place
- * it stays locked: then neither another page may be locked, nor anything be
- * waited for, before btree_page_unlock() or _release().
+ * Read a block of that level into page, whose last buffer is released.  With
+ * page->in_place it stays locked: then neither another page may be locked, nor
+ * anything be waited for, before btree_page_unlock() or _release().  If the
+ * page is no longer in use, go right to one that is.  Errors: XX002.
  */
 void
-btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block)
+btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level)
+{
+	page->steps = 0;
+	read_page(btree, page, block, level);
+	skip_ignored(btree, page);
+}
+
+/*
+ * Read just this block.  What a link leads to is on the level where the link
+ * should lead; otherwise following links might never end.
+ */
+static void
+read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level)
 {
 	Buffer		buffer;
 
 	btree_page_release(btree, page);
 	CHECK_FOR_INTERRUPTS();
+	if (!is_within(btree, (int64) block + 1))
+		report_damage(btree->index, block, "A link leads to this block, which the index does not have.");
 	buffer = ReadBufferExtended(btree->index, MAIN_FORKNUM, block, RBM_NORMAL, btree->strategy);
 	LockBuffer(buffer, BT_READ);
 	_bt_checkpage(btree->index, buffer);
+	page->level = level;
 	page_take(page, buffer);
+	page->index = btree->index;
+	if (page->level != level || P_ISMETA(BTPageGetOpaque(BufferGetPage(buffer))))
+		report_damage(btree->index, block, "A link leads to this block, which is of another level.");
 	if (!page->in_place)
 		btree_page_unlock(page);
 }
@@ -242,7 +290,9 @@ page_take(BtreePage *page, Buffer buffer)
 	page->next = opaque->btpo_next;
 	page->ignore = P_IGNORE(opaque);
 	page->deleted = P_ISDELETED(opaque);
-	page->level = page->deleted ? 0 : opaque->btpo_level;
+	/* one deleted before version 14 has forgotten its level */
+	if (!page->deleted)
+		page->level = opaque->btpo_level;
 	if (page->ignore)
 	{
 		page->first = FirstOffsetNumber;
@@ -285,7 +335,8 @@ btree_page_step_right(BtreeIndex *btree, BtreePage *page)
 {
 	if (page->next == P_NONE)
 		return false;
-	btree_page_read(btree, page, page->next);
+	take_step(btree, page);
+	read_page(btree, page, page->next, page->level);
 	return true;
 }
 
@@ -302,30 +353,45 @@ btree_page_step_left(BtreeIndex *btree, BtreePage *page)
 		BlockNumber origin = page->block;
 		BlockNumber left = page->previous;
 
-		btree_page_read(btree, page, left);
+		take_step(btree, page);
+		read_page(btree, page, left, page->level);
 		for (int tries = 0; tries < 4; tries++)
 		{
 			if (!page->deleted && page->next == origin)
 				return true;
 			if (page->next == P_NONE)
 				break;
-			btree_page_read(btree, page, page->next);
+			read_page(btree, page, page->next, page->level);
 		}
 
-		btree_page_read(btree, page, origin);
+		read_page(btree, page, origin, page->level);
 		if (page->deleted)
-		{
-			while (page->deleted && page->next != P_NONE)
-				btree_page_read(btree, page, page->next);
-			if (page->deleted)
-				elog(ERROR, "fell off the end of index \"%s\"",
-					 RelationGetRelationName(btree->index));
-		}
+			skip_ignored(btree, page);
 		else if (page->previous == left)
-			elog(ERROR, "could not find left sibling of block %u in index \"%s\"",
-				 origin, RelationGetRelationName(btree->index));
+			report_damage(btree->index, origin, "It is not on the right of its left sibling.");
 	}
 	return false;
+}
+
+/*
+ * Count a step along a level.  No page comes twice on one way, since what was
+ * deleted is not used again while our snapshot is live: links that have led to
+ * more pages than there are go in a circle.
+ */
+static void
+take_step(BtreeIndex *btree, BtreePage *page)
+{
+	if (!is_within(btree, ++page->steps))
+		report_damage(btree->index, page->block, "The links between the pages of a level go in a circle.");
+}
+
+/* Has the index so many pages? */
+static bool
+is_within(BtreeIndex *btree, int64 pages)
+{
+	if (pages > btree->nblocks)
+		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
+	return pages <= btree->nblocks;
 }
 
 static bool
@@ -339,7 +405,10 @@ read_root(BtreeIndex *btree, BtreePage *page)
 		return false;
 	btree_page_release(btree, page);
 	page_take(page, buffer);
-	btree_page_unlock(page);
+	page->index = btree->index;
+	page->steps = 0;
+	if (!page->in_place)
+		btree_page_unlock(page);
 	return true;
 }
 
@@ -347,8 +416,9 @@ read_root(BtreeIndex *btree, BtreePage *page)
 static void
 skip_ignored(BtreeIndex *btree, BtreePage *page)
 {
-	while (page->ignore && btree_page_step_right(btree, page))
-		;
+	while (page->ignore)
+		if (!btree_page_step_right(btree, page))
+			report_damage(btree->index, page->block, "The last page of a level is deleted.");
 }
 
 /*
@@ -359,6 +429,18 @@ skip_ignored(BtreeIndex *btree, BtreePage *page)
 bool
 btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after)
 {
+	return btree_descend_to(btree, page, after, btree->backward, false);
+}
+
+/*
+ * Go to the leaf from which on, rightwards or leftwards in index order, the
+ * items beyond a position (NULL: all) are to be found, inclusive: those at it
+ * as well.
+ */
+bool
+btree_descend_to(BtreeIndex *btree, BtreePage *page, const Position *position,
+				 bool leftward, bool inclusive)
+{
 	if (!read_root(btree, page))
 		return false;
 	for (;;)
@@ -368,29 +450,56 @@ btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after)
 		skip_ignored(btree, page);
 
 		/*
-		 * Backwards, the items before "after" may go on behind a split that the
-		 * parent does not know of.  Forwards, starting too far left only costs
-		 * time.
+		 * Leftwards, the items wanted may go on behind a split that the parent
+		 * does not know of.  Rightwards, starting too far left only costs time.
 		 */
-		while (btree->backward && page->next != P_NONE && !page->ignore &&
-			   (after == NULL ||
-				btree_compare(btree, btree_page_item(page, P_HIKEY), after) < 0))
-			btree_page_read(btree, page, page->next);
+		while (leftward && page->next != P_NONE &&
+			   (position == NULL || page->ignore ||
+				btree_compare(btree, btree_page_item(page, P_HIKEY), position) < (inclusive ? 1 : 0)))
+			(void) btree_page_step_right(btree, page);
 
-		if (page->level == 0 || page->ignore)
+		if (page->level == 0)
 			return true;
 
-		if (after == NULL)
-			offset = btree->backward ? page->last : page->first;
+		if (position == NULL)
+			offset = leftward ? Max(page->first, page->last) : page->first;
 		else
 		{
 			/* the last downlink whose separator is before what is sought */
-			offset = btree_search_page(btree, page, after, !btree->backward);
+			offset = btree_search_page(btree, page, position, leftward == inclusive);
 			if (offset > page->first)
 				offset = OffsetNumberPrev(offset);
 		}
-		btree_page_read(btree, page, BTreeTupleGetDownLink(btree_page_item(page, offset)));
+		btree_page_read(btree, page, btree_page_downlink(page, offset), page->level - 1);
 	}
+}
+
+/* Where a data item of an inner page leads. */
+BlockNumber
+btree_page_downlink(const BtreePage *page, OffsetNumber offset)
+{
+	if (offset < page->first || offset > page->last)
+		report_damage(page->index, page->block, "It leads to no page below.");
+	return BTreeTupleGetDownLink(btree_page_item(page, offset));
+}
+
+/* The places of the rows of a leaf item: one, or those of its posting list. */
+ItemPointer
+btree_page_tids(const BtreePage *page, OffsetNumber offset, int *ntids)
+{
+	IndexTuple	tuple = btree_page_item(page, offset);
+	Size		start;
+
+	*ntids = 1;
+	if (!BTreeTupleIsPosting(tuple))
+		return &tuple->t_tid;
+	*ntids = BTreeTupleGetNPosting(tuple);
+	start = BTreeTupleGetPostingOffset(tuple);
+	if (start < sizeof(IndexTupleData) || *ntids < 1 ||
+		start + *ntids * sizeof(ItemPointerData) >
+		ItemIdGetLength(PageGetItemId(btree_page_data(page), offset)))
+		btree_report_item(page, offset);
+	return BTreeTupleGetPosting(tuple);
 }
 
 /*
@@ -499,6 +608,23 @@ btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 								  &tuple, NULL, true);
 }
 
+/* Does any row of this leaf item show?  The leaf must be pinned. */
+bool
+btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+{
+	ItemPointer tids;
+	int			ntids;
+	BlockNumber block;
+
+	if (btree_item_is_dead(btree, page, offset))
+		return false;
+	tids = btree_page_tids(page, offset, &ntids);
+	for (int i = 0; i < ntids; i++)
+		if (btree_tid_visible(btree, &tids[i], &block))
+			return true;
+	return false;
+}
+
 /*
  * Is this heap block all-visible by a page of the visibility map that is pinned
  * already?  Does no I/O and takes no lock, so the leaf may be locked meanwhile.
@@ -510,6 +636,13 @@ btree_block_known_visible(BtreeIndex *btree, BlockNumber block)
 
 	return visibilitymap_pin_ok(block, *buffer) &&
 		VM_ALL_VISIBLE(btree->heap, block, buffer);
+}
+
+/* Pin the visibility map's first page, all there is of most tables, before a leaf is locked. */
+void
+btree_pin_visibility(BtreeIndex *btree)
+{
+	(void) VM_ALL_VISIBLE(btree->heap, 0, vm_buffer(btree, 0));
 }
 
 /* The place for the visibility map's page about a heap block */
@@ -533,7 +666,7 @@ leave_heap(BtreeIndex *btree)
 /*
  * Read the children of the highest level that has as many as wanted, else of
  * the level above the leaves; level->level is 0 if the root is a leaf or there
- * is none.  separators: set them, else they are NULL.
+ * is none.  separators: set them.
  */
 void
 btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
@@ -541,9 +674,8 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
 {
 	BtreePage  *page = btree_page_make();
 
-	level->level = 0;
-	level->nchildren = 0;
-	level->children = NULL;
+	memset(level, 0, sizeof(BtreeLevel));
+	page->in_place = !separators;
 	if (!read_root(btree, page) || page->level == 0)
 	{
 		btree_page_release(btree, page);
@@ -557,12 +689,12 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
 
 		level->level = page->level;
 		level->nchildren = 0;
-		leftmost_child = BTreeTupleGetDownLink(btree_page_item(page, page->first));
+		level->even = true;
+		leftmost_child = btree_page_downlink(page, page->first);
 		collect_children(btree, page, separators, level);
 		if (level->nchildren >= children_wanted || level->level == 1)
 			break;
-		btree_page_read(btree, page, leftmost_child);
-		skip_ignored(btree, page);
+		btree_page_read(btree, page, leftmost_child, level->level - 1);
 	}
 	btree_page_release(btree, page);
 	pfree(page);
@@ -572,18 +704,39 @@ btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
 static void
 collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel *level)
 {
+	const bool	fixed = is_of_fixed_size(btree->index);
 	int64		room = 0;
-	IndexTuple	lower = NULL;	/* of the page's first child: the separator there is
+	uint16		any_size = 0;
+	uint16		lower_size = 0; /* of the page's first child: the separator there is
 								 * left empty, but the high key on the left is it */
+	IndexTuple	lower = NULL;
 
 	if (level->children != NULL)
 		pfree(level->children);
+	if (level->separators != NULL)
+		pfree(level->separators);
 	level->children = NULL;
+	level->separators = NULL;
 	do
 	{
 		/* separators point into a copy of their page, which is kept */
 		BtreePage  *kept = page;
+		int64		n = Max((int64) page->last - page->first + 1, 0);
 
+		/* as each page has one parent */
+		if (!is_within(btree, level->nchildren + n))
+			report_damage(btree->index, page->block, "Its level leads to more pages than there are.");
+		if (level->nchildren + n > room)
+		{
+			room = Max(level->nchildren + n, room * 4);
+			level->children = level->children == NULL ?
+				MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(BtreeChild)) :
+				repalloc_huge(level->children, room * sizeof(BtreeChild));
+			if (separators)
+				level->separators = level->separators == NULL ?
+					MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(IndexTuple)) :
+					repalloc_huge(level->separators, room * sizeof(IndexTuple));
+		}
 		if (separators)
 		{
 			kept = palloc(sizeof(BtreePage));
@@ -593,20 +746,72 @@ collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel
 		for (OffsetNumber offset = page->first; offset <= page->last; offset++)
 		{
 			IndexTuple	tuple = btree_page_item(kept, offset);
-			BtreeChild *child;
+			bool		leftmost = offset == page->first;
+			BtreeChild *child = &level->children[level->nchildren];
 
-			if (level->nchildren == room)
-			{
-				room = Max(4096, room * 4);
-				level->children = level->children == NULL ?
-					MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(BtreeChild)) :
-					repalloc_huge(level->children, room * sizeof(BtreeChild));
-			}
-			child = &level->children[level->nchildren++];
 			child->block = BTreeTupleGetDownLink(tuple);
-			child->separator = !separators ? NULL : offset > page->first ? tuple : lower;
+			child->size = fixed ? 0 : leftmost ? lower_size : separator_size(btree, tuple);
+			if (child->size != 0)
+			{
+				if (any_size == 0)
+					any_size = child->size;
+				level->even = level->even && child->size == any_size;
+			}
+			if (separators)
+				level->separators[level->nchildren] = leftmost ? lower : tuple;
+			level->nchildren++;
 		}
 		if (!page->ignore && page->next != P_NONE)
+		{
 			lower = btree_page_item(kept, P_HIKEY);
+			lower_size = fixed ? 0 : separator_size(btree, lower);
+		}
 	} while (btree_page_step_right(btree, page));
+}
+
+/* Do all keys take the same room, but for nulls? */
+static bool
+is_of_fixed_size(Relation index)
+{
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+		if (TupleDescAttr(RelationGetDescr(index), i)->attlen < 0)
+			return false;
+	return true;
+}
+
+/* The size of a leaf item with the separator's key, as far as it goes; 0 if it is cut short. */
+static uint16
+separator_size(const BtreeIndex *btree, IndexTuple separator)
+{
+	Size		size = IndexTupleSize(separator);
+
+	if (BTreeTupleGetNAtts(separator, btree->index) <
+		IndexRelationGetNumberOfKeyAttributes(btree->index))
+		return 0;
+	if (BTreeTupleGetHeapTID(separator) != NULL)
+		size -= MAXALIGN(sizeof(ItemPointerData));
+	return (uint16) Min(size, BLCKSZ);
+}
+
+/* ------------------------------------------------------------------- damage */
+
+/* The hint says what to do; pages locked or pinned go with the transaction. */
+static void
+report_damage(Relation index, BlockNumber block, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" is damaged at block %u", RelationGetRelationName(index), block),
+			 errdetail_internal("%s", detail),
+			 errhint("Rebuild the index: REINDEX INDEX %s;",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(index)),
+												RelationGetRelationName(index)))));
+}
+
+/* Report an item that reaches beyond its place. */
+void
+btree_report_item(const BtreePage *page, OffsetNumber offset)
+{
+	report_damage(page->index, page->block,
+				  psprintf("Item %u of it goes beyond its bounds.", offset));
 }

@@ -9,7 +9,7 @@
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
 
-#include "access/nbtree.h"
+#include "compat.h"
 #include "position.h"
 #include "storage/bufmgr.h"
 
@@ -23,6 +23,7 @@ typedef struct BtreeIndex
 	Relation	index;
 	bool		backward;		/* walk order is this index's, read backwards */
 	Snapshot	snapshot;
+	BlockNumber nblocks;		/* of the index, by the catalog, or when last asked */
 	BufferAccessStrategy strategy;	/* NULL: ordinary */
 	bool		skip_dead;		/* items marked dead are dead to the snapshot */
 	Buffer		heap_buffer;	/* of a block not all-visible, share-locked */
@@ -34,14 +35,16 @@ typedef struct BtreeIndex
 typedef struct BtreePage
 {
 	bool		in_place;		/* leave pages that are read next locked, not copied */
+	BlockNumber steps;			/* to siblings, since a page was read by its number */
 
 	/* of the page in hand */
+	Relation	index;
 	Buffer		buffer;			/* pinned */
 	bool		locked;			/* share-locked, and not copied yet */
 	BlockNumber block;
 	BlockNumber previous;
 	BlockNumber next;
-	uint32		level;			/* 0: leaf */
+	uint32		level;			/* 0: leaf; that of the links followed, if deleted */
 	bool		ignore;			/* deleted or half dead */
 	bool		deleted;
 	OffsetNumber first;			/* data items, the leftmost downlink included */
@@ -53,7 +56,7 @@ typedef struct BtreePage
 typedef struct BtreeChild
 {
 	BlockNumber block;
-	IndexTuple	separator;		/* lower bound of what is below; NULL: none */
+	uint16		size;			/* of the separator as an item; 0: not a whole key */
 } BtreeChild;
 
 /* All children of one level */
@@ -62,6 +65,9 @@ typedef struct BtreeLevel
 	uint32		level;			/* of the parents, at least 1; 0: the root is a leaf */
 	int64		nchildren;
 	BtreeChild *children;
+	IndexTuple *separators;		/* lower bound of what is below each, NULL if it has
+								 * none; or NULL, if not wanted */
+	bool		even;			/* all separators are of one size */
 } BtreeLevel;
 
 /* btree.c */
@@ -71,20 +77,28 @@ extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key)
 extern void btree_close(BtreeIndex *btree);
 extern void btree_unpin(BtreeIndex *btree);
 extern BtreePage *btree_page_make(void);
-extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block);
+extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber block,
+							uint32 level);
 extern void btree_page_unlock(BtreePage *page);
 extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
 extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);
+extern bool btree_descend_to(BtreeIndex *btree, BtreePage *page, const Position *position,
+							 bool leftward, bool inclusive);
+extern BlockNumber btree_page_downlink(const BtreePage *page, OffsetNumber offset);
+extern ItemPointer btree_page_tids(const BtreePage *page, OffsetNumber offset, int *ntids);
 extern void btree_read_level(BtreeIndex *btree, int64 children_wanted, bool separators,
 							 BtreeLevel *level);
 extern int	btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *position);
 extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *page,
 									  const Position *position, bool equal_before);
 extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
+extern void btree_pin_visibility(BtreeIndex *btree);
 extern bool btree_block_known_visible(BtreeIndex *btree, BlockNumber block);
 extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
+extern bool btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
+pg_noreturn extern void btree_report_item(const BtreePage *page, OffsetNumber offset);
 
 static inline Page
 btree_page_data(const BtreePage *page)
@@ -92,12 +106,24 @@ btree_page_data(const BtreePage *page)
 	return page->locked ? BufferGetPage(page->buffer) : (Page) page->copy.data;
 }
 
+/* Does a line pointer lead to something within its page? */
+static inline bool
+btree_item_is_sound(ItemId item)
+{
+	return ItemIdGetOffset(item) + ItemIdGetLength(item) <= BLCKSZ &&
+		ItemIdGetLength(item) >= sizeof(IndexTupleData);
+}
+
 static inline IndexTuple
 btree_page_item(const BtreePage *page, OffsetNumber offset)
 {
 	Page		data = btree_page_data(page);
+	ItemId		item = PageGetItemId(data, offset);
+	IndexTuple	tuple = (IndexTuple) ((char *) data + ItemIdGetOffset(item));
 
-	return (IndexTuple) PageGetItem(data, PageGetItemId(data, offset));
+	if (unlikely(!btree_item_is_sound(item) || IndexTupleSize(tuple) > ItemIdGetLength(item)))
+		btree_report_item(page, offset);
+	return tuple;
 }
 
 /*
@@ -109,6 +135,35 @@ btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 {
 	return btree->skip_dead && ItemIdIsDead(PageGetItemId(btree_page_data(page), offset));
 }
+
+/* Is a leaf item's one row known to show, with no more than btree_block_known_visible() asks? */
+static inline bool
+btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
+{
+	IndexTuple	tuple = btree_page_item(page, offset);
+
+	return !BTreeTupleIsPosting(tuple) && !btree_item_is_dead(btree, page, offset) &&
+		btree_block_known_visible(btree, ItemPointerGetBlockNumberNoCheck(&tuple->t_tid));
+}
+
+/* What is to be read for the rows of a relation: itself, or its leaf partitions */
+typedef struct BtreePart
+{
+	Relation	rel;
+	BtreeIndex *btree;
+} BtreePart;
+
+typedef struct BtreeParts
+{
+	int			nparts;
+	BtreePart	parts[FLEXIBLE_ARRAY_MEMBER];
+} BtreeParts;
+
+/* btree_parts.c */
+extern BtreeParts *btree_open_parts(Relation rel, const WalkKey *key);
+extern void btree_close_parts(BtreeParts *parts);
+extern Position *btree_last_position(const BtreeParts *parts, const WalkKey *key,
+									 const Position *after, const Position *upto);
 
 /* btree_count.c */
 typedef struct BtreeCount
@@ -124,9 +179,8 @@ extern void btree_count(BtreeIndex *btree, const Position *after, const Position
 /* btree_estimate.c */
 typedef struct BtreeEstimate BtreeEstimate;
 
-extern BtreeEstimate *btree_estimate_make(Relation rel, const WalkKey *key,
+extern BtreeEstimate *btree_estimate_make(const BtreeParts *parts, const WalkKey *key,
 										  int64 children_wanted, bool ranks);
-extern void btree_estimate_free(BtreeEstimate *estimate);
 extern double btree_estimate_rows(const BtreeEstimate *estimate);
 extern int64 btree_estimate_children(const BtreeEstimate *estimate);
 extern bool btree_estimate_is_merged(const BtreeEstimate *estimate);

@@ -14,7 +14,8 @@
 
 static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 						 OffsetNumber end, int64 limit);
-static int64 count_item(BtreeIndex *btree, IndexTuple tuple, BlockNumber *visible_block);
+static int64 count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
+						BlockNumber *visible_block);
 static void count_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
 						OffsetNumber *from, OffsetNumber *to, bool *last_page);
@@ -92,10 +93,15 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 
 		if (likely(!(skip_dead && ItemIdIsDead(item))))
 		{
-			IndexTuple	tuple = (IndexTuple) PageGetItem(data, item);
-			bool		posting = BTreeTupleIsPosting(tuple);
-			BlockNumber block = ItemPointerGetBlockNumberNoCheck(&tuple->t_tid);
+			IndexTuple	tuple;
+			bool		posting;
+			BlockNumber block;
 
+			if (unlikely(!btree_item_is_sound(item)))
+				btree_report_item(page, at);
+			tuple = (IndexTuple) PageGetItem(data, item);
+			posting = BTreeTupleIsPosting(tuple);
+			block = ItemPointerGetBlockNumberNoCheck(&tuple->t_tid);
 			if (likely(block == visible_block && !posting))
 				rows++;
 			else if (!posting && page->locked && btree_block_known_visible(btree, block))
@@ -107,7 +113,7 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 			{
 				btree_page_unlock(page);
 				data = btree_page_data(page);
-				rows += count_item(btree, btree_page_item(page, at), &visible_block);
+				rows += count_item(btree, page, at, &visible_block);
 			}
 			if (rows >= limit)
 				break;
@@ -125,17 +131,13 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
  * *visible_block: the heap block last found all-visible on this page.
  */
 static int64
-count_item(BtreeIndex *btree, IndexTuple tuple, BlockNumber *visible_block)
+count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
+		   BlockNumber *visible_block)
 {
-	ItemPointer tid = &tuple->t_tid;
-	int			ntids = 1;
+	int			ntids;
+	ItemPointer tid = btree_page_tids(page, offset, &ntids);
 	int64		rows = 0;
 
-	if (BTreeTupleIsPosting(tuple))
-	{
-		tid = BTreeTupleGetPosting(tuple);
-		ntids = BTreeTupleGetNPosting(tuple);
-	}
 	for (int i = 0; i < ntids; i++, tid++)
 	{
 		BlockNumber block = ItemPointerGetBlockNumber(tid);

@@ -3,12 +3,17 @@
  *		Where a rank lies in a key's order, and the rank of a position, read off
  *		the upper pages of btree indexes.
  *
- * The children of one index level cut the order into intervals; how many rows
- * each has is told by a look at some leaves among them.  Those of a
- * partitioned relation's indexes are merged in key order, each with its own
- * weight.  A rank is found by adding up weights, then by going down to the leaf
- * at the fraction that is left; the position there is one of a row visible to
- * the snapshot, so that nothing is shown that SELECT would not.
+ * The children of one index level cut the order into intervals.  A look at some
+ * leaves among them tells how many rows each has; between the looks, where
+ * items differ in size, the separators tell, which are as long as the items
+ * about them.  A rank is found by adding up weights, then by going down to the
+ * leaf at the fraction that is left; the position there is one of a row visible
+ * to the snapshot, so that nothing is shown that SELECT would not.
+ *
+ * Of a partitioned relation, each index gives keys at regular ranks of its own;
+ * merged in key order, each stands for the rows between it and the next of its
+ * index.  (The intervals themselves cannot be merged: of hash partitions all
+ * lie across each other.)
  *
  * Only the ranks are estimates.  A position is a real key whatever happened to
  * the index meanwhile, so ranges between such positions cover the relation.
@@ -17,10 +22,6 @@
 
 #include <math.h>
 
-#include "access/relation.h"
-#include "catalog/partition.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "optimizer/plancat.h"
 #include "utils/rel.h"
@@ -38,28 +39,51 @@
 /* Leaves searched for a visible row that is near */
 #define VISIBLE_LEAVES 16
 
-/* One index: a plain table's, or one of a partition */
+/*
+ * Keys merged of several partitions, for each child wanted, where there are so
+ * many children.  By theory a chunk is off by half the square root of its keys
+ * or of the partitions, whichever are fewer: where partitions are many, more
+ * keys tell little more.
+ */
+#define KEYS_PER_CHILD 2
+#define MANY_PARTS 128
+
+/* And at most, however small the chunks: there may be more of these than rows */
+#define MOST_KEYS_PER_CHILD 8
+
+/* How far the first key of each partition lies in its interval: the golden ratio, by turns */
+#define PHASE 0.6180339887498949
+
+/* One index */
 typedef struct EstimatePart
 {
 	Relation	rel;
 	BtreeIndex *btree;
 	BtreeLevel	level;
-	IndexTuple	first;			/* first leaf item, the lower bound that the first
-								 * child's separator does not tell; or NULL */
+	int64		nchildren;		/* of the level; 1 if the root is a leaf */
 	double		rows;
-	int			nsamples;		/* leaves looked at, spread over the level */
-	double	   *weights;		/* rows of each child about that leaf */
-	double	   *sums;			/* rows ahead of the first of these children */
+	double	   *rows_before;	/* estimated rows ahead of each child, and in all */
 } EstimatePart;
 
-/* One child page in the merged order (always index order, not walk order) */
-typedef struct EstimateChild
+/* A look at one leaf */
+typedef struct LeafLook
+{
+	int64		child;			/* above the leaf */
+	double		rows;			/* visible, below that child */
+	double		item_size;		/* mean of the leaf's items, 0: it has none */
+} LeafLook;
+
+/* A key of the merged order (always index order, not walk order) */
+typedef struct EstimateKey
 {
 	int			part;
-	int			sample;			/* the look that tells its weight */
-	int64		child;			/* in the part's level */
-	double		rows_before;	/* estimated rows ahead of it */
-} EstimateChild;
+	IndexTuple	tuple;
+	Datum		value;			/* its first column, at hand for sorting */
+	bool		isnull;
+	double		rows;			/* that it stands for, from "from" of its part on */
+	double		from;
+	double		rows_before;	/* estimated rows ahead of these, of all parts */
+} EstimateKey;
 
 struct BtreeEstimate
 {
@@ -69,80 +93,76 @@ struct BtreeEstimate
 	int			nparts;
 	EstimatePart *parts;
 	int64		nchildren;
-	EstimateChild *children;	/* merged, if there are several parts */
+	int64		nwanted;
+	int64		nkeys;
+	EstimateKey *keys;			/* merged, if there are several parts; NULL: not yet */
 };
 
-static List *open_parts(Relation rel, const WalkKey *key);
-static void close_parts(List *parts);
-static Oid	index_of_part(Relation part, Oid parent_index);
-static IndexTuple first_item(EstimatePart *part);
-static void weigh_part(EstimatePart *part, int nparts);
-static void shrink_weights(EstimatePart *part, double mean);
-static int64 first_of_sample(const EstimatePart *part, int sample);
-static double child_rows(EstimatePart *part, int sample);
-static void merge_children(BtreeEstimate *estimate);
-static int	compare_children(const void *a, const void *b, void *arg);
-static int	compare_separators(const BtreeEstimate *estimate, const EstimatePart *part_a,
-							   IndexTuple a, const EstimatePart *part_b, IndexTuple b);
-static IndexTuple separator_of(const BtreeEstimate *estimate, const EstimateChild *child);
-static double rows_of(const BtreeEstimate *estimate, const EstimateChild *child);
-static EstimateChild child_at(const BtreeEstimate *estimate, int64 i);
-static double go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction);
-static Position *visible_position(BtreeIndex *btree, BtreePage *page, double fraction,
+static void weigh_part(EstimatePart *part, double share);
+static double *size_units(EstimatePart *part, const LeafLook *looks, int nlooks);
+static void shrink(double *values, int64 n, double mean);
+static int64 first_of_look(const EstimatePart *part, int nlooks, int look);
+static void look_at_leaf(EstimatePart *part, BtreePage *page, LeafLook *look);
+static void merge_keys(BtreeEstimate *estimate);
+static void add_keys(BtreeEstimate *estimate, int number, int nkeys, BtreePage *page);
+static int	compare_keys(const void *a, const void *b, void *arg);
+static TupleDesc tupdesc_of(const BtreeEstimate *estimate, const EstimateKey *key);
+static double rank_in_part(const EstimatePart *part, const Position *position);
+static double rank_by_keys(const BtreeEstimate *estimate, const Position *position);
+static int64 last_not_after(const double *sums, int64 n, double place);
+static EstimatePart *find_part(BtreeEstimate *estimate, double *place);
+static bool go_to_place(EstimatePart *part, BtreePage *page, double place, OffsetNumber *offset);
+static double go_to_leaf(EstimatePart *part, BtreePage *page, int64 child, double *fraction);
+static int64 rows_on_leaf(const BtreeIndex *btree, const BtreePage *page, OffsetNumber end);
+static OffsetNumber offset_on_leaf(const BtreeIndex *btree, const BtreePage *page, double fraction);
+static Position *visible_position(BtreeIndex *btree, BtreePage *page, OffsetNumber offset,
 								  int64 leaves);
-static bool item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
 
 /*
- * Read the upper pages of the index that supports this key, down to the level
- * that has about children_wanted children, at most to that above the leaves;
- * NULL if that is not sound here, as in btree_open().  ranks: the ranks of
- * positions will be asked for.  All in the current memory context.
+ * Read the upper pages of the indexes, down to the level that has about
+ * children_wanted children, at most to that above the leaves; partitions share
+ * in these by their rows.  ranks: the ranks of positions will be asked for.
+ * All in the current memory context; good for as long as the parts are open.
  */
 BtreeEstimate *
-btree_estimate_make(Relation rel, const WalkKey *key, int64 children_wanted, bool ranks)
+btree_estimate_make(const BtreeParts *parts, const WalkKey *key, int64 children_wanted,
+					bool ranks)
 {
-	BtreeEstimate *estimate;
-	List	   *parts;
-	int			i = 0;
-	ListCell   *lc;
+	BtreeEstimate *estimate = palloc0(sizeof(BtreeEstimate));
+	int			nparts = parts->nparts;
+	double		tuples = 0;
 
-	if (!btree_caller_may_read(rel, key))
-		return NULL;
-	parts = open_parts(rel, key);
-	if (parts == NIL)
-		return NULL;
-
-	estimate = palloc0(sizeof(BtreeEstimate));
 	estimate->key = key;
-	estimate->nparts = list_length(parts);
-	estimate->parts = palloc(estimate->nparts * sizeof(EstimatePart));
-	foreach(lc, parts)
+	estimate->nparts = nparts;
+	estimate->parts = palloc0(nparts * sizeof(EstimatePart));
+	estimate->nwanted = children_wanted;
+	for (int i = 0; i < nparts; i++)
 	{
-		EstimatePart *part = &estimate->parts[i++];
+		EstimatePart *part = &estimate->parts[i];
+		BlockNumber pages;
+		double		all_visible;
 
-		*part = *(EstimatePart *) lfirst(lc);
-		btree_read_level(part->btree, children_wanted, ranks || estimate->nparts > 1,
-						 &part->level);
-		part->first = estimate->nparts > 1 ? first_item(part) : NULL;
-		weigh_part(part, estimate->nparts);
+		CHECK_FOR_INTERRUPTS();
+		part->rel = parts->parts[i].rel;
+		part->btree = parts->parts[i].btree;
+		estimate_rel_size(part->rel, NULL, &pages, &part->rows, &all_visible);
+		tuples += part->rows;
+	}
+	for (int i = 0; i < nparts; i++)
+	{
+		EstimatePart *part = &estimate->parts[i];
+		double		share = nparts == 1 ? 1 : part->rows / Max(tuples, 1);
+
+		btree_read_level(part->btree, (int64) ceil(children_wanted * share),
+						 ranks && nparts == 1, &part->level);
+		part->nchildren = Max(part->level.nchildren, 1);
+		weigh_part(part, share);
 		btree_unpin(part->btree);
 		estimate->rows += part->rows;
-		estimate->nchildren += Max(part->level.nchildren, 1);
+		estimate->nchildren += part->nchildren;
 		estimate->backward = part->btree->backward;
 	}
-	if (estimate->nparts > 1)
-		merge_children(estimate);
 	return estimate;
-}
-
-void
-btree_estimate_free(BtreeEstimate *estimate)
-{
-	for (int i = 0; i < estimate->nparts; i++)
-	{
-		btree_close(estimate->parts[i].btree);
-		relation_close(estimate->parts[i].rel, NoLock);
-	}
 }
 
 /* The estimated number of rows. */
@@ -170,42 +190,15 @@ btree_estimate_is_merged(const BtreeEstimate *estimate)
 double
 btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 {
-	int64		low = 0;
-	int64		high = estimate->nchildren;
-	EstimateChild found;
-	const EstimatePart *part;
-	double		fraction = 0.5;
 	double		rank;
 
-	/* the last child whose separator is not after the position */
-	while (high - low > 1)
+	if (estimate->nparts == 1)
+		rank = rank_in_part(&estimate->parts[0], position);
+	else
 	{
-		int64		middle = low + (high - low) / 2;
-		EstimateChild child = child_at(estimate, middle);
-		IndexTuple	separator = separator_of(estimate, &child);
-
-		if (separator == NULL ||
-			btree_compare(estimate->parts[child.part].btree, separator, position) <= 0)
-			low = middle;
-		else
-			high = middle;
+		merge_keys(estimate);
+		rank = rank_by_keys(estimate, position);
 	}
-
-	found = child_at(estimate, low);
-	part = &estimate->parts[found.part];
-	if (part->level.level == 1 && estimate->nparts == 1)
-	{
-		BtreePage  *page = btree_page_make();
-
-		btree_page_read(part->btree, page,
-						part->level.children[found.child].block);
-		if (page->level == 0 && page->last >= page->first)
-			fraction = (double) (btree_search_page(part->btree, page, position, true) - page->first) /
-				(page->last - page->first + 1);
-		btree_page_release(part->btree, page);
-		pfree(page);
-	}
-	rank = found.rows_before + fraction * rows_of(estimate, &found);
 	return estimate->backward ? estimate->rows - rank : rank;
 }
 
@@ -218,419 +211,599 @@ btree_estimate_rank(BtreeEstimate *estimate, const Position *position)
 Position *
 btree_estimate_position(BtreeEstimate *estimate, double rank, bool far)
 {
-	int64		leaves = far ? MaxBlockNumber : VISIBLE_LEAVES;
 	double		place = estimate->backward ? estimate->rows - rank : rank;
-	int64		low = 0;
-	int64		high = estimate->nchildren;
-	EstimateChild child;
-	EstimatePart *part;
-	double		fraction;
+	EstimatePart *part = find_part(estimate, &place);
 	BtreePage  *page;
+	OffsetNumber offset;
 	Position   *position = NULL;
+
+	if (part == NULL)
+		return NULL;
+	page = btree_page_make();
+	if (go_to_place(part, page, place, &offset))
+		position = visible_position(part->btree, page, offset, far ? MaxBlockNumber : VISIBLE_LEAVES);
+	btree_page_release(part->btree, page);
+	btree_unpin(part->btree);
+	pfree(page);
+	return position;
+}
+
+/* ----------------------------------------------------------- weights of a part */
+
+/*
+ * Look at some leaves, spread over the level: how many visible rows each has
+ * tells what the children about it weigh.  The rows of the part are the
+ * catalog's density over the current size, unless the look contradicts it, as
+ * after a mass DELETE not yet vacuumed.  share: of the looks for all parts.
+ */
+static void
+weigh_part(EstimatePart *part, double share)
+{
+	int			nlooks = part->level.level == 0 ? 1 :
+		(int) Min(Max(SAMPLE_LEAVES * share, 2), part->nchildren);
+	int			nregular = Max(nlooks - 1, 1);
+	LeafLook   *looks = palloc(nlooks * sizeof(LeafLook));
+	double	   *weights = palloc(nlooks * sizeof(double));	/* rows by unit */
+	BtreePage  *page = btree_page_make();
+	double	   *units;
+	double		rows = 0;
+	double		looked = 0;
+	double		sum = 0;
+
+	page->in_place = true;
+	btree_pin_visibility(part->btree);
+	for (int i = 0; i < nlooks; i++)
+	{
+		looks[i].child = (first_of_look(part, nlooks, i) + first_of_look(part, nlooks, i + 1)) / 2;
+		look_at_leaf(part, page, &looks[i]);
+	}
+	btree_page_release(part->btree, page);
+	pfree(page);
+
+	units = size_units(part, looks, nlooks);
+	for (int i = 0; i < nlooks; i++)
+	{
+		double		unit = units == NULL ? 1 : units[looks[i].child];
+
+		weights[i] = looks[i].rows / unit;
+		if (i == nregular)
+			break;
+		rows += looks[i].rows;
+		looked += unit;
+	}
+	if (nregular >= MIN_CORRELATED)
+		shrink(weights, nregular, rows / looked);
+	else
+		for (int i = 0; i < nregular; i++)
+			weights[i] = rows / looked;
+
+	part->rows_before = MemoryContextAllocHuge(CurrentMemoryContext,
+											   (part->nchildren + 1) * sizeof(double));
+	for (int i = 0; i < nlooks; i++)
+	{
+		int64		first = first_of_look(part, nlooks, i);
+		int64		end = first_of_look(part, nlooks, i + 1);
+
+		if (units == NULL)
+		{
+			for (int64 c = first; c < end; c++)
+				part->rows_before[c] = sum + weights[i] * (c - first);
+			sum += weights[i] * (end - first);
+		}
+		else
+			for (int64 c = first; c < end; c++)
+			{
+				part->rows_before[c] = sum;
+				sum += weights[i] * units[c];
+			}
+	}
+	part->rows_before[part->nchildren] = sum;
+
+	if (part->level.level == 0 || part->rel->rd_rel->reltuples < 0 ||
+		fabs(sum - part->rows) > part->rows * STALE_FRACTION)
+		part->rows = sum;
+	if (sum > 0 && part->rows != sum)
+		for (int64 c = 0; c <= part->nchildren; c++)
+			part->rows_before[c] *= part->rows / sum;
+
+	if (units != NULL)
+		pfree(units);
+	pfree(looks);
+	pfree(weights);
+}
+
+/*
+ * How many rows each child has to the others' by the size of the separators at
+ * its ends, a page holding the fewer items the larger they are; NULL if that
+ * says nothing.  What else is in the leaves' items, as INCLUDE columns, is
+ * taken to be of the same size in all.
+ */
+static double *
+size_units(EstimatePart *part, const LeafLook *looks, int nlooks)
+{
+	const BtreeChild *children = part->level.children;
+	int64		n = part->nchildren;
+	double	   *units;
+	double		sum = 0;
+	double		other = 0;
+	int			nother = 0;
+	double		size = 0;
+
+	/* a posting list is longer than its key by what depends on how many share it */
+	if (part->level.level == 0 || part->level.even || !part->btree->key->unique)
+		return NULL;
+
+	units = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
+	for (int64 c = n - 1; c >= 0; c--)
+	{
+		/* of those cut short or missing, the next one's */
+		if (children[c].size != 0)
+			size = children[c].size;
+		units[c] = size;
+	}
+	for (int64 c = 0; c < n; c++)
+	{
+		if (units[c] == 0)
+			units[c] = c > 0 ? units[c - 1] : 1;
+		sum += units[c];
+	}
+
+	/* single items of a mixed lot say nothing of those about them */
+	shrink(units, n, sum / n);
+	for (int i = 0; i < nlooks; i++)
+		if (looks[i].item_size > 0)
+		{
+			other += looks[i].item_size - units[looks[i].child];
+			nother++;
+		}
+	other = (nother > 0 ? Max(other / nother, 0) : 0) + sizeof(ItemIdData);
+
+	for (int64 c = 0; c < n; c++)
+	{
+		double		unit = 1 / ((units[c] + units[Min(c + 1, n - 1)]) / 2 + other);
+
+		units[c] = 1;
+		for (uint32 i = 0; i < part->level.level; i++)
+			units[c] *= unit;
+	}
+	return units;
+}
+
+/*
+ * Believe each value only as far as neighbours agree: draw them towards their
+ * mean by the correlation of each with the next.  After random inserts one leaf
+ * says nothing of those about it, and all get the same weight; where whole
+ * regions differ, the looks stand.
+ */
+static void
+shrink(double *values, int64 n, double mean)
+{
+	double		variance = 0;
+	double		covariance = 0;
+	double		correlation;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		double		deviation = values[i] - mean;
+
+		variance += deviation * deviation;
+		if (i > 0)
+			covariance += deviation * (values[i - 1] - mean);
+	}
+	correlation = variance > 0 ? Max(covariance / variance, 0) : 0;
+	for (int64 i = 0; i < n; i++)
+		values[i] = mean + correlation * (values[i] - mean);
+}
+
+/*
+ * The first of the children that a look stands for.  The last look is at the
+ * last child alone: that is where rows are added in key order, and as full as
+ * it happens to be.
+ */
+static int64
+first_of_look(const EstimatePart *part, int nlooks, int look)
+{
+	if (nlooks == 1 || look == nlooks)
+		return part->nchildren * look / nlooks;
+	return (part->nchildren - 1) * look / (nlooks - 1);
+}
+
+/* Set look's rows and item_size by the leaf in the middle of its child. */
+static void
+look_at_leaf(EstimatePart *part, BtreePage *page, LeafLook *look)
+{
+	BtreeIndex *btree = part->btree;
+	int64		most = part->level.level == 0 ? PG_INT64_MAX : SAMPLE_ITEMS;
+	double		fraction = 0.5;
+	double		leaves = 1;
+	int64		nrows;
+	int64		looked;
+	int64		visible = 0;
+
+	look->rows = 0;
+	look->item_size = 0;
+	if (part->level.level > 0)
+		leaves = go_to_leaf(part, page, look->child, &fraction);
+	else if (!btree_descend(btree, page, NULL))
+		return;
+	if (page->last < page->first)
+		return;
+
+	nrows = rows_on_leaf(btree, page, page->last + 1);
+	if (btree->key->unique)
+	{
+		for (looked = 0; looked < Min(nrows, most); looked++)
+		{
+			OffsetNumber offset = page->first + nrows * looked / Min(nrows, most);
+
+			if (btree_item_known_visible(btree, page, offset))
+				visible++;
+			else
+			{
+				btree_page_unlock(page);
+				if (btree_item_visible(btree, page, offset))
+					visible++;
+			}
+		}
+	}
+	else
+	{
+		OffsetNumber offset = page->first;
+		int64		before = 0; /* rows of items ahead of offset */
+
+		btree_page_unlock(page);
+		for (looked = 0; looked < Min(nrows, most); looked++)
+		{
+			int64		row = nrows * looked / Min(nrows, most);
+			ItemPointer tids;
+			int			ntids;
+			BlockNumber block;
+
+			while (tids = btree_page_tids(page, offset, &ntids), before + ntids <= row)
+			{
+				before += ntids;
+				offset++;
+			}
+			if (!btree_item_is_dead(btree, page, offset) &&
+				btree_tid_visible(btree, &tids[row - before], &block))
+				visible++;
+		}
+	}
+	look->rows = leaves * nrows * visible / looked;
+	look->item_size = (double) (((PageHeader) btree_page_data(page))->pd_special -
+								((PageHeader) btree_page_data(page))->pd_upper) / page->last;
+}
+
+/* ------------------------------------------------------------- several parts */
+
+/* Take keys of all parts, by their share of the rows, and bring them into one order. */
+static void
+merge_keys(BtreeEstimate *estimate)
+{
+	BtreePage  *page;
+	int64		room = 0;
+	double		wanted = (double) estimate->nwanted;
+	double		rows_before = 0;
+
+	if (estimate->keys != NULL)
+		return;
+	if (estimate->nparts <= MANY_PARTS)
+		wanted = Max(wanted, Min(wanted * KEYS_PER_CHILD, (double) estimate->nchildren));
+	wanted = Min(wanted, (double) estimate->nchildren * MOST_KEYS_PER_CHILD);
+	for (int i = 0; i < estimate->nparts; i++)
+		room += (int64) ceil(wanted * estimate->parts[i].rows / Max(estimate->rows, 1)) + 1;
+	estimate->keys = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(EstimateKey));
+
+	page = btree_page_make();
+	page->in_place = true;
+	for (int i = 0; i < estimate->nparts; i++)
+	{
+		double		rows = estimate->parts[i].rows;
+
+		if (rows > 0)
+			add_keys(estimate, i, (int) Max(Min(rint(wanted * rows / estimate->rows), rows), 1), page);
+	}
+	pfree(page);
+
+	qsort_arg(estimate->keys, estimate->nkeys, sizeof(EstimateKey), compare_keys, estimate);
+	for (int64 i = 0; i < estimate->nkeys; i++)
+	{
+		estimate->keys[i].rows_before = rows_before;
+		rows_before += estimate->keys[i].rows;
+	}
+}
+
+/*
+ * Add keys of one part, at equal distances.  Those of different parts start at
+ * different places: parts that are alike, as hash partitions are, would
+ * otherwise all give the same keys.
+ */
+static void
+add_keys(BtreeEstimate *estimate, int number, int nkeys, BtreePage *page)
+{
+	EstimatePart *part = &estimate->parts[number];
+	double		rows = part->rows / nkeys;
+	double		phase = fmod((number + 1) * PHASE, 1);
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		OffsetNumber offset;
+		EstimateKey *key = &estimate->keys[estimate->nkeys];
+
+		if (!go_to_place(part, page, (i + phase) * rows, &offset) || offset > page->last)
+			continue;
+		key->part = number;
+		key->tuple = CopyIndexTuple(btree_page_item(page, offset));
+		key->value = index_getattr(key->tuple, 1, RelationGetDescr(part->btree->index), &key->isnull);
+		key->rows = rows;
+		key->from = i * rows;
+		estimate->nkeys++;
+	}
+	btree_page_release(part->btree, page);
+}
+
+/* In index order; of equal ones, those of one part stay in theirs. */
+static int
+compare_keys(const void *a, const void *b, void *arg)
+{
+	const BtreeEstimate *estimate = arg;
+	const EstimateKey *x = a;
+	const EstimateKey *y = b;
+	int			order = key_compare_datums(&estimate->key->columns[0], x->value, x->isnull,
+										   y->value, y->isnull);
+
+	for (int i = 1; i < estimate->key->ncolumns && order == 0; i++)
+	{
+		bool		null_x;
+		bool		null_y;
+		Datum		value_x = index_getattr(x->tuple, i + 1, tupdesc_of(estimate, x), &null_x);
+		Datum		value_y = index_getattr(y->tuple, i + 1, tupdesc_of(estimate, y), &null_y);
+
+		order = key_compare_datums(&estimate->key->columns[i], value_x, null_x, value_y, null_y);
+	}
+	if (order != 0)
+		return (order < 0) != estimate->backward ? -1 : 1;
+	if (x->part != y->part)
+		return x->part < y->part ? -1 : 1;
+	return x->from < y->from ? -1 : x->from > y->from ? 1 : 0;
+}
+
+static TupleDesc
+tupdesc_of(const BtreeEstimate *estimate, const EstimateKey *key)
+{
+	return RelationGetDescr(estimate->parts[key->part].btree->index);
+}
+
+/* --------------------------------------------------------- ranks and positions */
+
+/* The rows up to a position, in index order. */
+static double
+rank_in_part(const EstimatePart *part, const Position *position)
+{
+	int64		low = 0;
+	int64		high = part->nchildren;
+	double		fraction = 0.5;
+
+	/* the last child whose separator is not after the position */
+	while (high - low > 1)
+	{
+		int64		middle = low + (high - low) / 2;
+		IndexTuple	separator = part->level.separators[middle];
+
+		if (separator == NULL || btree_compare(part->btree, separator, position) <= 0)
+			low = middle;
+		else
+			high = middle;
+	}
+	if (part->level.level == 1)
+	{
+		BtreePage  *page = btree_page_make();
+		int64		rows;
+
+		btree_page_read(part->btree, page, part->level.children[low].block, 0);
+		rows = rows_on_leaf(part->btree, page, page->last + 1);
+		if (rows > 0)
+			fraction = (double) rows_on_leaf(part->btree, page,
+											 btree_search_page(part->btree, page, position, true)) / rows;
+		btree_page_release(part->btree, page);
+		pfree(page);
+	}
+	return part->rows_before[low] +
+		fraction * (part->rows_before[low + 1] - part->rows_before[low]);
+}
+
+static double
+rank_by_keys(const BtreeEstimate *estimate, const Position *position)
+{
+	int64		low = 0;
+	int64		high = estimate->nkeys;
+
+	while (low < high)
+	{
+		int64		middle = low + (high - low) / 2;
+		const EstimateKey *key = &estimate->keys[middle];
+
+		if (btree_compare(estimate->parts[key->part].btree, key->tuple, position) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < estimate->nkeys ? estimate->keys[low].rows_before : estimate->rows;
+}
+
+/* The last of n sums, in ascending order, that is not over place; 0 if all are. */
+static int64
+last_not_after(const double *sums, int64 n, double place)
+{
+	int64		low = 0;
+	int64		high = n;
 
 	while (high - low > 1)
 	{
 		int64		middle = low + (high - low) / 2;
 
-		if (child_at(estimate, middle).rows_before <= place)
+		if (sums[middle] <= place)
 			low = middle;
 		else
 			high = middle;
 	}
-	child = child_at(estimate, low);
-	part = &estimate->parts[child.part];
-	fraction = rows_of(estimate, &child) > 0 ?
-		(place - child.rows_before) / rows_of(estimate, &child) : 0;
+	return low;
+}
+
+/*
+ * The part in which the row at this place lies, and *place in that part; NULL if
+ * there are no rows.
+ */
+static EstimatePart *
+find_part(BtreeEstimate *estimate, double *place)
+{
+	int64		low = 0;
+	int64		high;
+	const EstimateKey *key;
+	double		phase;
+	double		beyond;
+	int64		neighbour;
+
+	if (estimate->nparts == 1)
+		return &estimate->parts[0];
+	merge_keys(estimate);
+	if (estimate->nkeys == 0)
+		return NULL;
+	high = estimate->nkeys;
+	while (high - low > 1)
+	{
+		int64		middle = low + (high - low) / 2;
+
+		if (estimate->keys[middle].rows_before <= *place)
+			low = middle;
+		else
+			high = middle;
+	}
+
+	/* between two keys of one part, with no other's between them, its own rows tell more */
+	key = &estimate->keys[low];
+	phase = fmod((key->part + 1) * PHASE, 1);
+	beyond = Min(Max(*place - key->rows_before, 0), key->rows);
+	neighbour = beyond < phase * key->rows ? low - 1 : low + 1;
+	if (neighbour >= 0 && neighbour < estimate->nkeys &&
+		estimate->keys[neighbour].part != key->part)
+		beyond = phase * key->rows;
+	*place = key->from + beyond;
+	return &estimate->parts[key->part];
+}
+
+/* Go to the leaf, and its item, at this place of a part; false if it is empty. */
+static bool
+go_to_place(EstimatePart *part, BtreePage *page, double place, OffsetNumber *offset)
+{
+	int64		child = last_not_after(part->rows_before, part->nchildren, place);
+	double		rows = part->rows_before[child + 1] - part->rows_before[child];
+	double		fraction = rows > 0 ? (place - part->rows_before[child]) / rows : 0;
+
 	fraction = Min(Max(fraction, 0), 1);
-
-	/* where other partitions' pages lie between, this page is wider than the gap */
-	if (low + 1 < estimate->nchildren && child_at(estimate, low + 1).part != child.part)
-		fraction = 0;
-
-	page = btree_page_make();
 	if (part->level.level > 0)
-	{
-		go_to_leaf(part->btree, page, part->level.children[child.child].block, &fraction);
-		position = visible_position(part->btree, page, fraction, leaves);
-	}
-	else if (btree_descend(part->btree, page, NULL))
-		position = visible_position(part->btree, page, fraction, leaves);
-	btree_page_release(part->btree, page);
-	pfree(page);
-	return position;
-}
-
-/* The parts (EstimatePart *) to read, or NIL if one of them cannot be. */
-static List *
-open_parts(Relation rel, const WalkKey *key)
-{
-	List	   *parts = NIL;
-	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	ListCell   *lc;
-
-	foreach(lc, partitioned ? find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL) :
-			list_make1_oid(RelationGetRelid(rel)))
-	{
-		Relation	part_rel = relation_open(lfirst_oid(lc), AccessShareLock);
-		EstimatePart *part;
-
-		if (part_rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		{
-			relation_close(part_rel, NoLock);
-			continue;
-		}
-		part = palloc0(sizeof(EstimatePart));
-		part->rel = part_rel;
-		part->btree = btree_open_part(part_rel,
-									  partitioned ? index_of_part(part_rel, key->index) : key->index,
-									  key);
-		if (part->btree == NULL)
-		{
-			relation_close(part_rel, NoLock);
-			close_parts(parts);
-			return NIL;
-		}
-		parts = lappend(parts, part);
-	}
-	return parts;
-}
-
-static void
-close_parts(List *parts)
-{
-	ListCell   *lc;
-
-	foreach(lc, parts)
-	{
-		EstimatePart *part = lfirst(lc);
-
-		btree_close(part->btree);
-		relation_close(part->rel, NoLock);
-	}
-}
-
-/* The index of a leaf partition that belongs to an index of the root. */
-static Oid
-index_of_part(Relation part, Oid parent_index)
-{
-	ListCell   *lc;
-
-	foreach(lc, RelationGetIndexList(part))
-	{
-		if (list_member_oid(get_partition_ancestors(lfirst_oid(lc)), parent_index))
-			return lfirst_oid(lc);
-	}
-	return InvalidOid;
-}
-
-/* The first item in index order, copied; NULL if the first leaf has none. */
-static IndexTuple
-first_item(EstimatePart *part)
-{
-	BtreePage  *page = btree_page_make();
-	IndexTuple	tuple = NULL;
-	double		fraction = 0;
-
-	if (part->level.level > 0)
-		go_to_leaf(part->btree, page, part->level.children[0].block, &fraction);
-	else
-		(void) btree_descend(part->btree, page, NULL);
-	if (page->last >= page->first)
-		tuple = CopyIndexTuple(btree_page_item(page, page->first));
-	btree_page_release(part->btree, page);
-	pfree(page);
-	return tuple;
+		(void) go_to_leaf(part, page, child, &fraction);
+	else if (!btree_descend(part->btree, page, NULL))
+		return false;
+	*offset = offset_on_leaf(part->btree, page, fraction);
+	return true;
 }
 
 /*
- * Look at some leaves, spread over the level: how many visible rows each has
- * tells what the children about it weigh.  Then set the rows of the part: the
- * catalog's density over the current size, unless the look contradicts it, as
- * after a mass DELETE not yet vacuumed.
- */
-static void
-weigh_part(EstimatePart *part, int nparts)
-{
-	double		sum = 0;
-	double		sampled;
-	BlockNumber pages;
-	double		rows;
-	double		all_visible;
-
-	part->nsamples = part->level.level == 0 ? 1 :
-		(int) Min(Max(SAMPLE_LEAVES / nparts, 2), part->level.nchildren);
-	part->weights = palloc(part->nsamples * sizeof(double));
-	for (int i = 0; i < part->nsamples; i++)
-	{
-		part->weights[i] = child_rows(part, i);
-		sum += part->weights[i];
-	}
-	sampled = sum / part->nsamples * Max(part->level.nchildren, 1);
-	part->rows = sampled;
-	shrink_weights(part, sum / part->nsamples);
-	if (part->level.level > 0 && part->rel->rd_rel->reltuples >= 0)
-	{
-		estimate_rel_size(part->rel, NULL, &pages, &rows, &all_visible);
-		if (fabs(sampled - rows) <= rows * STALE_FRACTION)
-			part->rows = rows;
-	}
-
-	/* make the weights of all children add up to the rows */
-	sum = 0;
-	for (int i = 0; i < part->nsamples; i++)
-		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
-	for (int i = 0; i < part->nsamples; i++)
-		part->weights[i] = sum > 0 ? part->weights[i] * part->rows / sum : 0;
-
-	part->sums = palloc(part->nsamples * sizeof(double));
-	sum = 0;
-	for (int i = 0; i < part->nsamples; i++)
-	{
-		part->sums[i] = sum;
-		sum += part->weights[i] * (first_of_sample(part, i + 1) - first_of_sample(part, i));
-	}
-}
-
-/*
- * Believe each look only as far as neighbours agree: draw the weights towards
- * their mean by the correlation of each with the next.  After random inserts
- * one leaf says nothing of those about it, and all get the same weight; where
- * whole regions differ, the looks stand.
- */
-static void
-shrink_weights(EstimatePart *part, double mean)
-{
-	double		variance = 0;
-	double		covariance = 0;
-	double		correlation = 0;
-
-	for (int i = 0; i < part->nsamples; i++)
-	{
-		double		deviation = part->weights[i] - mean;
-
-		variance += deviation * deviation;
-		if (i > 0)
-			covariance += deviation * (part->weights[i - 1] - mean);
-	}
-	if (part->nsamples >= MIN_CORRELATED && variance > 0)
-		correlation = Max(covariance / variance, 0);
-	for (int i = 0; i < part->nsamples; i++)
-		part->weights[i] = mean + correlation * (part->weights[i] - mean);
-}
-
-/* The first of the children that a sample stands for */
-static int64
-first_of_sample(const EstimatePart *part, int sample)
-{
-	return Max(part->level.nchildren, 1) * sample / part->nsamples;
-}
-
-/* The visible rows below the child in the middle of a sample's range, judged by one leaf. */
-static double
-child_rows(EstimatePart *part, int sample)
-{
-	BtreePage  *page = btree_page_make();
-	int			most = part->level.level == 0 ? INT_MAX : SAMPLE_ITEMS;
-	double		leaves = 1;
-	int			n;
-	int			looked;
-	int			visible = 0;
-
-	if (part->level.level == 0)
-		(void) btree_descend(part->btree, page, NULL);
-	else
-	{
-		double		fraction = 0.5;
-		int64		child = (first_of_sample(part, sample) + first_of_sample(part, sample + 1)) / 2;
-
-		leaves = go_to_leaf(part->btree, page, part->level.children[child].block, &fraction);
-	}
-	n = page->last - page->first + 1;
-	for (looked = 0; looked < Min(n, most); looked++)
-		if (item_visible(part->btree, page, page->first + (int64) n * looked / Min(n, most)))
-			visible++;
-	btree_page_release(part->btree, page);
-	pfree(page);
-	return looked == 0 ? 0 : leaves * n * visible / looked;
-}
-
-/* Bring all parts' children into one order and add up the rows ahead of each. */
-static void
-merge_children(BtreeEstimate *estimate)
-{
-	int64		n = 0;
-	double		rows_before = 0;
-
-	estimate->children = MemoryContextAllocHuge(CurrentMemoryContext,
-												estimate->nchildren * sizeof(EstimateChild));
-	for (int p = 0; p < estimate->nparts; p++)
-		for (int sample = 0; sample < estimate->parts[p].nsamples; sample++)
-			for (int64 c = first_of_sample(&estimate->parts[p], sample);
-				 c < first_of_sample(&estimate->parts[p], sample + 1); c++)
-			{
-				estimate->children[n].part = p;
-				estimate->children[n].sample = sample;
-				estimate->children[n].child = c;
-				n++;
-			}
-	qsort_arg(estimate->children, n, sizeof(EstimateChild), compare_children, estimate);
-	for (int64 i = 0; i < n; i++)
-	{
-		estimate->children[i].rows_before = rows_before;
-		rows_before += rows_of(estimate, &estimate->children[i]);
-	}
-}
-
-static int
-compare_children(const void *a, const void *b, void *arg)
-{
-	const BtreeEstimate *estimate = arg;
-	const EstimateChild *x = a;
-	const EstimateChild *y = b;
-	int			order = compare_separators(estimate,
-										   &estimate->parts[x->part], separator_of(estimate, x),
-										   &estimate->parts[y->part], separator_of(estimate, y));
-
-	if (order != 0)
-		return order;
-	if (x->part != y->part)
-		return x->part < y->part ? -1 : 1;
-	return x->child < y->child ? -1 : x->child > y->child ? 1 : 0;
-}
-
-/* In index order; what is missing or truncated comes first. */
-static int
-compare_separators(const BtreeEstimate *estimate, const EstimatePart *part_a,
-				   IndexTuple a, const EstimatePart *part_b, IndexTuple b)
-{
-	int			natts_a = a == NULL ? 0 : BTreeTupleGetNAtts(a, part_a->btree->index);
-	int			natts_b = b == NULL ? 0 : BTreeTupleGetNAtts(b, part_b->btree->index);
-
-	for (int i = 0; i < estimate->key->ncolumns; i++)
-	{
-		bool		null_a;
-		bool		null_b;
-		Datum		value_a;
-		Datum		value_b;
-		int			order;
-
-		if (i >= natts_a || i >= natts_b)
-			return (i < natts_a) - (i < natts_b);
-		value_a = index_getattr(a, i + 1, RelationGetDescr(part_a->btree->index), &null_a);
-		value_b = index_getattr(b, i + 1, RelationGetDescr(part_b->btree->index), &null_b);
-		order = key_compare_datums(&estimate->key->columns[i], value_a, null_a, value_b, null_b);
-		if (order != 0)
-			return (order < 0) != estimate->backward ? -1 : 1;
-	}
-	return 0;
-}
-
-/* The lower bound of a child, or NULL if it is not known. */
-static IndexTuple
-separator_of(const BtreeEstimate *estimate, const EstimateChild *child)
-{
-	const EstimatePart *part = &estimate->parts[child->part];
-
-	return child->child == 0 ? part->first : part->level.children[child->child].separator;
-}
-
-static double
-rows_of(const BtreeEstimate *estimate, const EstimateChild *child)
-{
-	return estimate->parts[child->part].weights[child->sample];
-}
-
-/* The i-th child in index order. */
-static EstimateChild
-child_at(const BtreeEstimate *estimate, int64 i)
-{
-	const EstimatePart *part = &estimate->parts[0];
-	EstimateChild child = {0};
-
-	if (estimate->children != NULL)
-		return estimate->children[i];
-	child.child = i;
-	child.sample = (int) (i * part->nsamples / Max(part->level.nchildren, 1));
-	while (first_of_sample(part, child.sample + 1) <= i)
-		child.sample++;
-	child.rows_before = part->sums[child.sample] +
-		part->weights[child.sample] * (i - first_of_sample(part, child.sample));
-	return child;
-}
-
-/*
- * Go down from a child page to a leaf, taking the downlink at the fraction each
- * time.  Returns about how many leaves there are below that child.
+ * Go down from a child to a leaf, taking the downlink at the fraction each time.
+ * Returns about how many leaves there are below that child.
  */
 static double
-go_to_leaf(BtreeIndex *btree, BtreePage *page, BlockNumber block, double *fraction)
+go_to_leaf(EstimatePart *part, BtreePage *page, int64 child, double *fraction)
 {
 	double		leaves = 1;
+	BlockNumber block = part->level.children[child].block;
+	uint32		level = part->level.level;
 
 	for (;;)
 	{
 		double		place;
 		int			n;
 
-		btree_page_read(btree, page, block);
-		while (page->ignore && btree_page_step_right(btree, page))
-			;
-		n = page->last - page->first + 1;
-		if (page->level == 0 || n <= 0)
+		level--;
+		/* the last one may have led here as well */
+		if (!BufferIsValid(page->buffer) || page->block != block || page->level != level)
+			btree_page_read(part->btree, page, block, level);
+		if (level == 0)
 			return leaves;
+		n = page->last - page->first + 1;
 		leaves *= n;
 		place = Min(*fraction * n, n - 1);
 		*fraction = Min(Max(*fraction * n - (int) place, 0), 1);
-		block = BTreeTupleGetDownLink(btree_page_item(page, page->first + (int) place));
+		block = btree_page_downlink(page, page->first + (int) place);
 	}
 }
 
+/* The rows of a leaf's items ahead of one. */
+static int64
+rows_on_leaf(const BtreeIndex *btree, const BtreePage *page, OffsetNumber end)
+{
+	int64		rows = 0;
+
+	if (btree->key->unique)
+		return (int64) end - page->first;	/* versions share a list, one of them shows */
+	for (OffsetNumber offset = page->first; offset < end; offset++)
+	{
+		int			ntids;
+
+		(void) btree_page_tids(page, offset, &ntids);
+		rows += ntids;
+	}
+	return rows;
+}
+
+/* The item at a fraction of a leaf's rows. */
+static OffsetNumber
+offset_on_leaf(const BtreeIndex *btree, const BtreePage *page, double fraction)
+{
+	int64		n = page->last - page->first + 1;
+	double		place;
+	OffsetNumber offset;
+
+	if (btree->key->unique)
+		return page->first + Max(Min((int64) (fraction * n), n - 1), 0);
+	place = fraction * rows_on_leaf(btree, page, page->last + 1);
+	for (offset = page->first; offset < page->last; offset++)
+	{
+		int			ntids;
+
+		(void) btree_page_tids(page, offset, &ntids);
+		place -= ntids;
+		if (place < 0)
+			break;
+	}
+	return offset;
+}
+
 /*
- * The position of the first visible row, in walk order, from the fraction of
- * this leaf on; NULL if there is none on that many leaves.
+ * The position of the first visible row, in walk order, from this item on; NULL
+ * if there is none on that many leaves.
  */
 static Position *
-visible_position(BtreeIndex *btree, BtreePage *page, double fraction, int64 leaves)
+visible_position(BtreeIndex *btree, BtreePage *page, OffsetNumber offset, int64 leaves)
 {
-	int			n = page->last - page->first + 1;
 	int			step = btree->backward ? -1 : 1;
-	int			offset = page->first + Max(Min((int) (fraction * n), n - 1), 0);
+	int			at = offset;
 
 	for (; leaves > 0; leaves--)
 	{
-		for (; offset >= page->first && offset <= page->last; offset += step)
-			if (item_visible(btree, page, offset))
+		for (; at >= page->first && at <= page->last; at += step)
+			if (btree_item_visible(btree, page, at))
 			{
 				Position   *position = position_make(btree->key);
 
-				btree_position(btree, btree_page_item(page, offset), position);
+				btree_position(btree, btree_page_item(page, at), position);
 				return position;
 			}
 		if (!(btree->backward ? btree_page_step_left(btree, page) :
 			  btree_page_step_right(btree, page)))
 			break;
-		offset = btree->backward ? page->last : page->first;
+		at = btree->backward ? page->last : page->first;
 	}
 	return NULL;
-}
-
-static bool
-item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
-{
-	IndexTuple	tuple = btree_page_item(page, offset);
-	ItemPointer tid = &tuple->t_tid;
-	int			ntids = 1;
-	BlockNumber block;
-
-	if (btree_item_is_dead(btree, page, offset))
-		return false;
-	if (BTreeTupleIsPosting(tuple))
-	{
-		tid = BTreeTupleGetPosting(tuple);
-		ntids = BTreeTupleGetNPosting(tuple);
-	}
-	for (int i = 0; i < ntids; i++)
-		if (btree_tid_visible(btree, &tid[i], &block))
-			return true;
-	return false;
 }

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -80,13 +81,16 @@ static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static int64 count_rows(Walk *walk, Relation rel, const Range *range);
-static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep);
+static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
+						   MemoryContext keep);
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
 static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
 static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
+						   WalkReader *reader, ChunkCount *chunk);
+static void count_remotely(Walk *walk, Relation rel, const Range *range,
 						   WalkReader *reader, ChunkCount *chunk);
 static bool count_row(WalkReader *reader, TupleTableSlot *slot);
 
@@ -101,6 +105,7 @@ chunk_walk_begin(const ChunkRequest *request)
 	ChunkWalk  *split = palloc0(sizeof(ChunkWalk));
 	Relation	rel;
 	Walk	   *walk;
+	BtreeParts *parts = NULL;
 	Range		range = {0};
 
 	split->source.next = next_chunk;
@@ -116,7 +121,11 @@ chunk_walk_begin(const ChunkRequest *request)
 		range.after = position_read(walk->key, request->after, "after");
 	if (request->upto != NULL)
 		range.upto = position_read(walk->key, request->upto, "upto");
-	range.upto = walk_last_position(walk, &range);
+	if (request->filter == NULL)
+		parts = btree_open_parts(rel, walk->key);
+	range.upto = parts != NULL ?
+		btree_last_position(parts, walk->key, range.after, range.upto) :
+		walk_last_position(walk, &range);
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{
@@ -128,11 +137,13 @@ chunk_walk_begin(const ChunkRequest *request)
 		refresh_positions(split, walk);
 		MemoryContextSwitchTo(scratch);
 
-		if (!request->exact && request->filter == NULL)
-			(void) plan_estimated(split, walk, rel, keep);
+		if (!request->exact && parts != NULL)
+			(void) plan_estimated(split, walk, rel, parts, keep);
 		if (request->parts > 0 && split->nplanned == 0)
 			split->total = count_rows(walk, rel, &range);
 	}
+	if (parts != NULL)
+		btree_close_parts(parts);
 	MemoryContextSwitchTo(keep);
 	SPI_finish();
 	table_close(rel, NoLock);
@@ -217,11 +228,10 @@ count_rows(Walk *walk, Relation rel, const Range *range)
 	WalkReader	reader = {0};
 	ChunkCount	count = {0};
 
-	reader.output = WALK_KEYS;
 	reader.limit = PG_INT64_MAX;
-	if (!count_natively(walk, rel, range, &reader, &count))
-		walk_read(walk, range, &reader);
-	return (int64) reader.count;
+	if (count_natively(walk, rel, range, &reader, &count))
+		return (int64) reader.count;
+	return walk_count(walk, rel, range, WALK_KEYS);
 }
 
 /*
@@ -230,7 +240,8 @@ count_rows(Walk *walk, Relation rel, const Range *range)
  * counting is quick, or the only sound way.
  */
 static bool
-plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
+plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
+			   MemoryContext keep)
 {
 	const ChunkRequest *request = &split->request;
 	Position   *after = split->after_position;
@@ -247,10 +258,8 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 
 	wanted = request->parts > 0 ? request->parts :
 		(int64) (relation_estimate_rows(rel) / request->chunk_size) + 1;
-	estimate = btree_estimate_make(rel, walk->key, wanted * CHILDREN_PER_CHUNK,
-								   after != NULL || request->upto != NULL);
-	if (estimate == NULL)
-		return false;
+	estimate = btree_estimate_make(parts, walk->key, wanted * CHILDREN_PER_CHUNK,
+								   after != NULL || request->upto != NULL || !walk->key->unique);
 
 	first_rank = after == NULL ? 0 : btree_estimate_rank(estimate, after);
 	last_rank = request->upto == NULL ? btree_estimate_rows(estimate) :
@@ -261,31 +270,32 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, MemoryContext keep)
 	if (btree_estimate_children(estimate) < nchunks ||
 		(request->parts > 0 &&
 		 btree_estimate_children(estimate) < request->parts * LEAVES_PER_PART))
-	{
-		btree_estimate_free(estimate);
 		return false;
-	}
 
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked plan", ALLOCSET_SMALL_SIZES);
 	split->planned = MemoryContextAllocHuge(keep, (Size) nchunks * sizeof(PlannedChunk));
 	for (int64 i = 1; i <= (int64) nchunks; i++)
 	{
 		bool		last = (i == (int64) nchunks);
-		Position   *end = last ? upto :
-			btree_estimate_position(estimate, first_rank + size * i, false);
+		double		end_rank = last ? rows : size * i;
+		Position   *end;
+
+		CHECK_FOR_INTERRUPTS();
+		end = last ? upto : btree_estimate_position(estimate, first_rank + size * i, false);
 
 		/* ends that fall together make one chunk */
 		if (end == NULL || (after != NULL && position_compare(walk->key, end, after) <= 0) ||
 			(!last && position_compare(walk->key, end, upto) >= 0))
 			continue;
 		split->planned[split->nplanned].upto = write_and_keep(walk->key, end, scratch, keep);
-		split->planned[split->nplanned].row_count =
-			(int64) rint((last ? rows : size * i) - rank);
+		/* a chunk takes in all rows that share its end */
+		if (!last && !walk->key->unique)
+			end_rank = Min(Max(btree_estimate_rank(estimate, end) - first_rank, rank), rows);
+		split->planned[split->nplanned].row_count = (int64) rint(end_rank - rank);
 		split->nplanned++;
 		after = end;
-		rank = size * i;
+		rank = end_rank;
 	}
-	btree_estimate_free(estimate);
 
 	/* exactly the parts asked for, as long as there are rows for them */
 	if (request->parts > 0 && split->nplanned < request->parts)
@@ -353,7 +363,9 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 			count.match_attnum = walk->key->ncolumns + 1;
 		}
 	}
-	if (!count_natively(walk, rel, range, &reader, &count))
+	if (walk_can_skip(walk))
+		count_remotely(walk, rel, range, &reader, &count);
+	else if (!count_natively(walk, rel, range, &reader, &count))
 		walk_read(walk, range, &reader);
 
 	*rows = count.rows;
@@ -430,6 +442,38 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 	reader->ended = count.ended;
 	reader->end = count.end;
 	return true;
+}
+
+/*
+ * Find the end of one chunk of a foreign table, or of foreign partitions, and
+ * count its rows, with the outcome that walk_read() would have, but with no rows
+ * coming here.
+ */
+static void
+count_remotely(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
+			   ChunkCount *chunk)
+{
+	bool		limited = (reader->output == WALK_MATCHES); /* by all rows as well */
+	Range		rest = *range;
+
+	chunk->rows = -1;
+	reader->end = walk_nth(walk, rel, &rest, limited ? WALK_KEYS_UNFILTERED : reader->output,
+						   (int64) reader->limit, limited ? NULL : &chunk->rows);
+	if (reader->end != NULL)
+		rest.upto = reader->end;
+	if (limited)
+	{
+		Position   *end = walk_nth(walk, rel, &rest, WALK_KEYS, chunk->chunk_size, &chunk->rows);
+
+		if (end != NULL)
+			rest.upto = reader->end = end;
+	}
+	reader->ended = (reader->end != NULL);
+	if (chunk->rows < 0)
+		chunk->rows = walk_count(walk, rel, &rest, WALK_KEYS);
+	reader->count = chunk->rows;
+	if (chunk->rows == 0 && limited)
+		reader->count = walk_count(walk, rel, &rest, WALK_KEYS_UNFILTERED);
 }
 
 static bool

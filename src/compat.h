@@ -164,13 +164,26 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define compat_check_as_user(query, rte, role) ((void) (query), (void) ((rte)->checkAsUser = (role)))
 #endif
 
+/* 16: that list names the relation as well (for a test that exchanges it) */
+#if PG_VERSION_NUM >= 160000
+#define compat_exchange_relation(query, rte, other) \
+	((rte)->perminfoindex == 0 ? (void) ((rte)->relid = (other)) : \
+	 (void) (getRTEPermissionInfo((query)->rteperminfos, rte)->relid = (rte)->relid = (other)))
+#else
+#define compat_exchange_relation(query, rte, other) ((void) (query), (void) ((rte)->relid = (other)))
+#endif
+
 /* 16: one function for all kinds of objects replaced those for each */
 #if PG_VERSION_NUM >= 160000
 #define compat_may_connect(database, role) \
 	(object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK)
+#define compat_may_use_schema(schema, role) \
+	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
 #else
 #define compat_may_connect(database, role) \
 	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
+#define compat_may_use_schema(schema, role) \
+	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 /* 17: whether a stronger lock counts as well became an argument */

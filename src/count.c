@@ -13,13 +13,16 @@
 
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
 #include "btree.h"
 #include "count.h"
 #include "filter.h"
+#include "redirect.h"
 #include "relation.h"
+#include "remote.h"
 #include "walk.h"
 
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
@@ -39,6 +42,14 @@ count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
 		return rows;
 	if (filter == NULL && !exact && may_see_catalog_estimate(rel))
 		return (int64) relation_estimate_rows(rel);
+	if (remote_has_partitions(rel))
+	{
+		bool		clock_literal;
+
+		if (filter != NULL)
+			filter_check_syntax(text_to_cstring(filter), &clock_literal);
+		return remote_count(rel, NULL, filter == NULL ? NULL : text_to_cstring(filter));
+	}
 	return filter_count_rows(relation_quoted_name(rel), NULL, filter);
 }
 
@@ -60,12 +71,12 @@ count_estimate(Relation rel, const WalkKey *key, double *rows)
 static bool
 estimate_by_index(Relation rel, const WalkKey *key, double *rows)
 {
-	BtreeEstimate *estimate = btree_estimate_make(rel, key, COUNT_CHILDREN, false);
+	BtreeParts *parts = btree_open_parts(rel, key);
 
-	if (estimate == NULL)
+	if (parts == NULL)
 		return false;
-	*rows = btree_estimate_rows(estimate);
-	btree_estimate_free(estimate);
+	*rows = btree_estimate_rows(btree_estimate_make(parts, key, COUNT_CHILDREN, false));
+	btree_close_parts(parts);
 	return true;
 }
 
@@ -74,7 +85,8 @@ may_see_catalog_estimate(Relation rel)
 {
 	return relation_is_local_table(rel) &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED &&
+		relation_has_estimate(rel) && !redirect_of_count(rel);
 }
 
 /*

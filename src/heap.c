@@ -3,7 +3,8 @@
  *		Chunks by block ranges: key => '{ctid}'.
  *
  * For tables without a usable key.  A chunk is a range of heap blocks of one
- * table or leaf partition, read by a TID range scan; its positions are TIDs,
+ * table or leaf partition (or inheritance parent without its children), read by
+ * a TID range scan; its positions are TIDs,
  * (block, 65535) being the end of a block.  The number of blocks is taken after
  * the snapshot, so that every row of the snapshot lies in one of the ranges.
  *
@@ -33,6 +34,7 @@
 
 #include "chunks.h"
 #include "filter.h"
+#include "redirect.h"
 #include "relation.h"
 
 /* The highest offset that a TID can have: behind every row of its block */
@@ -42,6 +44,7 @@
 typedef struct HeapPart
 {
 	Oid			relid;
+	char	   *name;			/* if a condition must tell it from its children: quoted */
 	int64		first_block;	/* the range that was asked for */
 	int64		end_block;		/* one past it */
 	double		rows_per_block; /* estimated */
@@ -69,7 +72,7 @@ static void bound_part(const ChunkRequest *request, HeapPart *part);
 static int64 position_block(Jsonb *position, const char *argument);
 static Jsonb *block_position(int64 block);
 static void share_out(HeapSplit *split);
-static char *block_predicate(const char *qualifier, int64 from, int64 to, bool open_start);
+static char *block_predicate(const char *qualifier, const char *name, int64 from, int64 to);
 static int64 count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to);
 
 /* Is this key the physical one, '{ctid}'? */
@@ -147,7 +150,7 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 	chunk->row_count = request->exact || request->filter != NULL || part->count ?
 		count_rows(request, part->relid, from, to) :
 		(int64) rint((to - from) * part->rows_per_block);
-	chunk->predicate = block_predicate(request->alias, from, to, from == 0);
+	chunk->predicate = block_predicate(request->alias, part->name, from, to);
 	return true;
 }
 
@@ -166,7 +169,7 @@ open_parts(HeapSplit *split, Relation rel)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("after and upto cannot tell the partitions of \"%s\" apart by ctid",
 							RelationGetRelationName(rel)),
-					 errhint("Split one partition by its own name.")));
+					 errhint("Leave them out, so that one call splits all of it, or split a partition by its own name.")));
 		relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	}
 
@@ -199,8 +202,15 @@ read_part(const ChunkRequest *request, Relation rel)
 				 errmsg("relation \"%s\" cannot be split by ctid", RelationGetRelationName(rel)),
 				 errdetail("Only tables whose access method scans ranges of row identifiers can."),
 				 errhint("Pass the columns of a key instead.")));
+	if (redirect_of_blocks(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" cannot be split by ctid", RelationGetRelationName(rel)),
+				 errdetail("An extension has the server read its rows elsewhere."),
+				 errhint("Pass the columns of a key instead.")));
 
 	part.relid = RelationGetRelid(rel);
+	part.name = relation_has_children(rel) ? relation_quoted_name(rel) : NULL;
 	part.count = check_enable_rls(part.relid, InvalidOid, true) == RLS_ENABLED;
 	part.end_block = RelationGetNumberOfBlocks(rel);
 	part.rows_per_block = part.end_block > 0 ? rows / part.end_block : 0;
@@ -305,6 +315,7 @@ share_out(HeapSplit *split)
 	{
 		HeapPart   *largest = NULL;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < split->nparts; i++)
 		{
 			HeapPart   *part = &split->parts[i];
@@ -320,18 +331,26 @@ share_out(HeapSplit *split)
 	}
 }
 
-/* Blocks from..to - 1 as a condition on ctid. */
+/*
+ * Blocks from..to - 1 as a condition on ctid; name: the parent to which the
+ * rows must belong, since its children have such blocks as well.
+ */
 static char *
-block_predicate(const char *qualifier, int64 from, int64 to, bool open_start)
+block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 {
-	char	   *column = qualifier == NULL ? "ctid" : psprintf("%s.ctid", qualifier);
-	char	   *upper = psprintf("%s OPERATOR(pg_catalog.<=) '(" INT64_FORMAT ",%d)'::pg_catalog.tid",
-								 column, to - 1, END_OF_BLOCK);
+	char	   *prefix = qualifier == NULL ? "" : psprintf("%s.", qualifier);
+	StringInfoData buf;
 
-	if (open_start)
-		return upper;
-	return psprintf("%s OPERATOR(pg_catalog.>) '(" INT64_FORMAT ",%d)'::pg_catalog.tid AND %s",
-					column, from - 1, END_OF_BLOCK, upper);
+	initStringInfo(&buf);
+	if (name != NULL)
+		appendStringInfo(&buf, "%stableoid OPERATOR(pg_catalog.=) %s::pg_catalog.regclass AND ",
+						 prefix, quote_literal_cstr(name));
+	if (from > 0)
+		appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.>) '(" INT64_FORMAT ",%d)'::pg_catalog.tid AND ",
+						 prefix, from - 1, END_OF_BLOCK);
+	appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.<=) '(" INT64_FORMAT ",%d)'::pg_catalog.tid",
+					 prefix, to - 1, END_OF_BLOCK);
+	return buf.data;
 }
 
 /* The matching rows of a block range, on the statement's snapshot. */
@@ -340,7 +359,7 @@ count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	int64		rows = filter_count_rows(psprintf("ONLY %s", relation_quoted_name(rel)),
-										 block_predicate(NULL, from, to, from == 0),
+										 block_predicate(NULL, NULL, from, to),
 										 request->filter);
 
 	relation_close(rel, NoLock);

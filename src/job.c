@@ -19,6 +19,7 @@
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
@@ -27,6 +28,7 @@
 #include "job_chunk.h"
 #include "key.h"
 #include "ledger.h"
+#include "reference.h"
 #include "throttle.h"
 
 /* Some thousand years, which can be added to a timestamp */
@@ -41,7 +43,7 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, key_numbers, key_relation, filter, search_path, settings, key_described, high_water, " \
+	"id, name, owner::oid, relation::oid, statement, key, key_columns::int8[], filter, search_path, settings, key_described, high_water, " \
 	"total_rows, chunk_size, target_time, pause, max_lag, throttle, max_attempts, " \
 	"on_error = 'stop', check_plan, on_foreign_write = 'at_least_once', paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
@@ -150,6 +152,7 @@ static void require_new_owner(const Job *job, Oid owner);
 static const char *role_text(Oid role);
 static Job *read_job(void);
 static bool try_drop(int64 id);
+static bool equal_names(const JobNames *names);
 static Jsonb *rename_members(Jsonb *position, const List *from, const List *to);
 static double interval_column(int column);
 static void set_lock_tag(LOCKTAG *tag, int64 id, uint16 kind);
@@ -518,10 +521,9 @@ read_job(void)
 	job->owner = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->relid = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->statement = ledger_text(++column);
-	job->key = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
-	value = ledger_value(++column, &isnull);
-	if (DatumGetObjectId(ledger_value(++column, &isnull)) == job->relid)
-		job->key = key_rename_columns(job->key, DatumGetArrayTypeP(value), job->relid, &job->former, &job->present);
+	job->key_then = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
+	job->key_columns = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
+	job->names = palloc0(sizeof(JobNames));
 	value = ledger_value(++column, &isnull);
 	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
 	job->search_path = ledger_text(++column);
@@ -529,7 +531,7 @@ read_job(void)
 	job->settings = DatumGetArrayTypePCopy(value);
 	job->key_described = ledger_text(++column);
 	value = ledger_value(++column, &isnull);
-	job->high_water = job_position(job, value, isnull);
+	job->high_water = isnull ? NULL : DatumGetJsonbPCopy(value);
 	job->total_rows = ledger_int64(++column);
 	job->chunk_size = ledger_int64(++column);
 	job->target_time = interval_column(++column);
@@ -551,26 +553,69 @@ read_job(void)
 }
 
 /*
- * A position of the job as the ledger has it, copied, its members named as the
- * columns are now; NULL for null.
+ * Find out how the job's key is called now.  Its relation must be locked, or a
+ * name may change before it is used.  Error: 55000 a column is gone.
  */
-Jsonb *
-job_position(const Job *job, Datum stored, bool isnull)
+void
+job_find_names(const Job *job)
 {
-	if (isnull)
-		return NULL;
-	if (job->former == NIL)
-		return DatumGetJsonbPCopy(stored);
-	return rename_members(DatumGetJsonbP(stored), job->former, job->present);
+	JobNames   *names = job->names;
+	MemoryContext context = MemoryContextSwitchTo(GetMemoryChunkContext(names));
+	Datum	   *references;
+	int			nreferences;
+
+	names->now = NIL;
+	deconstruct_array(job->key_columns, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &references, NULL, &nreferences);
+	for (int i = 0; i < nreferences; i++)
+	{
+		int64		reference = DatumGetInt64(references[i]);
+		char	   *name = reference_relation(reference) == job->relid ? reference_column_name(reference) : NULL;
+
+		if (name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a column of job \"%s\"'s key is gone from \"%s\"", job->name, get_rel_name(job->relid)),
+					 errdetail("The key was %s.", job->key_described),
+					 errhint("Drop the job, by chunked.drop_job(%s), and create another with another key.",
+							 quote_literal_cstr(job->name))));
+		names->now = lappend(names->now, name);
+	}
+	names->key = key_with_names(job->key_then, names->now, &names->then);
+	MemoryContextSwitchTo(context);
 }
 
-/* The same the other way round: the ledger keeps the names of the job's creation. */
-Datum
+/*
+ * A position of the job as the ledger has it, its members named as the columns are
+ * now; NULL for NULL.
+ */
+Jsonb *
+job_position(const Job *job, Jsonb *kept)
+{
+	if (kept == NULL || equal_names(job->names))
+		return kept;
+	return rename_members(kept, job->names->then, job->names->now);
+}
+
+/* The same the other way round. */
+Jsonb *
 job_position_to_keep(const Job *job, Jsonb *position)
 {
-	if (job->former == NIL)
-		return JsonbPGetDatum(position);
-	return JsonbPGetDatum(rename_members(position, job->present, job->former));
+	if (position == NULL || equal_names(job->names))
+		return position;
+	return rename_members(position, job->names->now, job->names->then);
+}
+
+static bool
+equal_names(const JobNames *names)
+{
+	ListCell   *then;
+	ListCell   *now;
+
+	forboth(then, names->then, now, names->now)
+		if (strcmp(lfirst(then), lfirst(now)) != 0)
+			return false;
+	return true;
 }
 
 static Jsonb *

@@ -36,6 +36,17 @@ typedef struct JobOptions
 	bool		foreign_writes; /* at least once is enough for foreign tables */
 } JobOptions;
 
+/*
+ * How a job's key is called now; known once its relation is locked (job_walk_open()).
+ * The ledger has positions by the names of then.
+ */
+typedef struct JobNames
+{
+	ArrayType  *key;			/* NULL: not known yet */
+	List	   *then;			/* of all of its columns (char *) */
+	List	   *now;
+} JobNames;
+
 typedef struct Job
 {
 	/* fixed */
@@ -44,14 +55,14 @@ typedef struct Job
 	Oid			owner;
 	Oid			relid;
 	char	   *statement;		/* NULL: done by workers outside the server */
-	ArrayType  *key;			/* all columns, by their names of now; NULL: one is gone */
-	List	   *former;			/* names of columns at the job's creation (char *) that */
-	List	   *present;		/* have these now */
+	ArrayType  *key_then;		/* all columns, by their names at its creation */
+	ArrayType  *key_columns;	/* the columns themselves */
+	JobNames   *names;
 	text	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
 	ArrayType  *settings;		/* name, value, ...: in force while they are */
 	char	   *key_described;	/* key_describe(), at its creation */
-	Jsonb	   *high_water;		/* NULL: no rows */
+	Jsonb	   *high_water;		/* as the ledger has it; NULL: no rows */
 	int64		total_rows;		/* estimate */
 
 	/* settings that may change between chunks; times in ms, 0: none */
@@ -87,8 +98,9 @@ extern bool job_name_is_taken(const char *name, Oid owner);
 extern void job_require_runnable(const Job *job);
 extern void job_require_owner(const Job *job);
 extern void job_require_statement(const Job *job);
-extern Jsonb *job_position(const Job *job, Datum stored, bool isnull);
-extern Datum job_position_to_keep(const Job *job, Jsonb *position);
+extern void job_find_names(const Job *job);
+extern Jsonb *job_position(const Job *job, Jsonb *kept);
+extern Jsonb *job_position_to_keep(const Job *job, Jsonb *position);
 extern double job_interval_ms(const Interval *interval);
 extern void job_check_interval(const Interval *interval, const char *name, bool zero);
 extern void job_check_target_time(const char *statement);

@@ -143,6 +143,15 @@ static LedgerQuery select_retry =
 LEDGER_QUERY("SELECT number, error FROM chunked.ledger_chunks"
 			 " WHERE job = $1 AND state <> 'done' AND state = 'pending' AND retry_at > clock_timestamp()"
 			 " ORDER BY retry_at LIMIT 1", INT8OID);
+/* What is not carved has neither number nor end. */
+#define SELECT_PENDING(order) \
+	"SELECT p.after, p.upto FROM (SELECT c.number, c.after, c.upto FROM chunked.ledger_chunks c" \
+	" WHERE c.job = $1 AND c.state <> 'done' AND c.state = 'pending' AND c.number <> $2" \
+	" UNION ALL SELECT NULL, v.carved_upto, NULL FROM chunked.ledger_carving v" \
+	" WHERE v.job = $1 AND NOT v.carved_all) p ORDER BY p.number " order " LIMIT 1"
+
+static LedgerQuery select_last_pending = LEDGER_QUERY(SELECT_PENDING("DESC NULLS FIRST"), INT8OID, INT8OID);
+static LedgerQuery select_first_pending = LEDGER_QUERY(SELECT_PENDING("NULLS LAST"), INT8OID, INT8OID);
 static LedgerQuery select_has_done =
 LEDGER_QUERY("SELECT folded_number > 0 OR EXISTS (SELECT FROM chunked.ledger_chunks c"
 			 " WHERE c.job = $1 AND c.state = 'done') FROM chunked.ledger_carving WHERE job = $1", INT8OID);
@@ -227,7 +236,7 @@ job_carve(const Job *job, double rate, bool wait)
 	if (ledger_execute(wait ? &lock_carving : &try_lock_carving, values, NULL) == 0)
 		return CARVING_BUSY;
 	value = ledger_value(1, &isnull);
-	carved_upto = job_position(job, value, isnull);
+	carved_upto = isnull ? NULL : DatumGetJsonbPCopy(value);
 	carved_all = ledger_bool(2);
 	number = before = ledger_int64(3);
 	size = ledger_int64(4);
@@ -242,9 +251,6 @@ job_carve(const Job *job, double rate, bool wait)
 	request.chunk_size = size;
 	request.exact = true;
 	request.bare = true;
-	request.after = carved_upto;
-	request.upto = job->high_water;
-	request.key = job->key;
 	request.filter = job->filter;
 	if (job->filter != NULL)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
@@ -255,6 +261,9 @@ job_carve(const Job *job, double rate, bool wait)
 	(void) job_walk_open(job, &rel);
 	table_close(rel, NoLock);
 	SPI_finish();
+	request.after = job_position(job, carved_upto);
+	request.upto = job_position(job, job->high_water);
+	request.key = job->names->key;
 	carve_chunks(job, &request, &number, &carved_upto, &carved_all);
 	if (carved_all && number == before)
 	{
@@ -271,7 +280,7 @@ job_carve(const Job *job, double rate, bool wait)
 	PopActiveSnapshot();
 
 	nulls[1] = (carved_upto == NULL);
-	values[1] = nulls[1] ? (Datum) 0 : job_position_to_keep(job, carved_upto);
+	values[1] = nulls[1] ? (Datum) 0 : JsonbPGetDatum(carved_upto);
 	values[2] = BoolGetDatum(carved_all);
 	values[3] = Int64GetDatum(number);
 	values[4] = Int64GetDatum(size);
@@ -326,8 +335,8 @@ job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after)
 	if (job->high_water == NULL)
 		return;
 	if (after != NULL)
-		range.after = position_read(walk->key, after, "after");
-	range.upto = position_read(walk->key, job->high_water, "upto");
+		range.after = position_read(walk->key, job_position(job, after), "after");
+	range.upto = position_read(walk->key, job_position(job, job->high_water), "upto");
 	if ((after != NULL && position_compare(walk->key, range.after, range.upto) >= 0) ||
 		walk_last_position(walk, &range) != NULL || !row_security_applies(walk))
 		return;
@@ -409,8 +418,8 @@ carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 			source->over = true;
 			break;
 		}
-		insert_pending(job, ++*number, chunk.after, chunk.upto, chunk.row_count, 0, 0, 0);
-		*carved_upto = chunk.upto;
+		*carved_upto = job_position_to_keep(job, chunk.upto);
+		insert_pending(job, ++*number, job_position_to_keep(job, chunk.after), *carved_upto, chunk.row_count, 0, 0, 0);
 		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CARVE_TIME))
 			break;
 	}
@@ -428,8 +437,8 @@ insert_pending(const Job *job, int64 number, Jsonb *after, Jsonb *upto, int64 ro
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(number);
 	nulls[2] = (after == NULL);
-	values[2] = after == NULL ? (Datum) 0 : job_position_to_keep(job, after);
-	values[3] = job_position_to_keep(job, upto);
+	values[2] = after == NULL ? (Datum) 0 : JsonbPGetDatum(after);
+	values[3] = JsonbPGetDatum(upto);
 	values[4] = Int64GetDatum(row_count);
 	values[5] = Int32GetDatum(strikes);
 	nulls[6] = (retry_at == 0);
@@ -470,8 +479,8 @@ read_claimed(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 		return false;
 	chunk->number = ledger_int64(1);
 	value = ledger_value(2, &isnull);
-	chunk->after = job_position(job, value, isnull);
-	chunk->upto = job_position(job, ledger_value(3, &isnull), false);
+	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
+	chunk->upto = DatumGetJsonbPCopy(ledger_value(3, &isnull));
 	chunk->row_count = ledger_int64(4);
 	chunk->strikes = DatumGetInt32(ledger_value(5, &isnull));
 	chunk->fence = ledger_int64(6);
@@ -502,6 +511,29 @@ job_retry_reason(const Job *job)
 	if (ledger_execute(&select_retry, &value, NULL) == 0)
 		return NULL;
 	return psprintf("the next attempt at chunk " INT64_FORMAT ": %s", ledger_int64(1), ledger_text(2));
+}
+
+/*
+ * The range of what is still to be done but for this chunk: the last, which may not
+ * be carved yet, or the first.
+ */
+bool
+job_other_pending(const Job *job, int64 number, bool last, JobChunk *range)
+{
+	Datum		values[2];
+	bool		isnull;
+	Datum		value;
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(number);
+	if (ledger_execute(last ? &select_last_pending : &select_first_pending, values, NULL) == 0)
+		return false;
+	memset(range, 0, sizeof(JobChunk));
+	value = ledger_value(1, &isnull);
+	range->after = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = ledger_value(2, &isnull);
+	range->upto = isnull ? job->high_water : DatumGetJsonbPCopy(value);
+	return range->upto != NULL;
 }
 
 /* Has any chunk been done? */
@@ -538,33 +570,27 @@ job_walk_open(const Job *job, Relation *rel)
 				 errhint("Drop the job, by chunked.drop_job(%s), and create another for what has taken its place.",
 						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
-	if (job->key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a column of job \"%s\"'s key is gone from \"%s\"", job->name, RelationGetRelationName(*rel)),
-				 errdetail("The key was %s.", job->key_described),
-				 errhint("Drop the job, by chunked.drop_job(%s), and create another with another key.",
-						 quote_literal_cstr(job->name))));
-	walk = walk_open(*rel, job->key, job->filter);
-	if (strcmp(key_describe(walk->key, job->present, job->former), job->key_described) != 0)
+	job_find_names(job);
+	walk = walk_open(*rel, job->names->key, job->filter);
+	if (strcmp(key_describe(walk->key, job->names->now, job->names->then), job->key_described) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
 				 errdetail("It was %s, and is %s.", job->key_described,
-						   key_describe(walk->key, job->present, job->former)),
+						   key_describe(walk->key, job->names->now, job->names->then)),
 				 errhint("What is done and what is left is no range of the order that it has now. Change the key back, or create another job whose statement tells the rows that are left.")));
 	return walk;
 }
 
-/* The positions of a chunk, for this walk. */
+/* The positions of a chunk, for this walk that job_walk_open() has opened. */
 void
-job_read_range(const JobChunk *chunk, const Walk *walk, Range *range)
+job_read_range(const Job *job, const JobChunk *chunk, const Walk *walk, Range *range)
 {
 	memset(range, 0, sizeof(Range));
 	if (chunk->after != NULL)
-		range->after = position_read(walk->key, chunk->after, "after");
-	range->upto = position_read(walk->key, chunk->upto, "upto");
+		range->after = position_read(walk->key, job_position(job, chunk->after), "after");
+	range->upto = position_read(walk->key, job_position(job, chunk->upto), "upto");
 }
 
 /* ----------------------------------------------------------------- outcomes */
@@ -616,7 +642,7 @@ job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failur
 	values[1] = Int64GetDatum(chunk->number);
 	values[2] = Int32GetDatum(strikes);
 	nulls[3] = (key == NULL);
-	values[3] = key == NULL ? (Datum) 0 : job_position_to_keep(job, key);
+	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
 	put_failure(failure, &values[4], &nulls[4]);
 	change_chunk(job, &update_failed, values, nulls);
 	if (job->stop_on_error)
@@ -712,7 +738,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 	/* by all rows, since the statement may fail at one that the filter leaves out */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	walk = job_walk_open(job, &rel);
-	job_read_range(chunk, walk, &range);
+	job_read_range(job, chunk, walk, &range);
 	rows = count_range(walk, &range, WALK_KEYS_UNFILTERED);
 	if (rows > 0)
 	{
@@ -731,7 +757,7 @@ divide(const Job *job, const JobChunk *chunk, const JobFailure *failure, Jsonb *
 				rows = 1;		/* all share it */
 		}
 		if (reader.ended)
-			middle = position_write(walk->key, reader.end);
+			middle = job_position_to_keep(job, position_write(walk->key, reader.end));
 	}
 	if (rows > 1 && middle != NULL)
 	{
@@ -790,7 +816,7 @@ put_back(const Job *job, const JobChunk *chunk, Jsonb *upto, int64 row_count, in
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int64GetDatum(chunk->number);
-	values[2] = job_position_to_keep(job, upto);
+	values[2] = JsonbPGetDatum(upto);
 	values[3] = Int64GetDatum(row_count);
 	values[4] = Int32GetDatum(strikes);
 	nulls[5] = (retry_at == 0);

@@ -63,13 +63,14 @@ extern void job_resize_chunks(const Job *job, int64 chunk_size);
 extern double job_carving_rate(const Job *job);
 extern bool job_claim(const Job *job, int64 behind, JobChunk *chunk);
 extern bool job_claim_number(const Job *job, int64 number, JobChunk *chunk);
+extern bool job_other_pending(const Job *job, int64 number, bool last, JobChunk *range);
 extern char *job_retry_reason(const Job *job);
 extern bool job_is_over(const Job *job);
 extern bool job_has_done(const Job *job);
 extern bool job_others_in_the_way(int sqlerrcode);
 extern Walk *job_walk_open(const Job *job, Relation *rel);
 extern void job_require_rows_shown(const Job *job, Walk *walk, Jsonb *after);
-extern void job_read_range(const JobChunk *chunk, const Walk *walk, Range *range);
+extern void job_read_range(const Job *job, const JobChunk *chunk, const Walk *walk, Range *range);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
 						   int64 rows_affected);
 extern bool job_chunk_failed(const Job *job, const JobChunk *chunk, const JobFailure *failure);

@@ -24,6 +24,7 @@
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"
+#include "reference.h"
 #include "relation.h"
 #include "row_security.h"
 #include "statement_check.h"
@@ -45,12 +46,12 @@ PG_FUNCTION_INFO_V1(chunked_create_job);
 static LedgerQuery insert_job =
 LEDGER_QUERY("INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key, filter,"
 			 " target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan, search_path, settings, key_described,"
-			 " high_water, total_rows, on_foreign_write, key_numbers, key_relation)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $3)"
+			 " high_water, total_rows, on_foreign_write, key_columns)"
+			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 			 " ON CONFLICT DO NOTHING RETURNING id",
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, TEXTOID,
 			 INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
-			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID, INT2ARRAYOID);
+			 TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID, INT8ARRAYOID);
 static LedgerQuery select_last_number =
 LEDGER_QUERY("SELECT coalesce(max(substr(name, length($1) + 2)::numeric), 0)::bigint FROM chunked.ledger_jobs"
 			 " WHERE owner::oid = $2 AND starts_with(name, $1 || '-')"
@@ -70,6 +71,7 @@ static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
 static double estimate_rows(Walk *walk, Relation rel, const Range *range);
+static Datum column_references(Oid relid, const WalkKey *key);
 static int64 insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water,
 					double rows);
 static void show_statement(const char *label, const char *text);
@@ -314,6 +316,9 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 		all.after = plan->after = position_read(plan->walk->key, options->after, "after");
 	if (options->upto != NULL)
 		all.upto = position_read(plan->walk->key, options->upto, "upto");
+
+	/* from here on by the key as the job keeps it, whose positions need not name it */
+	plan->walk = walk_open(rel, key_elements(plan->walk->key), options->filter);
 	plan->last = walk_last_position(plan->walk, &all);
 	if (options->settings == NULL)
 		warn_row_security(plan->walk, rel);
@@ -409,6 +414,17 @@ estimate_rows(Walk *walk, Relation rel, const Range *range)
 	return counted ? Min(rows, all) : rows;
 }
 
+/* A key's columns, as bigint[] for column_reference[]. */
+static Datum
+column_references(Oid relid, const WalkKey *key)
+{
+	Datum	   *references = palloc(key->ncolumns * sizeof(Datum));
+
+	for (int i = 0; i < key->ncolumns; i++)
+		references[i] = Int64GetDatum(reference_to_column(relid, key->columns[i].attnum));
+	return PointerGetDatum(construct_array(references, key->ncolumns, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* The new job's id; 0 if the name is taken. */
 static int64
 insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water, double rows)
@@ -440,7 +456,7 @@ insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *h
 	PUT(high_water == NULL, JsonbPGetDatum(high_water));
 	PUT(false, Int64GetDatum((int64) rint(rows)));
 	PUT(false, CStringGetTextDatum(options->foreign_writes ? "at_least_once" : "refuse"));
-	PUT(false, PointerGetDatum(key_column_numbers(key)));
+	PUT(false, column_references(options->relid, key));
 #undef PUT
 
 	return ledger_execute(&insert_job, values, nulls) == 0 ? 0 : ledger_int64(1);

@@ -6,6 +6,14 @@
  * relation has one, by appending the default key's columns: the order is then
  * total, and a position names one row at most.  Where there is none,
  * key->unique is false and the walk itself refuses duplicates at boundaries.
+ *
+ * Which columns are the default key's, and in what order, is up to the indexes
+ * of the moment.  A position that holds the columns of another key is refused
+ * for that; of two keys with the same columns it must say which it is of.  So
+ * one of them, told from the table alone, is the order that positions need not
+ * name: that of the columns in the table, each ascending as its type is by
+ * itself.  A position of any other order names it, for as much of the key as
+ * the caller did not write.
  */
 #include "postgres.h"
 
@@ -24,6 +32,9 @@
 static WalkKey *key_from_columns(List *columns);
 static List *columns_from_elements(Relation rel, ArrayType *elements);
 static bool column_is_in(List *columns, AttrNumber attnum);
+static bool columns_as_in_table(Relation rel, const WalkKey *key, int from);
+static char *order_text(const WalkKey *key);
+static char *free_member(const WalkKey *key);
 static bool columns_row_comparable(const WalkKey *key);
 static bool type_has_plain_text(Oid typid);
 static char *create_index_text(Relation rel, const WalkKey *key);
@@ -43,6 +54,7 @@ WalkKey *
 key_resolve(Relation rel, ArrayType *elements)
 {
 	List	   *columns;
+	int			nwritten = 0;
 	WalkKey    *key;
 
 	if (elements == NULL)
@@ -56,6 +68,7 @@ key_resolve(Relation rel, ArrayType *elements)
 	else
 	{
 		columns = columns_from_elements(rel, elements);
+		nwritten = list_length(columns);
 		key = key_from_columns(columns);
 		key_match_indexes(rel, key);
 		if (!key->unique)
@@ -77,7 +90,10 @@ key_resolve(Relation rel, ArrayType *elements)
 	}
 
 	key->row_comparable = columns_row_comparable(key);
+	key->order = order_text(key);
 	key->create_index = create_index_text(rel, key);
+	key->order_member = free_member(key);
+	key->order_is_told = !columns_as_in_table(rel, key, nwritten);
 	key->plain_text = true;
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!type_has_plain_text(key->columns[i].typid))
@@ -170,6 +186,91 @@ column_is_in(List *columns, AttrNumber attnum)
 			return true;
 	}
 	return false;
+}
+
+/* Are the columns from that one on in the order that goes without saying? */
+static bool
+columns_as_in_table(Relation rel, const WalkKey *key, int from)
+{
+	for (int i = from; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+
+		if (column->descending || (column->nullable && column->nulls_first_written) ||
+			column->opclass[0] != '\0' ||
+			column->collation != TupleDescAttr(RelationGetDescr(rel), column->attnum - 1)->attcollation)
+			return false;
+		if (i > from && column->attnum < key->columns[i - 1].attnum)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The key as a caller would write it: what tells it from others that have the
+ * same columns, and depends on no setting.
+ */
+static char *
+order_text(const WalkKey *key)
+{
+	StringInfoData buf;
+	char	   *text;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const KeyColumn *column = &key->columns[i];
+
+		appendStringInfo(&buf, "%s%s%s%s%s", i > 0 ? ", " : "",
+						 key_quote_name(NULL, column->name), column->collate, column->opclass,
+						 column->descending ? " DESC" : "");
+		if (column->nullable && column->nulls_first_written != column->descending)
+			appendStringInfoString(&buf, column->nulls_first_written ? " NULLS FIRST" : " NULLS LAST");
+	}
+	text = pstrdup(buf.data);
+	pfree(buf.data);			/* keys are kept */
+	return text;
+}
+
+/* As many dots as it takes, one as a rule, to be the name of no key column. */
+static char *
+free_member(const WalkKey *key)
+{
+	char	   *member = pstrdup(".");
+
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		if (strcmp(key->columns[i].name, member) == 0)
+		{
+			member = psprintf("%s.", member);
+			i = -1;
+		}
+	}
+	return member;
+}
+
+/*
+ * A name, or with its schema, quoted where SQL needs it, whatever
+ * quote_all_identifiers says.
+ */
+char *
+key_quote_name(const char *schema, const char *name)
+{
+	bool		quote_all = quote_all_identifiers;
+	char	   *text;
+
+	quote_all_identifiers = false;
+	PG_TRY();
+	{
+		text = schema == NULL ? pstrdup(quote_identifier(name)) :
+			quote_qualified_identifier(schema, name);
+	}
+	PG_FINALLY();
+	{
+		quote_all_identifiers = quote_all;
+	}
+	PG_END_TRY();
+	return text;
 }
 
 /*
@@ -311,7 +412,7 @@ key_describe(const WalkKey *key, const List *names, const List *as)
 		appendStringInfo(&buf, "%s%s %s%s USING %s%s", i > 0 ? ", " : "", quote_identifier(name),
 						 described_type(column), column->collate,
 						 column->operators[column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber],
-						 column->nulls_first ? " NULLS FIRST" : "");
+						 column->nulls_first_written ? " NULLS FIRST" : "");
 		/* whether it is written or the column's own */
 		if (OidIsValid(column->collation) && column->collation != DEFAULT_COLLATION_OID)
 			appendStringInfo(&buf, " BY %s", get_collation_name(column->collation));
@@ -342,53 +443,36 @@ key_elements(const WalkKey *key)
 		elements[i] = CStringGetTextDatum(psprintf("%s%s%s%s%s", quote_identifier(column->name),
 												   column->collate, column->opclass,
 												   column->descending ? " DESC" : "",
-												   column->nulls_first == column->descending ? "" :
-												   column->nulls_first ? " NULLS FIRST" : " NULLS LAST"));
+												   column->nulls_first_written == column->descending ? "" :
+												   column->nulls_first_written ? " NULLS FIRST" : " NULLS LAST"));
 	}
 	return construct_array(elements, key->ncolumns, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* The columns' numbers, as int2[]. */
-ArrayType *
-key_column_numbers(const WalkKey *key)
-{
-	Datum	   *numbers = palloc(key->ncolumns * sizeof(Datum));
-
-	for (int i = 0; i < key->ncolumns; i++)
-		numbers[i] = Int16GetDatum(key->columns[i].attnum);
-	return construct_array(numbers, key->ncolumns, INT2OID, sizeof(int16), true, TYPALIGN_SHORT);
-}
-
 /*
- * Elements that key_elements() made, with the names that columns of these numbers
- * have by now, or NULL if one of them is gone; *former and *present get those that
- * differ (char *), pairwise.
+ * Elements that key_elements() made, with the names that their columns have by
+ * now (char *; NULL: the column is gone); *former gets those that they are
+ * written with.
  */
 ArrayType *
-key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former, List **present)
+key_with_names(ArrayType *elements, List *names, List **former)
 {
 	Datum	   *texts;
-	Datum	   *attnums;
 	int			ntexts;
-	int			nattnums;
 
 	deconstruct_array(elements, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL, &ntexts);
-	deconstruct_array(numbers, INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &attnums, NULL, &nattnums);
-	for (int i = 0; i < Min(ntexts, nattnums); i++)
+	*former = NIL;
+	for (int i = 0; i < ntexts; i++)
 	{
 		char	   *name;
 		const char *suffix = element_suffix(TextDatumGetCString(texts[i]), &name);
-		char	   *now = get_attname(relid, DatumGetInt16(attnums[i]), true);
+		char	   *now = i < list_length(names) ? list_nth(names, i) : NULL;
 
-		if (now == NULL || !OidIsValid(get_atttype(relid, DatumGetInt16(attnums[i]))))
-			return NULL;
-		if (strcmp(now, name) == 0)
-			continue;
 		*former = lappend(*former, name);
-		*present = lappend(*present, now);
-		texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
+		if (now != NULL)
+			texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
 	}
-	return *former == NIL ? elements : construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
+	return construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
 /* What stands behind the name that such an element begins with. */

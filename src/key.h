@@ -28,6 +28,8 @@ typedef struct KeyColumn
 	Oid			opcintype;		/* the type that the operators take */
 	bool		descending;
 	bool		nulls_first;	/* in walk order */
+	bool		nulls_first_written;	/* the same before it was made to fit an
+										 * index, which matters without nulls only */
 	bool		nullable;		/* may hold nulls as far as the catalog tells */
 
 	/* text for generated queries and predicates, quoted and qualified */
@@ -55,6 +57,9 @@ typedef struct WalkKey
 	bool		row_comparable; /* same direction and operator names, not
 								 * nullable: (a, b) > (x, y) means the order */
 	bool		plain_text;		/* no text form depends on a session's settings */
+	char	   *order;			/* its columns as a caller would write them */
+	char	   *order_member;	/* of a position, that holds order */
+	bool		order_is_told;	/* a position of this key has that member */
 	Oid			index;			/* that supports the order, or InvalidOid */
 	char	   *create_index;	/* statement that would create such an index */
 	KeyColumn	columns[FLEXIBLE_ARRAY_MEMBER];
@@ -64,9 +69,8 @@ typedef struct WalkKey
 extern WalkKey *key_resolve(Relation rel, ArrayType *elements);
 extern char *key_describe(const WalkKey *key, const List *names, const List *as);
 extern ArrayType *key_elements(const WalkKey *key);
-extern ArrayType *key_column_numbers(const WalkKey *key);
-extern ArrayType *key_rename_columns(ArrayType *elements, ArrayType *numbers, Oid relid, List **former,
-									 List **present);
+extern ArrayType *key_with_names(ArrayType *elements, List *names, List **former);
+extern char *key_quote_name(const char *schema, const char *name);
 extern int	key_compare_datums(const KeyColumn *column, Datum a, bool a_null,
 							   Datum b, bool b_null);
 

@@ -105,7 +105,7 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 	get_typlenbyval(column->typid, &column->typlen, &column->typbyval);
 	column->collation = collation;
 	column->descending = descending;
-	column->nulls_first = nulls_first;
+	column->nulls_first = column->nulls_first_written = nulls_first;
 	column->nullable = relation_has_children(rel) ||
 		!compat_attribute_not_null(RelationGetDescr(rel), attnum - 1);
 
@@ -258,8 +258,8 @@ collate_text(Oid collation)
 		elog(ERROR, "cache lookup failed for collation %u", collation);
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	text = psprintf(" COLLATE %s",
-					quote_qualified_identifier(get_namespace_name(form->collnamespace),
-											   NameStr(form->collname)));
+					key_quote_name(get_namespace_name(form->collnamespace),
+								   NameStr(form->collname)));
 	ReleaseSysCache(tuple);
 	return text;
 }
@@ -274,8 +274,8 @@ opclass_text(Oid opclass)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator class %u", opclass);
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
-	text = psprintf(" %s", quote_qualified_identifier(get_namespace_name(form->opcnamespace),
-													  NameStr(form->opcname)));
+	text = psprintf(" %s", key_quote_name(get_namespace_name(form->opcnamespace),
+										  NameStr(form->opcname)));
 	ReleaseSysCache(tuple);
 	return text;
 }

@@ -15,6 +15,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_opclass.h"
 #include "optimizer/optimizer.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -29,7 +30,9 @@ typedef struct DefaultRank
 	bool		not_primary;
 	int			ncolumns;
 	int			width;			/* bytes, variable-length columns at 32 */
-	Oid			oid;
+	AttrNumber	attnums[INDEX_MAX_KEYS];
+	int16		options[INDEX_MAX_KEYS];
+	NameData	name;
 } DefaultRank;
 
 static bool index_is_usable(Relation index);
@@ -37,7 +40,7 @@ static bool index_is_finished(Relation index);
 static bool index_is_unique_set(Relation rel, Relation index);
 static bool index_may_be_default(Relation rel, Relation index);
 static DefaultRank default_rank(Relation rel, Relation index);
-static int	compare_ranks(DefaultRank a, DefaultRank b);
+static int	compare_ranks(const DefaultRank *a, const DefaultRank *b);
 static List *columns_of_index(Relation rel, Relation index);
 static int	unique_prefix(Relation index, const WalkKey *key);
 static bool collations_agree(Oid a, Oid b);
@@ -69,7 +72,7 @@ key_default_columns(Relation rel)
 		{
 			DefaultRank rank = default_rank(rel, index);
 
-			if (!OidIsValid(best) || compare_ranks(rank, best_rank) < 0)
+			if (!OidIsValid(best) || compare_ranks(&rank, &best_rank) < 0)
 			{
 				best = RelationGetRelid(index);
 				best_rank = rank;
@@ -260,7 +263,7 @@ index_may_be_default(Relation rel, Relation index)
 static DefaultRank
 default_rank(Relation rel, Relation index)
 {
-	DefaultRank rank;
+	DefaultRank rank = {0};
 
 	rank.not_primary = !index->rd_index->indisprimary;
 	rank.ncolumns = index->rd_index->indnkeyatts;
@@ -271,21 +274,30 @@ default_rank(Relation rel, Relation index)
 		int			attlen = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attlen;
 
 		rank.width += attlen > 0 ? attlen : 32;
+		rank.attnums[i] = attnum;
+		rank.options[i] = index->rd_indoption[i];
 	}
-	rank.oid = RelationGetRelid(index);
+	namestrcpy(&rank.name, RelationGetRelationName(index));
 	return rank;
 }
 
+/* Among equals what REINDEX CONCURRENTLY keeps, which an OID is not. */
 static int
-compare_ranks(DefaultRank a, DefaultRank b)
+compare_ranks(const DefaultRank *a, const DefaultRank *b)
 {
-	if (a.not_primary != b.not_primary)
-		return a.not_primary ? 1 : -1;
-	if (a.ncolumns != b.ncolumns)
-		return a.ncolumns < b.ncolumns ? -1 : 1;
-	if (a.width != b.width)
-		return a.width < b.width ? -1 : 1;
-	return a.oid < b.oid ? -1 : a.oid > b.oid ? 1 : 0;
+	if (a->not_primary != b->not_primary)
+		return a->not_primary ? 1 : -1;
+	if (a->ncolumns != b->ncolumns)
+		return a->ncolumns < b->ncolumns ? -1 : 1;
+	if (a->width != b->width)
+		return a->width < b->width ? -1 : 1;
+	for (int i = 0; i < a->ncolumns; i++)
+		if (a->attnums[i] != b->attnums[i])
+			return a->attnums[i] < b->attnums[i] ? -1 : 1;
+	for (int i = 0; i < a->ncolumns; i++)
+		if (a->options[i] != b->options[i])
+			return a->options[i] < b->options[i] ? -1 : 1;
+	return strcmp(NameStr(a->name), NameStr(b->name));
 }
 
 static List *

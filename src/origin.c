@@ -74,6 +74,27 @@ origin_leads_to(ParseState *pstate, Node *expr, OriginTest test, void *arg)
 	return trace_expression(innermost, expr, &trace);
 }
 
+/* The same of an expression in queries, the innermost first. */
+bool
+origin_leads_to_within(const List *queries, Node *expr, OriginTest test, void *arg)
+{
+	Trace		trace = {.test = test,.arg = arg};
+	Scope	   *innermost = NULL;
+	Scope	  **link = &innermost;
+	const ListCell *lc;
+
+	foreach(lc, queries)
+	{
+		Scope	   *scope = palloc0(sizeof(Scope));
+
+		scope->rtable = lfirst_node(Query, lc)->rtable;
+		scope->ctes = lfirst_node(Query, lc)->cteList;
+		*link = scope;
+		link = (Scope **) &scope->outer;
+	}
+	return trace_expression(innermost, expr, &trace);
+}
+
 /*
  * A relation's column and, if it is a view, those that it stands for, as
  * Origins.  within_expressions: also those that it is computed from.

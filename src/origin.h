@@ -24,6 +24,7 @@ typedef struct Origin
 typedef bool (*OriginTest) (const Origin *origin, void *arg);
 
 extern bool origin_leads_to(ParseState *pstate, Node *expr, OriginTest test, void *arg);
+extern bool origin_leads_to_within(const List *queries, Node *expr, OriginTest test, void *arg);
 extern List *origin_list(Oid relid, AttrNumber attnum, bool within_expressions);
 extern bool origin_same_column(const Origin *a, const Origin *b);
 extern bool origin_related(Oid a, Oid b);

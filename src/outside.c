@@ -125,8 +125,8 @@ chunked_claim_chunk(PG_FUNCTION_ARGS)
 		values[0] = Int64GetDatum(found.chunk.number);
 		values[1] = Int64GetDatum(found.fence);
 		nulls[2] = (found.chunk.after == NULL);
-		values[2] = nulls[2] ? (Datum) 0 : JsonbPGetDatum(found.chunk.after);
-		values[3] = JsonbPGetDatum(found.chunk.upto);
+		values[2] = nulls[2] ? (Datum) 0 : JsonbPGetDatum(job_position(job, found.chunk.after));
+		values[3] = JsonbPGetDatum(job_position(job, found.chunk.upto));
 		values[4] = CStringGetTextDatum(found.predicate);
 		values[7] = LSNGetDatum(found.lsn);
 	}
@@ -232,7 +232,7 @@ claim(const Job *job, Datum lease, Claim *claim)
 	claim->state = "wait";
 	if (job->paused)
 		claim->state = "paused";
-	else if (job->stopped)
+	else if (job->stopped && job->stop_on_error)
 		claim->state = "failed";
 	else if (held != NULL)
 		claim->reason = held;
@@ -337,7 +337,7 @@ chunk_predicate(const Job *job, const JobChunk *chunk)
 
 	job_enter(job, GUARD_CONDITION, &guard);
 	walk = job_walk_open(job, &rel);
-	job_read_range(chunk, walk, &range);
+	job_read_range(job, chunk, walk, &range);
 	predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count), NULL, &range);
 	guard_leave(&guard);
 	table_close(rel, NoLock);
@@ -383,8 +383,8 @@ lock_claimed(FunctionCallInfo fcinfo, JobChunk *chunk, bool done_before)
 	chunk->attempts = DatumGetInt32(ledger_value(9, &isnull));
 	chunk->row_count = ledger_int64(5);
 	value = ledger_value(6, &isnull);
-	chunk->after = job_position(job, value, isnull);
-	chunk->upto = job_position(job, ledger_value(7, &isnull), false);
+	chunk->after = isnull ? NULL : DatumGetJsonbPCopy(value);
+	chunk->upto = DatumGetJsonbPCopy(ledger_value(7, &isnull));
 	return job;
 }
 

@@ -11,9 +11,11 @@
 #include "access/table.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "arguments.h"
+#include "plan_watch.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
@@ -26,7 +28,7 @@ PG_FUNCTION_INFO_V1(chunked_bounds);
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
- * chunked.page(relation anyelement, page_size int, after jsonb, upto jsonb,
+ * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
  *				before jsonb, key text[], filter text) RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them
@@ -48,6 +50,7 @@ chunked_page(PG_FUNCTION_ARGS)
 	WalkReader	reader = {0};
 	RowSink		sink;
 
+	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, backward);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
@@ -67,18 +70,20 @@ chunked_page(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.page(relation text, ...): what an untyped name such as 'event'
- * resolves to; says how to name the table instead.
+ * chunked.page(relation text, ...) and paginate(relation text, ...): what an
+ * untyped name such as 'event' resolves to; says how to name the table instead.
  */
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("page() takes the relation as a typed null, not by name"),
-			 errhint("Write SELECT * FROM chunked.page(NULL::%s).", name)));
+			 errmsg("%s() takes the relation as a typed null, not by name", function),
+			 errhint("Write SELECT * FROM chunked.%s(NULL::%s%s).", function, name,
+					 strcmp(function, "paginate") == 0 ? ", 1" : "")));
 }
 
 /*
@@ -90,13 +95,21 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 Datum
 chunked_position_of(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	Oid			row_type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	MemoryContext context = CurrentMemoryContext;
+	Relation	rel;
 	HeapTupleHeader row;
 	Walk	   *walk;
 	Position   *position;
 	Jsonb	   *result;
 
+	if (!OidIsValid(get_typ_typrelid(row_type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("position_of() takes a whole row of a table, not a value of type %s",
+						format_type_be(row_type)),
+				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table.")));
+	rel = relation_open_to_walk(relation_of_row_type(row_type));
 	if (PG_ARGISNULL(0))
 	{
 		table_close(rel, NoLock);

@@ -21,6 +21,7 @@
 #include "btree.h"
 #include "compat.h"
 #include "count.h"
+#include "plan_watch.h"
 #include "relation.h"
 #include "rows.h"
 #include "walk.h"
@@ -91,7 +92,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.paginator(relation regclass, per_page int, orphans int,
+ * chunked.paginator(relation regclass, per_page bigint, orphans bigint,
  *					 allow_empty_first_page boolean, exact boolean, key text[],
  *					 filter text, OUT row_count bigint, OUT page_count bigint)
  *
@@ -124,8 +125,8 @@ chunked_paginator(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.paginate(relation anyelement, page_number bigint, per_page int,
- *					orphans int, exact boolean, key text[], filter text)
+ * chunked.paginate(relation anyelement, page_number bigint, per_page bigint,
+ *					orphans bigint, exact boolean, key text[], filter text)
  *					RETURNS SETOF anyelement
  *
  * The rows of one numbered page.  Not exact: the pages lie between estimated
@@ -154,6 +155,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 		pg_add_s64_overflow(skip, per_page, &through))
 		report_past_end(page_number);
 
+	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, false);
 	SPI_connect();
 	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
@@ -184,14 +186,22 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	{
 		/* the last page takes in up to that many more */
 		WalkReader	rest = {0};
+		uint64		most = (uint64) per_page + (uint64) orphans;
 
-		rest.output = WALK_KEYS;
-		rest.limit = per_page + orphans + 1;
-		walk_read(walk, &range, &rest);
+		if (!walk_can_skip(walk))
+		{
+			rest.output = WALK_KEYS;
+			rest.limit = most + 1;
+			walk_read(walk, &range, &rest);
+		}
+		else if (walk_nth(walk, rel, &range, WALK_KEYS, (int64) Min(most + 1, PG_INT64_MAX), NULL) == NULL)
+			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
+		else
+			rest.count = most + 1;
 		if (page_number > 1 && (int64) rest.count <= orphans)
 			report_past_end(page_number);
-		if ((int64) rest.count <= per_page + orphans)
-			reader.limit = per_page + orphans;
+		if (rest.count <= most)
+			reader.limit = most;
 	}
 	rows_read(&sink, walk, &range, &reader);
 	if (page_number > 1 && reader.count == 0 && !between_estimates)
@@ -229,8 +239,22 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 		btree_close(btree);
 		return count.end;
 	}
+	if (walk_can_skip(walk) && !walk->style.expand)
+	{
+		int64		through;
+		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, rank, &through);
+
+		if (position != NULL && through > rank && !walk->key->unique)
+			walk_report_tie(walk, position);
+		return position;
+	}
 	reader.output = WALK_KEYS;
 	reader.limit = rank;
+	if (walk->style.expand)
+	{
+		reader.limit = 1;
+		reader.skip = rank - 1;
+	}
 	reader.boundary = true;
 	reader.keep_end = true;
 	walk_read(walk, &all, &reader);
@@ -244,13 +268,14 @@ seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
 static Position *
 seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 {
-	BtreeEstimate *estimate = walk->filter != NULL ? NULL :
-		btree_estimate_make(rel, walk->key, COUNT_CHILDREN, false);
+	BtreeParts *parts = walk->filter != NULL ? NULL : btree_open_parts(rel, walk->key);
+	BtreeEstimate *estimate;
 	Position   *position = NULL;
 
 	*known = false;
-	if (estimate == NULL)
+	if (parts == NULL)
 		return NULL;
+	estimate = btree_estimate_make(parts, walk->key, COUNT_CHILDREN, false);
 	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
 		!(paging && btree_estimate_is_merged(estimate)))
 	{
@@ -260,7 +285,7 @@ seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
 			position = btree_estimate_position(estimate, (double) rank, true);
 		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
 	}
-	btree_estimate_free(estimate);
+	btree_close_parts(parts);
 	return position;
 }
 
@@ -273,12 +298,12 @@ argument_orphans(FunctionCallInfo fcinfo, int argno)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("orphans must not be null"),
 				 errhint("Leave it out for none, or give a number of rows.")));
-	if (PG_GETARG_INT32(argno) < 0)
+	if (PG_GETARG_INT64(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("orphans must not be negative"),
 				 errhint("Leave it out, or give the number of rows that the last page may take in.")));
-	return PG_GETARG_INT32(argno);
+	return PG_GETARG_INT64(argno);
 }
 
 static void

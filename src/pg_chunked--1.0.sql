@@ -22,7 +22,13 @@ CREATE FUNCTION chunked.page_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_page_support'
     LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION chunked.page_support(internal)
-    IS 'tells the planner how many rows page() brings';
+    IS 'tells the planner how many rows page() brings, and has statements over it parsed again when their relation changes';
+
+CREATE FUNCTION chunked.paginate_support(internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'chunked_paginate_support'
+    LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION chunked.paginate_support(internal)
+    IS 'the same for paginate()';
 
 CREATE FUNCTION chunked.chunks_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_chunks_support'
@@ -36,7 +42,7 @@ COMMENT ON FUNCTION chunked.chunks_support(internal)
 
 CREATE FUNCTION chunked.page(
     relation anyelement,
-    page_size int DEFAULT 1000,
+    page_size bigint DEFAULT 1000,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
@@ -46,7 +52,7 @@ CREATE FUNCTION chunked.page(
     AS 'MODULE_PATHNAME', 'chunked_page'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.page_support;
-COMMENT ON FUNCTION chunked.page(anyelement, int, jsonb, jsonb, jsonb, text[], text) IS
+COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text[], text) IS
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
@@ -56,11 +62,11 @@ before: position (exclusive): the last page_size rows ahead of it, still in key 
 key: columns that order the walk, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
-Errors: 22023 a bad page_size or position, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
+Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
 
 CREATE FUNCTION chunked.page(
     relation text,
-    page_size int DEFAULT 1000,
+    page_size bigint DEFAULT 1000,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
@@ -69,7 +75,7 @@ CREATE FUNCTION chunked.page(
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.page(text, int, jsonb, jsonb, jsonb, text[], text)
+COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text[], text)
     IS 'Always an error (42804), whose hint tells how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of(
@@ -79,7 +85,7 @@ CREATE FUNCTION chunked.position_of(
     AS 'MODULE_PATHNAME', 'chunked_position_of'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION chunked.position_of(anyelement, text[]) IS
-'The position of a row: a JSON object of key column to text form, null for null; null for a null row.
+'The position of a row: a JSON object of key column to text form, null for null, with a member "." for the order of the key where it is not that of the columns in the table; null for a null row.
 row: a row of a table or view.
 key: as given to page(); default the same as there.
 Lock: AccessShareLock; reads no rows. Errors: 42P10 no key, 42703 unknown column, 42601 a malformed key.';
@@ -211,8 +217,8 @@ Lock: AccessShareLock. Errors: 22023 a rank below 1; else as for page().';
 
 CREATE FUNCTION chunked.paginator(
     relation regclass,
-    per_page int DEFAULT 100,
-    orphans int DEFAULT 0,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
     allow_empty_first_page boolean DEFAULT true,
     exact boolean DEFAULT true,
     key text[] DEFAULT NULL,
@@ -222,7 +228,7 @@ CREATE FUNCTION chunked.paginator(
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_paginator'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginator(regclass, int, int, boolean, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text[], text) IS
 'The number of rows, and of the pages that they make, as Django''s Paginator counts them.
 per_page: rows a page, over 0; default 100.
 orphans: rows that the last page may take in rather than make a page of their own; default 0.
@@ -233,21 +239,36 @@ Lock: AccessShareLock. Errors: as for row_count().';
 CREATE FUNCTION chunked.paginate(
     relation anyelement,
     page_number bigint,
-    per_page int DEFAULT 100,
-    orphans int DEFAULT 0,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
     key text[] DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_paginate'
-    LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, int, int, boolean, text[], text) IS
+    LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
+    SUPPORT chunked.paginate_support;
+COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text[], text) IS
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
 exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate, as long as the table is at rest and all pages are read by sessions that may read the index alike; orphans do not count then; partitioned tables are counted.
 key, filter: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
+
+CREATE FUNCTION chunked.paginate(
+    relation text,
+    page_number bigint,
+    per_page bigint DEFAULT 100,
+    orphans bigint DEFAULT 0,
+    exact boolean DEFAULT true,
+    key text[] DEFAULT NULL,
+    filter text DEFAULT NULL
+) RETURNS SETOF text
+    AS 'MODULE_PATHNAME', 'chunked_page_untyped'
+    LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text[], text)
+    IS 'Always an error (42804), whose hint tells how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
 
 ----------------------------------------------------------------------
 -- Run: the ledger
@@ -292,6 +313,24 @@ COMMENT ON TYPE chunked.relation_reference IS 'A relation, in the ledger of jobs
 -- The same bits as an oid: casts call no function.
 CREATE CAST (chunked.role_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (pg_catalog.oid AS chunked.role_reference) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE TYPE chunked.column_reference;
+CREATE FUNCTION chunked.column_reference_in(text cstring) RETURNS chunked.column_reference
+    AS 'MODULE_PATHNAME', 'chunked_column_reference_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION chunked.column_reference_out(reference chunked.column_reference) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'chunked_column_reference_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE TYPE chunked.column_reference (
+    INPUT = chunked.column_reference_in,
+    OUTPUT = chunked.column_reference_out,
+    LIKE = pg_catalog.int8
+);
+COMMENT ON FUNCTION chunked.column_reference_in(cstring)
+    IS 'By the quoted names of schema, relation and column; 0, with a WARNING, if it is missing.';
+COMMENT ON FUNCTION chunked.column_reference_out(chunked.column_reference)
+    IS 'The quoted names of schema, relation and column; - for none.';
+COMMENT ON TYPE chunked.column_reference IS 'A column of a relation, in the ledger of jobs; dumped by its name.';
+
+CREATE CAST (chunked.column_reference AS pg_catalog.int8) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (pg_catalog.int8 AS chunked.column_reference) WITHOUT FUNCTION AS ASSIGNMENT;
 CREATE CAST (chunked.relation_reference AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (pg_catalog.oid AS chunked.relation_reference) WITHOUT FUNCTION AS ASSIGNMENT;
 
@@ -303,9 +342,8 @@ CREATE TABLE chunked.ledger_jobs (
     relation chunked.relation_reference NOT NULL,
     statement text,
     chunk_size bigint NOT NULL CHECK (chunk_size > 0),
-    key text[] NOT NULL,                -- all of its columns
-    key_numbers int2[] NOT NULL,        -- the columns' numbers in the relation
-    key_relation oid NOT NULL,          -- that they are of; another one after a restore
+    key text[] NOT NULL,                -- all of its columns, by their names at its creation
+    key_columns chunked.column_reference[] NOT NULL,    -- the columns themselves
     filter text,
     target_time interval CHECK (target_time > interval '0'),
     pause interval NOT NULL CHECK (pause >= interval '0'),

@@ -10,6 +10,7 @@
 #include "compat.h"
 #include "guard.h"
 #include "ledger.h"
+#include "redirect.h"
 #include "settings.h"
 #include "statement_plan.h"
 #include "steer.h"
@@ -33,9 +34,11 @@ _PG_init(void)
 							"0 turns them off.",
 							&settings_progress_interval, 1000, 0, INT_MAX, PGC_USERSET,
 							GUC_UNIT_MS, NULL, NULL, NULL);
+	redirect_before_hooks();
 	steer_install();
 	statement_plan_install();
 	ledger_install();
 	guard_install();
+	redirect_after_hooks();
 	MarkGUCPrefixReserved("pg_chunked");
 }

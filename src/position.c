@@ -36,11 +36,13 @@ static const char *const text_settings[][2] = {
 
 static int	begin_text_settings(const WalkKey *key);
 static void end_text_settings(int nest_level);
+static char *json_string(const char *text);
 static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
 							 const char *argument);
 static void read_value(const KeyColumn *column, const char *text,
 					   const char *argument, Datum *result);
 static void check_members(const WalkKey *key, Jsonb *json, const char *argument);
+static void check_order(const WalkKey *key, Jsonb *json, const char *argument);
 
 /* An empty position for this key, in the current memory context. */
 Position *
@@ -56,8 +58,8 @@ position_make(const WalkKey *key)
 
 /*
  * Read a position from its jsonb form.  argument names the SQL argument in
- * errors: 22023 not an object, missing or unknown columns, or a value of the
- * wrong JSON type; 23502 a null for a column without nulls; else the SQLSTATE
+ * errors: 22023 not an object, missing or unknown columns, columns of another
+ * key, or a value of the wrong JSON type; 23502 a null for a column without nulls; else the SQLSTATE
  * of the type's input function.
  */
 Position *
@@ -67,6 +69,7 @@ position_read(const WalkKey *key, Jsonb *json, const char *argument)
 	int			nest_level;
 
 	check_members(key, json, argument);
+	check_order(key, json, argument);
 
 	nest_level = begin_text_settings(key);
 	for (int i = 0; i < key->ncolumns; i++)
@@ -85,7 +88,10 @@ position_read(const WalkKey *key, Jsonb *json, const char *argument)
 	return position;
 }
 
-/* The jsonb form of a position: column name to text form, null for null. */
+/*
+ * The jsonb form of a position: column name to text form, null for null; and
+ * the order of the columns where it does not go without saying.
+ */
 Jsonb *
 position_write(const WalkKey *key, Position *position)
 {
@@ -102,6 +108,13 @@ position_write(const WalkKey *key, Position *position)
 			appendStringInfoString(&buf, "null");
 		else
 			escape_json(&buf, texts[i]);
+	}
+	if (key->order_is_told)
+	{
+		appendStringInfoString(&buf, ", ");
+		escape_json(&buf, key->order_member);
+		appendStringInfoString(&buf, ": ");
+		escape_json(&buf, key->order);
 	}
 	appendStringInfoChar(&buf, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
@@ -252,10 +265,12 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 	it = JsonbIteratorInit(&json->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
-		bool		known = false;
+		bool		known;
 
 		if (token != WJB_KEY)
 			continue;
+		known = (int) strlen(key->order_member) == value.val.string.len &&
+			memcmp(key->order_member, value.val.string.val, value.val.string.len) == 0;
 		for (int i = 0; i < key->ncolumns && !known; i++)
 			known = (int) strlen(key->columns[i].name) == value.val.string.len &&
 				memcmp(key->columns[i].name, value.val.string.val, value.val.string.len) == 0;
@@ -266,21 +281,63 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 							value.val.string.len, value.val.string.val, argument),
 					 errhint("Use a position of the same table and the same key.")));
 	}
+
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		const char *name = key->columns[i].name;
+
+		if (getKeyJsonValueFromContainer(&json->root, name, strlen(name), &value) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s lacks key column \"%s\"", argument, name),
+					 errhint("A position holds a value for every key column; position_of() makes one from a row.")));
+	}
 }
 
 /*
- * The text of a JSON scalar, or NULL for JSON null.  value NULL: the column is
- * missing.
+ * Is it of this key, and not of another with the same columns?  Else the walk
+ * would go on elsewhere in silence, when the default key became another.
  */
+static void
+check_order(const WalkKey *key, Jsonb *json, const char *argument)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&json->root, key->order_member,
+													 strlen(key->order_member), &buffer);
+
+	if (value == NULL && key->order_is_told)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s does not say in which order its columns are the key", argument),
+				 errdetail("The walk's key is (%s), which is not the order of the columns in the table.", key->order),
+				 errhint("If the position is of this key, add the member \"%s\": %s to it, or name all columns in the argument key.",
+						 key->order_member, json_string(key->order))));
+	if (value != NULL && (value->type != jbvString ||
+						  value->val.string.len != (int) strlen(key->order) ||
+						  memcmp(value->val.string.val, key->order, value->val.string.len) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is a position of another key", argument),
+				 value->type == jbvString ?
+				 errdetail("It is of the key (%.*s); the walk's key is (%s).",
+						   value->val.string.len, value->val.string.val, key->order) : 0,
+				 errhint("Name the columns of the position's key in the argument key, as it has them. The default key may have become another since.")));
+}
+
+static char *
+json_string(const char *text)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	escape_json(&buf, text);
+	return buf.data;
+}
+
+/* The text of a JSON scalar, or NULL for JSON null. */
 static char *
 json_value_text(const KeyColumn *column, const JsonbValue *value, const char *argument)
 {
-	if (value == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s lacks key column \"%s\"", argument, column->name),
-				 errhint("A position holds a value for every key column; position_of() makes one from a row.")));
-
 	switch (value->type)
 	{
 		case jbvNull:

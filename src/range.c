@@ -130,6 +130,8 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 		if (style.prune && branch->ntests > 0 && branch->tests[0].whole_row)
 			add_leading_bounds(branch, range);
 		write_branch(writer, branch, 0);
+		if (style.also_expand && branch->ntests > 0 && branch->tests[0].whole_row)
+			(void) write_bounds(writer, range);
 		writer->params->condition = writer->buf.data;
 		queries = lappend(queries, writer->params);
 	}

@@ -31,6 +31,8 @@ typedef struct RangeStyle
 	bool		bounded;		/* of conditions: one range of the column in
 								 * which the ends differ, if it holds no nulls,
 								 * rather than a ladder (condition.c) */
+	bool		also_expand;	/* that beside a row comparison, in queries, for the
+								 * remote servers of foreign partitions */
 } RangeStyle;
 
 /* One index range of a walk: its condition and the parameters in it. */

@@ -1,6 +1,7 @@
 /*
  * reference.c
- *		The types role_reference and relation_reference of the ledger's columns.
+ *		The types role_reference, relation_reference and column_reference of the
+ *		ledger's columns.
  *
  * An oid would mean something else in a database that a dump is restored into;
  * regrole and regclass are written by name, but one name that is missing there
@@ -16,6 +17,8 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
+#include "reference.h"
+
 /* Written for what is missing; no name, for it would be quoted */
 #define NOTHING "-"
 
@@ -23,6 +26,8 @@ PG_FUNCTION_INFO_V1(chunked_role_reference_in);
 PG_FUNCTION_INFO_V1(chunked_role_reference_out);
 PG_FUNCTION_INFO_V1(chunked_relation_reference_in);
 PG_FUNCTION_INFO_V1(chunked_relation_reference_out);
+PG_FUNCTION_INFO_V1(chunked_column_reference_in);
+PG_FUNCTION_INFO_V1(chunked_column_reference_out);
 
 static List *read_names(const char *text);
 static Oid	missing(const char *kind, const char *text);
@@ -90,6 +95,68 @@ chunked_relation_reference_out(PG_FUNCTION_ARGS)
 	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
 
 	PG_RETURN_CSTRING(schema == NULL ? pstrdup(NOTHING) : quote_qualified_identifier(schema, name));
+}
+
+/*
+ * chunked.column_reference_in(cstring) RETURNS chunked.column_reference
+ *
+ * As for relations; 0 for what is missing, without a warning of its own.
+ */
+Datum
+chunked_column_reference_in(PG_FUNCTION_ARGS)
+{
+	char	   *text = PG_GETARG_CSTRING(0);
+	List	   *names;
+	Oid			schema;
+	Oid			relid = InvalidOid;
+	AttrNumber	attnum = InvalidAttrNumber;
+
+	if (strcmp(text, NOTHING) == 0)
+		PG_RETURN_INT64(0);
+	names = read_names(text);
+	schema = list_length(names) == 3 ? get_namespace_oid(linitial(names), true) : InvalidOid;
+	if (OidIsValid(schema))
+		relid = get_relname_relid(lsecond(names), schema);
+	if (OidIsValid(relid))
+		attnum = get_attnum(relid, lthird(names));
+	PG_RETURN_INT64(attnum > 0 ? reference_to_column(relid, attnum) : 0);
+}
+
+/* chunked.column_reference_out(chunked.column_reference) RETURNS cstring */
+Datum
+chunked_column_reference_out(PG_FUNCTION_ARGS)
+{
+	int64		reference = PG_GETARG_INT64(0);
+	Oid			relid = reference_relation(reference);
+	char	   *column = reference_column_name(reference);
+	char	   *name = column == NULL ? NULL : get_rel_name(relid);
+	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+
+	if (schema == NULL)
+		PG_RETURN_CSTRING(pstrdup(NOTHING));
+	PG_RETURN_CSTRING(psprintf("%s.%s", quote_qualified_identifier(schema, name), quote_identifier(column)));
+}
+
+int64
+reference_to_column(Oid relid, AttrNumber attnum)
+{
+	return ((int64) relid << 16) | (uint16) attnum;
+}
+
+Oid
+reference_relation(int64 reference)
+{
+	return (Oid) (reference >> 16);
+}
+
+/* The column's name, as it is now; NULL if it, or the relation, is gone. */
+char *
+reference_column_name(int64 reference)
+{
+	Oid			relid = reference_relation(reference);
+	AttrNumber	attnum = (AttrNumber) (reference & 0xFFFF);
+
+	return OidIsValid(get_atttype(relid, attnum)) ? get_attname(relid, attnum, true) : NULL;
 }
 
 /* The parts of a dotted name, as they are stored. */

@@ -9,7 +9,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -18,11 +20,15 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "relation.h"
+
+static bool estimate_rows(Relation rel, double *here, double *elsewhere);
 
 /*
  * The relation whose row type this is.  row_type: the declared type of an
@@ -77,6 +83,79 @@ relation_open_to_walk(Oid relid)
 }
 
 /*
+ * The statement was parsed for a relation that has become another one since, or
+ * that is gone (name NULL), and cannot be told to use the one that there is.
+ */
+void
+relation_report_changed(const char *name)
+{
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the relation that the statement names by its row type is not there any more"),
+				 errdetail("It was dropped or renamed after the statement was parsed."),
+				 errhint("Execute the statement again: it is then parsed again, and finds what has that name now.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the columns of relation \"%s\" have changed since the statement was parsed", name),
+			 errdetail("A column was dropped or has another type."),
+			 errhint("Execute the statement again: it is then parsed again, with the columns that there are.")));
+}
+
+/*
+ * ALTER TABLE that rewrites a table, and TRUNCATE, take the rows away from
+ * snapshots from before.  One that was taken ahead of the lock on rel, which
+ * then waited, or one of an older transaction, would see a table without rows,
+ * and the walk would be over.  Error: 40001 if so.
+ */
+void
+relation_check_rewrite(Relation rel)
+{
+	Snapshot	snapshot;
+	Relation	pg_class;
+	List	   *relids;
+	ListCell   *lc;
+
+	/* a materialized view's rows are everybody's, and others have none */
+	if (!ActiveSnapshotSet() || !IsMVCCSnapshot(GetActiveSnapshot()) ||
+		(rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
+		return;
+	snapshot = GetActiveSnapshot();
+	relids = rel->rd_rel->relhassubclass ?
+		find_all_inheritors(RelationGetRelid(rel), NoLock, NULL) : list_make1_oid(RelationGetRelid(rel));
+
+	pg_class = table_open(RelationRelationId, AccessShareLock);
+	foreach(lc, relids)
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	then;
+		HeapTuple	now = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Oid			file = HeapTupleIsValid(now) ? ((Form_pg_class) GETSTRUCT(now))->relfilenode : InvalidOid;
+
+		if (HeapTupleIsValid(now))
+			ReleaseSysCache(now);
+		if (!OidIsValid(file))
+			continue;
+		ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(lfirst_oid(lc)));
+		scan = systable_beginscan(pg_class, ClassOidIndexId, true, snapshot, 1, &key);
+		then = systable_getnext(scan);
+		if (HeapTupleIsValid(then) ? ((Form_pg_class) GETSTRUCT(then))->relfilenode != file :
+			lfirst_oid(lc) == RelationGetRelid(rel))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("relation \"%s\" was rewritten after the snapshot of this statement was taken",
+							RelationGetRelationName(rel)),
+					 errdetail("The snapshot sees no rows of it, so that the walk would end too early."),
+					 errhint("Execute the statement again, in a new transaction if this one keeps its snapshot.")));
+		systable_endscan(scan);
+	}
+	table_close(pg_class, AccessShareLock);
+	list_free(relids);
+}
+
+/*
  * Does SELECT on this relation also read tables that inherit from it?  Their
  * rows are outside its unique indexes and its NOT NULL constraints.
  */
@@ -118,9 +197,42 @@ relation_is_or_is_in(Oid relid, Oid ancestor)
 double
 relation_estimate_rows(Relation rel)
 {
-	double		total = 0;
+	double		here;
+	double		elsewhere;
+
+	(void) estimate_rows(rel, &here, &elsewhere);
+	return here + elsewhere;
+}
+
+/* The same without foreign partitions and children. */
+double
+relation_estimate_rows_here(Relation rel)
+{
+	double		here;
+	double		elsewhere;
+
+	(void) estimate_rows(rel, &here, &elsewhere);
+	return here;
+}
+
+/* Is there a guess for all of it?  A foreign table must have been analyzed. */
+bool
+relation_has_estimate(Relation rel)
+{
+	double		here;
+	double		elsewhere;
+
+	return estimate_rows(rel, &here, &elsewhere);
+}
+
+static bool
+estimate_rows(Relation rel, double *here, double *elsewhere)
+{
+	bool		known = true;
 	ListCell   *lc;
 
+	*here = 0;
+	*elsewhere = 0;
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
 		Relation	part = relation_open(lfirst_oid(lc), NoLock);
@@ -134,14 +246,18 @@ relation_estimate_rows(Relation rel)
 
 			/* a table never analyzed counts as ten blocks there, even if empty */
 			estimate_rel_size(part, NULL, &pages, &tuples, &allvisfrac);
-			total += blocks < pages ? tuples * blocks / pages : tuples;
+			*here += blocks < pages ? tuples * blocks / pages : tuples;
 		}
-		else if (part->rd_rel->reltuples > 0 &&
-				 part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
-			total += part->rd_rel->reltuples;
+		else if (part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+		{
+			if (part->rd_rel->reltuples < 0)
+				known = false;
+			else
+				*elsewhere += part->rd_rel->reltuples;
+		}
 		relation_close(part, NoLock);
 	}
-	return total;
+	return known;
 }
 
 /* The schema-qualified, quoted name, in the current memory context. */

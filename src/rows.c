@@ -12,30 +12,30 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
+#include "relation.h"
 #include "rows.h"
 
+static void check_shape(TupleDesc expected, Relation rel);
 static bool put_row(WalkReader *reader, TupleTableSlot *slot);
 static void put_reversed(RowSink *sink, uint64 count);
 
 /*
  * Make the function's result a tuplestore of rel's rows.  To be called ahead of
  * SPI_connect().
+ *
+ * The executor expects the columns that there were when it began, which was
+ * ahead of the lock on rel.  Columns that were added since are further ones at
+ * the end of each row, and not looked at.  Error: 55000 for any other change.
  */
 void
 rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext context;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	check_shape(rsinfo->setDesc, rel);
 
-	/* the shape of the rows as they are, for the executor to hold against its own */
-	context = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	FreeTupleDesc(rsinfo->setDesc);
 	sink->tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
-	rsinfo->setDesc = sink->tupdesc;
-	MemoryContextSwitchTo(context);
-
 	sink->result = rsinfo->setResult;
 	sink->reversed = backward ? tuplestore_begin_heap(true, false, work_mem) : NULL;
 }
@@ -54,6 +54,22 @@ rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader)
 	walk_read(walk, range, reader);
 	if (reader->backward)
 		put_reversed(sink, reader->count);
+}
+
+static void
+check_shape(TupleDesc expected, Relation rel)
+{
+	TupleDesc	actual = RelationGetDescr(rel);
+
+	for (int i = 0; i < expected->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(expected, i);
+
+		if (!attr->attisdropped &&
+			(i >= actual->natts || TupleDescAttr(actual, i)->attisdropped ||
+			 TupleDescAttr(actual, i)->atttypid != attr->atttypid))
+			relation_report_changed(RelationGetRelationName(rel));
+	}
 }
 
 static bool

@@ -95,14 +95,24 @@ typedef enum ErrorKind
 	IN_DOUBT					/* of the rows or of the statement */
 } ErrorKind;
 
-/* Rows that show whether an error is theirs */
+/* Rows that show whose an error is, the most telling first */
 typedef enum Probe
 {
-	PROBE_FAR,					/* the last of the job, or of what comes before the chunk */
-	PROBE_FIRST,				/* of the chunk */
-	PROBE_LAST,
-	PROBE_DONE					/* of the last chunk that this run has done */
+	PROBE_DONE,					/* the last of the chunk that this run did last */
+	PROBE_FAR,					/* the last and the first of what is still to be done, */
+	PROBE_NEXT,					/* but for the chunk itself */
+	PROBE_FIRST,				/* the chunk's first and last */
+	PROBE_LAST
 } Probe;
+
+#define PROBES (PROBE_LAST + 1)
+
+typedef enum ProbeResult
+{
+	PROBE_TELLS_NOTHING,		/* there is no such row, or it was not processed */
+	PROBE_DIFFERS,				/* it is processed, or fails otherwise */
+	PROBE_FAILS_ALIKE
+} ProbeResult;
 
 /* Of the chunk in hand, for the context of errors */
 typedef struct ChunkContext
@@ -126,9 +136,9 @@ static char *work(Run *run, const Job *job, const JobChunk *chunk);
 static int64 execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing);
 static void add_context(void *arg);
 static ErrorKind decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error);
-static bool fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe,
-						const ErrorData *like, bool *found);
-static bool find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range);
+static ProbeResult try_row(Run *run, const Job *job, const JobChunk *chunk, Probe probe,
+						   const ErrorData *like);
+static bool find_row(Run *run, const Job *job, Walk *walk, const JobChunk *chunk, Probe probe, Range *range);
 static void keep_done(Run *run, const JobChunk *chunk);
 static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void begin(Run *run);
@@ -546,9 +556,7 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	start_timeout();			/* waiting for the relation's lock included */
 	SPI_connect();
 	walk = job_walk_open(job, &rel);
-	job_read_range(chunk, walk, &range);
-	if (!run->plan_checked && chunk->row_count > 0)
-		job_require_rows_shown(job, walk, chunk->after);
+	job_read_range(job, chunk, walk, &range);
 	statement_prepare(run->statement, walk, &range, chunk->row_count);
 	if (job->check_plan && !run->plan_checked)
 		statement_check_plan(run->statement, walk,
@@ -565,6 +573,8 @@ execute(Run *run, const Job *job, const JobChunk *chunk, bool *executing)
 	AfterTriggerSetState(immediate);
 	stop_timeout();
 
+	if (affected == 0 && chunk->row_count > 0 && job->high_water != NULL)
+		job_require_rows_shown(job, walk, chunk->after);
 	table_close(rel, NoLock);
 	SPI_finish();
 	guard_leave(&guard);
@@ -733,52 +743,44 @@ is_cancel(const ErrorData *error)
 		strcmp(error->funcname, "ProcessInterrupts") == 0;
 }
 
-/* An error in doubt: OF_ROWS or OF_SERVER. */
+/*
+ * An error in doubt: OF_ROWS or OF_SERVER.  Single rows are tried, and undone.  It
+ * is the rows' if one of them is processed, and else the server's if they fail
+ * alike: two of them once this run has done a chunk, since what is done may fail
+ * for being done.
+ */
 static ErrorKind
 decide(Run *run, const Job *job, const JobChunk *chunk, const ErrorData *error)
 {
-	bool		found = false;
+	int			needed = run->done_upto != NULL ? 2 : 1;
+	int			alike = 0;
 
-	/* what has been done can be done again, unless something else has changed */
-	if (run->done_upto != NULL)
+	for (Probe probe = 0; probe < PROBES; probe++)
 	{
-		if (fails_alike(run, job, chunk, PROBE_DONE, error, &found))
-			return OF_SERVER;
-		if (found || chunk->row_count < 2)
-			return OF_ROWS;
+		ProbeResult result;
 
-		/* its rows are gone */
-		for (Probe probe = PROBE_FAR; probe <= PROBE_LAST; probe++)
-		{
-			found = false;
-			if (!fails_alike(run, job, chunk, probe, error, &found) || !found)
-				return OF_ROWS;
-		}
-		return OF_SERVER;
-	}
-	for (Probe probe = PROBE_FAR; probe <= PROBE_LAST; probe++)
-	{
-		if (probe > PROBE_FAR && found)
-			break;				/* better evidence than the chunk's own rows */
-		if (!fails_alike(run, job, chunk, probe, error, &found))
+		if (probe == PROBE_FIRST && chunk->row_count < 2)
+			break;				/* that is the one that fails */
+		result = try_row(run, job, chunk, probe, error);
+		if (result == PROBE_DIFFERS)
 			return OF_ROWS;
+		if (result == PROBE_FAILS_ALIKE)
+			alike++;
 	}
-	return found || !job_has_done(job) ? OF_SERVER : OF_ROWS;
+	return alike >= needed || (run->done_upto == NULL && !job_has_done(job)) ? OF_SERVER : OF_ROWS;
 }
 
 /*
- * Does the statement fail alike for a single row somewhere else, or for another
- * of the chunk's?  It is tried, and undone; so that is found out before one error
- * becomes that of every row.  True if there is no such row; *found if there is.
+ * How does the statement fare for another row?  That is found out before one error
+ * becomes that of every row.
  */
-static bool
-fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, const ErrorData *like, bool *found)
+static ProbeResult
+try_row(Run *run, const Job *job, const JobChunk *chunk, Probe probe, const ErrorData *like)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
-	volatile bool tried = false;
-	JobChunk	done = {.after = run->done_after,.upto = run->done_upto};
+	volatile int64 processed = 0;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -789,17 +791,16 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, const 
 		Walk	   *walk;
 		Range		range = {0};
 
-		start_timeout();
 		job_enter(job, GUARD_STATEMENT, &guard);
+		start_timeout();
 		SPI_connect();
 		walk = job_walk_open(job, &rel);
-		tried = find_row(walk, probe == PROBE_DONE ? &done : chunk, probe, &range);
-		if (tried || probe == PROBE_DONE)	/* without a row it is planned, and its rights are checked, all the same */
+		if (find_row(run, job, walk, chunk, probe, &range))
 		{
 			ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
 			statement_prepare(run->statement, walk, &range, 1);
-			(void) statement_execute(run->statement);
+			processed = statement_execute(run->statement);
 			AfterTriggerSetState(immediate);
 		}
 		table_close(rel, NoLock);
@@ -818,57 +819,70 @@ fails_alike(Run *run, const Job *job, const JobChunk *chunk, Probe probe, const 
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (error != NULL && classify(error) == OF_SERVER)
-		ReThrowError(error);
-	if (tried)
-		*found = true;
 	if (error == NULL)
-		return !tried && probe != PROBE_DONE;
+		return processed > 0 ? PROBE_DIFFERS : PROBE_TELLS_NOTHING;
+	switch (classify(error))
+	{
+		case OF_SERVER:
+			ReThrowError(error);
+			break;
+		case OF_OTHERS:
+			return PROBE_TELLS_NOTHING;
+		default:
+			break;
+	}
 	if (error->sqlerrcode != like->sqlerrcode)
-		return false;
+		return probe == PROBE_DONE ? PROBE_TELLS_NOTHING : PROBE_DIFFERS;
 
 	/* that of a row that has been done may come of that, and tell of it */
-	return run->done_upto == NULL || strcmp(error->message, like->message) == 0;
+	return run->done_upto == NULL || strcmp(error->message, like->message) == 0 ? PROBE_FAILS_ALIKE :
+		PROBE_TELLS_NOTHING;
 }
 
-/* The range of a single row, if there is one. */
+/* The range of the row to try, if there is one; within the job's own. */
 static bool
-find_row(Walk *walk, const JobChunk *chunk, Probe probe, Range *range)
+find_row(Run *run, const Job *job, Walk *walk, const JobChunk *chunk, Probe probe, Range *range)
 {
 	Range		rows = {0};
 	WalkReader	reader = {0};
+	bool		first = probe == PROBE_NEXT || probe == PROBE_FIRST;
+	JobChunk	other;
 
-	job_read_range(chunk, walk, &rows);
-	if (probe == PROBE_FAR)
+	switch (probe)
 	{
-		rows.after = rows.upto;
-		rows.upto = NULL;
+		case PROBE_DONE:
+			if (run->done_upto == NULL)
+				return false;
+			if (run->done_after != NULL)
+				rows.after = position_read(walk->key, job_position(job, run->done_after), "after");
+			rows.upto = position_read(walk->key, job_position(job, run->done_upto), "upto");
+			break;
+		case PROBE_FAR:
+		case PROBE_NEXT:
+			if (!job_other_pending(job, chunk->number, probe == PROBE_FAR, &other))
+				return false;
+			job_read_range(job, &other, walk, &rows);
+			break;
+		case PROBE_FIRST:
+		case PROBE_LAST:
+			job_read_range(job, chunk, walk, &rows);
+			break;
 	}
+	range->after = rows.after;
 	reader.output = walk_all_keys(walk);
 	reader.keep_end = true;
-	range->upto = walk_last_position(walk, &rows);
-	if (range->upto == NULL && probe == PROBE_FAR && chunk->after != NULL)
-	{
-		/* the chunk is the last one */
-		memset(&rows, 0, sizeof(rows));
-		rows.upto = position_read(walk->key, chunk->after, "after");
-		range->upto = walk_last_position(walk, &rows);
-	}
-	if (range->upto == NULL)
-	{
-		*range = rows;
-		return false;
-	}
-	if (probe == PROBE_FIRST)
+	if (first)
 	{
 		reader.limit = 1;
 		walk_read(walk, &rows, &reader);
-		range->after = rows.after;
 		range->upto = reader.end;
 		return reader.ended;
 	}
 
 	/* the last row: from behind the one before it */
+	range->upto = walk_last_position(walk, &rows);
+	if (range->upto == NULL)
+		return false;
 	reader.backward = true;
 	reader.limit = 2;
 	walk_read(walk, &rows, &reader);

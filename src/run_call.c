@@ -20,7 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
-#include "job.h"
+#include "job_chunk.h"
 #include "ledger.h"
 #include "worker.h"
 
@@ -32,11 +32,11 @@ PG_FUNCTION_INFO_V1(chunked_run_job);
 PG_FUNCTION_INFO_V1(chunked_start_job);
 
 /* Queries of the caller's on the view, which shows what he may see */
-#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8, NULL::text FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
+#define SELECT_LINE "SELECT p.line, 0::pg_catalog.int8, NULL::pg_catalog.text FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 #define SELECT_SUMMARY \
 	"SELECT pg_catalog.format('%s chunks, %s rows in %s, %s retries, %s failed', p.chunks_done, p.rows_done," \
 	" chunked.human_time($2), p.retries, p.chunks_failed), p.chunks_failed," \
-	" CASE WHEN p.rows_affected OPERATOR(pg_catalog.<>) p.rows_done THEN p.rows_affected::text END" \
+	" CASE WHEN p.rows_affected OPERATOR(pg_catalog.<>) p.rows_done THEN pg_catalog.format('%s', p.rows_affected) END" \
 	" FROM chunked.progress p WHERE p.id OPERATOR(pg_catalog.=) $1"
 
 static LedgerQuery select_failure =
@@ -244,7 +244,11 @@ report_outcome(int64 id, const char *name, RunOutcome outcome, TimestampTz start
 	{
 		case RUN_GOES_ON:
 		case RUN_DONE:
-			if (failed > 0)
+			if (!job_is_over(job))
+				ereport(WARNING,
+						(errmsg("job \"%s\" is not done, since chunks were made pending meanwhile: %s", name, summary),
+						 errhint("CALL chunked.run_job(%s) goes on.", quote_literal_cstr(name))));
+			else if (failed > 0)
 				ereport(WARNING,
 						(errmsg("job \"%s\" is done but for what failed: %s", name, summary),
 						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' tells the rows; retry_failed() and run_job() try them again.",

@@ -26,6 +26,7 @@
 #include "condition.h"
 #include "full_scan.h"
 #include "parse.h"
+#include "redirect.h"
 #include "statement.h"
 #include "statement_check.h"
 #include "statement_plan.h"
@@ -130,11 +131,26 @@ void
 statement_prepare(Statement *statement, const Walk *walk, const Range *range, double rows)
 {
 	RangeQuery *query = NULL;
-	char	   *sql = expand(statement, walk, range, rows, &query);
-	ParamListInfo params = makeParamList(query->nparams);
-	StatementPlan *slot;
+	StatementPlan *slot = NULL;
+	ParamListInfo params;
 	int			generation;
 
+	/* a filter's chunk has more rows, which the statement sees, than it counts */
+	statement->rows = walk->filter == NULL ? rows : 0;
+	if (!walk->redirected)
+	{
+		char	   *sql = expand(statement, walk, range, rows, &query);
+
+		slot = find_plan(statement, walk, sql, query);
+	}
+	/* where a plan for parameters cannot be had, or not kept: one a chunk, for its values */
+	if (slot == NULL ||
+		((slot->generation == 0 || !SPI_plan_is_valid(slot->plan)) && redirect_of_plan(slot->plan)))
+	{
+		query = palloc0(sizeof(RangeQuery));
+		slot = find_plan(statement, walk, expand(statement, walk, range, rows, NULL), query);
+	}
+	params = makeParamList(query->nparams);
 	for (int i = 0; i < query->nparams; i++)
 	{
 		params->params[i].value = query->values[i];
@@ -143,9 +159,6 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range, do
 		params->params[i].pflags = 0;	/* not a constant: the plan is kept */
 	}
 	statement->params = params;
-	/* a filter's chunk has more rows, which the statement sees, than it counts */
-	statement->rows = walk->filter == NULL ? rows : 0;
-	slot = find_plan(statement, walk, sql, query);
 	statement->plan = slot->plan;
 	statement_plan_make(statement->plan, walk, params, statement->rows);
 

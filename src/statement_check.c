@@ -39,6 +39,7 @@
 #include "foreign_key.h"
 #include "origin.h"
 #include "statement_check.h"
+#include "statement_rows.h"
 
 /* What a query does to a relation */
 typedef struct Write
@@ -60,14 +61,6 @@ typedef struct Analysis
 	List	   *bound;			/* RangeTblEntry that they were resolved to */
 } Analysis;
 
-/* A mention of the walked relation whose rows no condition picks */
-typedef struct PassedBy
-{
-	const Analysis *analysis;
-	RangeTblEntry *entry;		/* NULL: none found yet */
-	bool		written;		/* else just read */
-} PassedBy;
-
 /* The column that a name within a condition should be */
 typedef struct Wanted
 {
@@ -79,12 +72,6 @@ static Query *analyse(Analysis *analysis);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
 static bool is_wanted(const Origin *origin, void *arg);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
-static bool holds_condition(Node *node, void *context);
-static bool find_passed_by(Node *node, void *context);
-static bool is_joined_by_key(const Query *query, Index varno, const Analysis *analysis);
-static bool is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis);
-static bool refuse_part_of_rows(Node *node, void *bound);
-static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
 static char *bound_to(ParseState *pstate, ColumnRef *ref, Node *node, bool qualified);
@@ -96,9 +83,7 @@ static Bitmapset *add_targets(Bitmapset *columns, const List *targets);
 static void check_key_unchanged(const List *writes, const Walk *walk);
 static void check_set(const Origin *set, const Origin *moved, const Walk *walk, List **sources);
 static void check_generated(const Origin *set, const Origin *source, const Walk *walk, List **sources);
-static void warn_of_passed_by(Query *query, const Analysis *analysis);
 static void warn_of_insert(const Write *write, const Walk *walk);
-static bool shares_rows(Oid relid, const Walk *walk);
 static bool may_route_to_foreign(const Write *write);
 static bool sets_partition_key(Relation rel, const Write *write);
 
@@ -113,7 +98,7 @@ statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const
 	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
 	Query	   *query = analyse(&analysis);
 
-	(void) refuse_part_of_rows((Node *) query, analysis.bound);
+	statement_refuse_part_of_rows(query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
 }
 
@@ -128,9 +113,11 @@ statement_warn(const Statement *statement, const Walk *walk)
 	List	   *conditions = NIL;
 	char	   *text = statement_with_names(statement, walk->key, &conditions);
 	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
+	Query	   *query;
 	ListCell   *lc;
 
-	warn_of_passed_by(analyse(&analysis), &analysis);
+	query = analyse(&analysis);
+	statement_warn_of_other_rows(query, analysis.bound, walk);
 	foreach(lc, plan_writes(statement_plan(statement)))
 	{
 		Write	   *write = lfirst(lc);
@@ -364,205 +351,6 @@ alias_of(ParseState *pstate, Oid relid, const char *but)
 	return NULL;
 }
 
-/* --------------------------------------------------- rows that no condition picks */
-
-/*
- * A condition that picks rows in a subquery, while the statement goes over others
- * of the same relation, does those for every chunk, unless they are joined to
- * its rows by the key.
- */
-static void
-warn_of_passed_by(Query *query, const Analysis *analysis)
-{
-	PassedBy	passed = {.analysis = analysis};
-	const char *name;
-
-	if (!find_passed_by((Node *) query, &passed))
-		return;
-	name = passed.entry->eref->aliasname;
-	ereport(WARNING,
-			(errcode(ERRCODE_WARNING),
-			 passed.written ?
-			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement writes", name) :
-			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement reads", name),
-			 errdetail("It picks those of another mention of the relation. Unless the two are joined by the key, rows are done for every chunk."),
-			 errhint("Add {chunk:%s} to the WHERE of the query that has \"%s\".", quote_identifier(name), name)));
-}
-
-/*
- * A query that goes over the walked relation, unrestricted by itself: to write to
- * it, or around or in UNION with a query that is restricted.
- */
-static bool
-find_passed_by(Node *node, void *context)
-{
-	PassedBy   *passed = context;
-	Query	   *query = (Query *) node;
-	RangeTblEntry *candidate = NULL;
-	bool		restricted = false;
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, find_passed_by, context);
-	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst(lc);
-		bool		target = foreach_current_index(lc) + 1 == query->resultRelation;
-
-		if (list_member_ptr(passed->analysis->bound, rte))
-			restricted = true;
-		else if (query->setOperations != NULL && rte->rtekind == RTE_SUBQUERY &&
-				 !holds_condition((Node *) rte->subquery, passed->analysis->bound))
-		{
-			ListCell   *arm;
-
-			foreach(arm, rte->subquery->rtable)
-				if (is_walked(lfirst(arm), passed->analysis->walk))
-					candidate = lfirst(arm);
-		}
-		else if (!is_walked(rte, passed->analysis->walk) || (target && query->commandType == CMD_INSERT))
-			continue;
-		else if (!target)
-			candidate = rte;
-		else if (!is_joined_by_key(query, foreach_current_index(lc) + 1, passed->analysis))
-		{
-			passed->entry = rte;
-			passed->written = true;
-			return true;
-		}
-	}
-	if (candidate != NULL && !restricted && holds_condition(node, passed->analysis->bound))
-	{
-		passed->entry = candidate;
-		return true;
-	}
-	return query_tree_walker(query, find_passed_by, context, 0);
-}
-
-/*
- * Does a query have, for each column of the key, "this entry's = that of an entry
- * that a condition picks rows of" among the conditions that all must hold?
- */
-static bool
-is_joined_by_key(const Query *query, Index varno, const Analysis *analysis)
-{
-	List	   *conditions = make_ands_implicit((Expr *) query->jointree->quals);
-	const WalkKey *key = analysis->walk->key;
-	int			joined = 0;
-
-	for (int i = 0; i < key->norder; i++)
-	{
-		ListCell   *lc;
-
-		foreach(lc, conditions)
-		{
-			OpExpr	   *equal = lfirst(lc);
-			bool		ours = false;
-			bool		picked = false;
-
-			if (!IsA(equal, OpExpr) || list_length(equal->args) != 2 ||
-				!op_in_opfamily(equal->opno, key->columns[i].opfamily) ||
-				get_op_opfamily_strategy(equal->opno, key->columns[i].opfamily) != BTEqualStrategyNumber)
-				continue;
-			for (int side = 0; side < 2; side++)
-			{
-				Node	   *arg = strip_implicit_coercions(list_nth(equal->args, side));
-				Var		   *var = (Var *) arg;
-				RangeTblEntry *rte;
-
-				if (!IsA(arg, Var) || var->varlevelsup > 0)
-					continue;
-				rte = rt_fetch(var->varno, query->rtable);
-				if (rte->rtekind != RTE_RELATION || !is_key_column(rte->relid, var->varattno, i, analysis))
-					continue;
-				if (var->varno == (int) varno)
-					ours = true;
-				else if (list_member_ptr(analysis->bound, rte))
-					picked = true;
-			}
-			if (ours && picked)
-			{
-				joined++;
-				break;
-			}
-		}
-	}
-	return joined == key->norder;
-}
-
-/* Is it, by any name, this column of the key? */
-static bool
-is_key_column(Oid relid, AttrNumber attnum, int column, const Analysis *analysis)
-{
-	ListCell   *here;
-	ListCell   *there;
-
-	foreach(here, origin_list(relid, attnum, false))
-		foreach(there, analysis->columns[column])
-			if (origin_same_column(lfirst(here), lfirst(there)))
-				return true;
-	return false;
-}
-
-/* Is an entry that a condition picks rows of in this query, or in one within it? */
-static bool
-holds_condition(Node *node, void *bound)
-{
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, holds_condition, bound);
-	foreach(lc, ((Query *) node)->rtable)
-		if (list_member_ptr(bound, lfirst(lc)))
-			return true;
-	return query_tree_walker((Query *) node, holds_condition, bound, 0);
-}
-
-/*
- * A chunk is done when its statement has been executed: refuse one that leaves
- * out some of its rows, by number or because others have them locked.  Error:
- * 0A000.
- */
-static bool
-refuse_part_of_rows(Node *node, void *bound)
-{
-	const Query *query = (const Query *) node;
-	const char *what = NULL;
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, refuse_part_of_rows, bound);
-	if (holds_condition(node, bound))
-	{
-		if (query->limitCount != NULL || query->limitOffset != NULL)
-			what = query->limitCount != NULL ? "LIMIT" : "OFFSET";
-		foreach(lc, query->rowMarks)
-			if (lfirst_node(RowMarkClause, lc)->waitPolicy == LockWaitSkip)
-				what = "SKIP LOCKED";
-		if (what != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s would leave rows of a chunk undone", what),
-					 errdetail("The chunk counts as done when its statement has been executed."),
-					 errhint("Leave it out; chunk_size says how many rows are done at a time.")));
-	}
-	return query_tree_walker((Query *) query, refuse_part_of_rows, bound, 0);
-}
-
-/* Is this the walked relation, or a view of it, or of what it is a view of? */
-static bool
-is_walked(const RangeTblEntry *rte, const Walk *walk)
-{
-	return rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_COMPOSITE_TYPE &&
-		shares_rows(rte->relid, walk);
-}
-
 /* ----------------------------------------------------------- what is written */
 
 /* Add what a query writes, and the queries in its WITH. */
@@ -735,40 +523,12 @@ check_generated(const Origin *set, const Origin *source, const Walk *walk, List 
 static void
 warn_of_insert(const Write *write, const Walk *walk)
 {
-	if (!write->inserts || !shares_rows(write->relid, walk))
+	if (!write->inserts || !statement_shares_rows(write->relid, walk))
 		return;
 	ereport(WARNING,
 			(errmsg("the statement inserts into \"%s\", which the walk reads", get_rel_name(write->relid)),
 			 errdetail("Rows that it inserts ahead of a chunk and below the high-water mark are processed as well, by a later chunk."),
 			 errhint("Have it give them keys past the high-water mark, or tell them apart by a condition next to {chunk}.")));
-}
-
-/* May a row of this relation, by any name, be one of the walk's? */
-static bool
-shares_rows(Oid relid, const Walk *walk)
-{
-	List	   *tables = list_make1_oid(relid);
-	ListCell   *lc;
-
-	if (get_rel_relkind(relid) == RELKIND_VIEW)
-	{
-		Relation	view = relation_open(relid, AccessShareLock);
-
-		for (int attnum = 1; attnum <= RelationGetNumberOfAttributes(view); attnum++)
-			foreach(lc, origin_list(relid, attnum, false))
-				tables = list_append_unique_oid(tables, ((Origin *) lfirst(lc))->relid);
-		relation_close(view, NoLock);
-	}
-	foreach(lc, tables)
-		for (int i = 0; i < walk->key->norder; i++)
-		{
-			ListCell   *source;
-
-			foreach(source, origin_list(walk->relid, walk->key->columns[i].attnum, true))
-				if (origin_related(lfirst_oid(lc), ((Origin *) lfirst(source))->relid))
-					return true;
-		}
-	return false;
 }
 
 /* Can a row that is inserted, or moved by an update, end up in a foreign partition? */

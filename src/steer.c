@@ -19,6 +19,7 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -27,13 +28,22 @@
 #include "compat.h"
 #include "steer.h"
 
+/* More than anything else costs */
+#define FORBIDDING_COST 1.0e10
+
 static const Walk *steered_walk = NULL;
 static Oid	steered_index = InvalidOid; /* that gives the order, or InvalidOid */
 static compat_relation_hook_type next_relation_hook = NULL;
+static bool steered_partitions = false;	/* a query by partitions */
+static RelOptInfo *unpartitioned = NULL;	/* see keep_ordered_paths() */
+static int	nparts_hidden;
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
+static create_upper_paths_hook_type next_upper_hook = NULL;
 
 static void hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS);
 static void keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
+static void after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
+					   RelOptInfo *output_rel, void *extra);
 static List *ordered_paths(PlannerInfo *root, List *paths);
 static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
 static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
@@ -47,20 +57,25 @@ steer_install(void)
 	compat_relation_hook = hide_other_indexes;
 	next_pathlist_hook = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = keep_ordered_paths;
+	next_upper_hook = create_upper_paths_hook;
+	create_upper_paths_hook = after_scan;
 }
 
 /*
  * Have the generic plan made, or made anew if it has become invalid, for this
- * index (InvalidOid for a foreign table); the plan must be a kept one.  It is
- * run without JIT, which would cost more than a page.
+ * index (InvalidOid for what is foreign); the plan must be a kept one.
+ * by_partitions: the query puts together those of foreign partitions.  It is run
+ * without JIT, which would cost more than a page.
  */
 void
-steer_plan(Walk *walk, Oid index, SPIPlanPtr plan)
+steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan)
 {
 	CachedPlan *cached = NULL;
 
 	steered_walk = walk;
 	steered_index = index;
+	steered_partitions = by_partitions;
+	unpartitioned = NULL;
 	PG_TRY();
 	{
 		cached = SPI_plan_get_cached_plan(plan);
@@ -110,7 +125,8 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	if (next_pathlist_hook != NULL)
 		next_pathlist_hook(root, rel, rti, rte);
 
-	if (steered_walk == NULL || !is_walked(root, rel) || IS_DUMMY_REL(rel))
+	if (steered_walk == NULL || IS_DUMMY_REL(rel) ||
+		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_walked(root, rel)))
 		return;
 
 	if (OidIsValid(steered_index) && !rte->inh)
@@ -121,6 +137,49 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	{
 		rel->pathlist = ordered;
 		rel->partial_pathlist = NIL;
+
+		/*
+		 * Of a partitioned table the planner would make all paths anew, to have
+		 * the output computed below Append, and sort where that seems cheaper.
+		 * It does not where there seem to be no partitions.
+		 */
+		if (rte->inh && rel->reloptkind == RELOPT_BASEREL && rel->nparts > 0)
+		{
+			unpartitioned = rel;
+			nparts_hidden = rel->nparts;
+			rel->nparts = 0;
+		}
+	}
+}
+
+/*
+ * create_upper_paths_hook: once the ways to read in order are there.  Give the
+ * partitions back, which are needed to prune; and have a foreign table's server
+ * do the LIMIT, which it is asked for next, whatever that is thought to cost.
+ */
+static void
+after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
+		   RelOptInfo *output_rel, void *extra)
+{
+	ListCell   *lc;
+
+	if (next_upper_hook != NULL)
+		next_upper_hook(root, stage, input_rel, output_rel, extra);
+
+	if (steered_walk == NULL || stage != UPPERREL_ORDERED ||
+		(root->parent_root != NULL) != steered_partitions)
+		return;
+	if (unpartitioned != NULL)
+		unpartitioned->nparts = nparts_hidden;
+	unpartitioned = NULL;
+	if (!steered_walk->style.expand && !steered_partitions)
+		return;
+	foreach(lc, output_rel->pathlist)
+	{
+		Path	   *path = lfirst(lc);
+
+		path->startup_cost += FORBIDDING_COST;
+		path->total_cost += FORBIDDING_COST;
 	}
 }
 
@@ -180,6 +239,9 @@ static bool
 is_walked(PlannerInfo *root, RelOptInfo *rel)
 {
 	Index		rti = rel->relid;
+
+	if (steered_partitions)
+		return false;
 
 	if (root->parent_root != NULL || root->query_level != 1)
 		return false;

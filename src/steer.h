@@ -9,7 +9,7 @@
 #include "walk.h"
 
 extern void steer_install(void);
-extern void steer_plan(Walk *walk, Oid index, SPIPlanPtr plan);
+extern void steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan);
 extern bool steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate,
 							  Oid relid);
 

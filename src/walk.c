@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -23,11 +24,19 @@
 #include "utils/rel.h"
 
 #include "relation.h"
+#include "remote.h"
 #include "steer.h"
 #include "walk.h"
 
 /* Relations under this many rows are read in a moment without any index */
 #define WARN_MIN_ROWS 10000
+
+/*
+ * The n-th row of several partitions is looked for until so few rows are left
+ * that they come here as quickly, or for so many rounds, of two queries to each
+ */
+#define NTH_BY_READING 5000
+#define NTH_ROUNDS 8
 
 /* Takes the rows of a query and hands them on to the reader */
 typedef struct WalkReceiver
@@ -38,15 +47,19 @@ typedef struct WalkReceiver
 	MemoryContext context;		/* for reader->end */
 } WalkReceiver;
 
-static char *query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit);
-static void run_query(Walk *walk, const RangeQuery *query, WalkReader *reader);
+static List *foreign_partitions(const Walk *walk);
+static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
+static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
+						WalkReader *reader, int64 limit);
+static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
+						  WalkReader *reader);
+static void run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader);
 static bool is_filtered(const Walk *walk, const WalkReader *reader);
 static int	begin_generic_plans(void);
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
 static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
 static void receiver_shutdown(DestReceiver *self);
 static bool is_tie(WalkReceiver *receiver, TupleTableSlot *slot);
-static void report_tie(WalkReceiver *receiver);
 
 /*
  * Read the rows of a range, in walk order or backwards, until the reader has
@@ -58,15 +71,23 @@ void
 walk_read(Walk *walk, const Range *range, WalkReader *reader)
 {
 	List	   *queries = range_queries(walk->key, walk->style, walk->qualifier, range);
-	int			nqueries = list_length(queries);
+	List	   *partitions = queries == NIL ? NIL : partitions_to_read(walk, reader);
+	int			nqueries;
 
+	if (partitions != NIL)
+	{
+		RangeStyle	style = {.expand = true};
+
+		queries = range_queries(walk->key, style, walk->qualifier, range);
+	}
+	nqueries = list_length(queries);
 	reader->count = 0;
 	reader->ended = false;
 	reader->end = NULL;
 	for (int i = 0; i < nqueries && !reader->ended; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		run_query(walk, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
+		run_query(walk, partitions, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
 	}
 }
 
@@ -82,6 +103,86 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 	reader.keep_end = true;
 	walk_read(walk, range, &reader);
 	return reader.end;
+}
+
+/* Can rows be passed over where they are, so that they need not come here? */
+bool
+walk_can_skip(const Walk *walk)
+{
+	return walk->style.expand || foreign_partitions(walk) != NIL;
+}
+
+/*
+ * The position of the n-th row of a range, counted from 1, or NULL if there are
+ * fewer.  Only where walk_can_skip().  *through, unless that is NULL: the rows up
+ * to this position, with those that share it.  SPI must be connected.
+ *
+ * Of k partitions, none has its n/k-th row ahead of the first such row p of all.
+ * So no more than n rows are ahead of p, and at least n/k: the search goes on
+ * behind it.  Where rows are spread evenly, p is the n-th but for a few.
+ */
+Position *
+walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 n,
+		 int64 *through)
+{
+	int			npartitions = walk->style.expand ? 1 : list_length(foreign_partitions(walk));
+	Range		rest = *range;
+	int64		left = n;
+
+	for (int round = 0;; round++)
+	{
+		bool		last = npartitions == 1 || left <= Max(NTH_BY_READING, npartitions) ||
+			round == NTH_ROUNDS;
+		WalkReader	reader = {0};
+		Range		passed = rest;
+		int64		rows = left;
+
+		reader.output = output;
+		reader.limit = 1;
+		reader.keep_end = true;
+		if (npartitions == 1)
+			reader.skip = left - 1;
+		else if (last)
+			reader.limit = left;
+		else
+			reader.skip = left / npartitions - 1;
+		walk_read(walk, &rest, &reader);
+		if (!reader.ended)
+			return NULL;
+
+		passed.upto = reader.end;
+		passed.upto_exclusive = false;
+		if (!last || through != NULL)
+			rows = walk_count(walk, rel, &passed, output);
+		if (last || rows >= left)
+		{
+			if (through != NULL)
+				*through = n - left + rows;
+			return reader.end;
+		}
+		left -= rows;
+		rest.after = reader.end;
+	}
+}
+
+/*
+ * The rows of a range, or those that match the filter, by output: counted where
+ * they are if they are not here.  SPI must be connected.
+ */
+int64
+walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
+{
+	WalkReader	reader = {0};
+	RangeStyle	style = walk->style;
+
+	reader.output = output;
+	reader.limit = PG_INT64_MAX;
+	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	if (style.expand || walk->redirected)
+		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
+							is_filtered(walk, &reader) ? walk->filter : NULL);
+	walk_read(walk, range, &reader);
+	return (int64) reader.count;
 }
 
 /*
@@ -105,50 +206,106 @@ walk_last_position(Walk *walk, const Range *range)
 /*
  * Warn, unless *warned, that no index gives the order of this walk, with the
  * index to create; and set *warned.  Silent for small relations, and for those
- * whose indexes are not ours to know.
+ * (foreign partitions, too) whose indexes are not ours to know.
  */
 void
 walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
 {
 	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
-		!relation_is_local_table(rel))
+		walk->redirected || !relation_is_local_table(rel))
 		return;
 	*warned = true;
-	if (relation_estimate_rows(rel) < WARN_MIN_ROWS)
+	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
 		return;
 	ereport(WARNING,
-			(errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
+			(walk->style.also_expand ?
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
+					RelationGetRelationName(rel)) :
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
 					RelationGetRelationName(rel)),
 			 errhint("%s", walk->key->create_index)));
 }
 
+/* The names of the partitions, if all are foreign and the caller may name them; else NIL. */
+static List *
+foreign_partitions(const Walk *walk)
+{
+	Relation	rel;
+	List	   *partitions;
+
+	if (!walk->all_foreign || (walk->filter != NULL && !walk->filter_in_partitions))
+		return NIL;
+	rel = relation_open(walk->relid, NoLock);
+	partitions = remote_partitions(rel);
+	relation_close(rel, NoLock);
+	return partitions;
+}
+
+/* Those to read each by itself, if that is better; else NIL. */
+static List *
+partitions_to_read(const Walk *walk, const WalkReader *reader)
+{
+	if (reader->skip == 0 && (!walk->by_partitions || (reader->ties && !walk->key->unique)))
+		return NIL;
+	return foreign_partitions(walk);
+}
+
+/* The query, of the relation or, put together, of these partitions. */
 static char *
-query_text(Walk *walk, const RangeQuery *query, WalkReader *reader, int64 limit)
+query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
+		   int64 limit)
 {
 	StringInfoData buf;
-	bool		filtered = is_filtered(walk, reader);
+	ListCell   *lc;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s",
-					 walk->select_lists[reader->output], walk->relation);
-	if (query->condition[0] != '\0' || filtered)
-		appendStringInfo(&buf, " WHERE %s", query->condition);
-	if (filtered)
-		appendStringInfo(&buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
-	appendStringInfoString(&buf, " ORDER BY ");
-	range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
+	if (partitions == NIL)
+		append_select(&buf, walk, walk->relation, query, reader);
+	else
+	{
+		appendStringInfoString(&buf, "SELECT * FROM (");
+		foreach(lc, partitions)
+		{
+			appendStringInfoString(&buf, foreach_current_index(lc) > 0 ? " UNION ALL (" : "(");
+			append_select(&buf, walk, psprintf("%s AS %s", (char *) lfirst(lc), walk->qualifier),
+						  query, reader);
+			appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
+			if (reader->skip > 0)
+				appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
+			appendStringInfoChar(&buf, ')');
+		}
+		appendStringInfo(&buf, ") AS %s ORDER BY ", walk->qualifier);
+		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
+	}
 
 	/* a remote server is only told of a limit that is known when planning */
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
-	else
+	if (reader->skip > 0 && partitions == NIL)
+		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
+	if (!walk->style.expand)
 		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
 	return buf.data;
 }
 
 static void
-run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
+append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
+			  WalkReader *reader)
+{
+	bool		filtered = is_filtered(walk, reader);
+
+	appendStringInfo(buf, "SELECT %s FROM %s", walk->select_lists[reader->output], from);
+	if (query->condition[0] != '\0' || filtered)
+		appendStringInfo(buf, " WHERE %s", query->condition);
+	if (filtered)
+		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
+						 walk->filter);
+	appendStringInfoString(buf, " ORDER BY ");
+	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
+}
+
+static void
+run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader)
 {
 	int			nargs = query->nparams + 1;
 	ParamListInfo params = makeParamList(nargs);
@@ -158,7 +315,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	WalkReceiver receiver = {0};
 	Oid			index = is_filtered(walk, reader) && OidIsValid(walk->filter_index) ?
 		walk->filter_index : walk->key->index;
-	bool		steered = OidIsValid(index) || walk->style.expand;
+	bool		steered = OidIsValid(index) || walk->style.expand || walk->style.also_expand;
 	bool		kept;
 	int			nest_level;
 	int			result;
@@ -182,7 +339,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 
 		for (int i = 0; i < nargs; i++)
 			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, query_text(walk, query, reader, (int64) limit), nargs, argtypes, &kept);
+		plan = walk_prepare(walk, query_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
 	}
 
 	receiver.pub.receiveSlot = receiver_row;
@@ -199,7 +356,7 @@ run_query(Walk *walk, const RangeQuery *query, WalkReader *reader)
 	options.dest = &receiver.pub;
 
 	if (steered && kept)
-		steer_plan(walk, index, plan);
+		steer_plan(walk, index, partitions != NIL, plan);
 	nest_level = steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
 	if (nest_level > 0)
@@ -262,7 +419,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 		if (!is_tie(receiver, slot))
 			return false;
 		if (!reader->ties)
-			report_tie(receiver);
+			walk_report_tie(walk, reader->end);
 		CHECK_FOR_INTERRUPTS();
 		reader->count++;
 		if (reader->row != NULL)
@@ -309,16 +466,14 @@ is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 	return true;
 }
 
-/* Then it would be skipped. */
-static void
-report_tie(WalkReceiver *receiver)
+/* Refuse to go on behind a position that several rows share: one would be skipped. */
+void
+walk_report_tie(const Walk *walk, Position *position)
 {
-	Walk	   *walk = receiver->walk;
-
 	ereport(ERROR,
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("several rows of %s are at position %s", walk->relation,
-					JsonbToCString(NULL, &position_write(walk->key, receiver->reader->end)->root, 0)),
+					JsonbToCString(NULL, &position_write(walk->key, position)->root, 0)),
 			 errdetail("The walk would skip rows there, since its key is not unique."),
 			 errhint("Add columns to the key until it is unique.")));
 }

@@ -47,7 +47,13 @@ typedef struct Walk
 	Oid			filter_index;	/* partial index that supports the order of the
 								 * rows that match the filter, or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
-	bool		planned_by_value;	/* views: plan anew for each call's values */
+	bool		redirected;		/* its queries are made to read something else,
+								 * of which its indexes tell nothing */
+	bool		all_foreign;	/* all partitions are */
+	bool		by_partitions;	/* and better read each by itself, since none
+								 * comes ahead of another */
+	bool		filter_in_partitions;	/* the filter means the same there */
+	bool		planned_by_value;	/* plan anew for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
 	char	   *filter;			/* or NULL */
@@ -74,6 +80,8 @@ typedef struct WalkReader
 	bool		ties;			/* with boundary: take in those rows instead,
 								 * beyond limit and whatever row() says */
 	bool		keep_end;		/* set end */
+	int64		skip;			/* pass over so many rows first, of each partition
+								 * by itself; only where walk_can_skip() */
 	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
 								/* called for each row; false: it is the last */
 	void	   *arg;			/* for row() */
@@ -92,6 +100,11 @@ extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argt
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
 extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
 								   bool backward);
+extern bool walk_can_skip(const Walk *walk);
+extern Position *walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output,
+						  int64 n, int64 *through);
+extern void walk_report_tie(const Walk *walk, Position *position);
+extern int64 walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output);
 extern WalkOutput walk_all_keys(const Walk *walk);
 extern Position *walk_last_position(Walk *walk, const Range *range);
 extern void walk_warn_unsupported(Walk *walk, Relation rel, bool *warned);

@@ -31,7 +31,9 @@
 #include "utils/syscache.h"
 
 #include "filter.h"
+#include "redirect.h"
 #include "relation.h"
+#include "remote.h"
 #include "walk.h"
 
 #define MAX_WALKS 32
@@ -40,6 +42,7 @@
 static dlist_head walks = DLIST_STATIC_INIT(walks);	/* most recent first */
 static int	nwalks = 0;
 static uint64 last_serial = 0;
+static uint64 generation = 0;	/* redirect_generation() when they were built */
 
 static void register_callbacks(void);
 static void on_relation_change(Datum arg, Oid relid);
@@ -69,6 +72,12 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	MemoryContext context;
 
 	register_callbacks();
+	if (generation != redirect_generation())
+	{
+		/* somebody may redirect queries from now on, or no longer */
+		on_relation_change((Datum) 0, InvalidOid);
+		generation = redirect_generation();
+	}
 
 	make_identity(&identity, RelationGetRelid(rel), key, filter);
 	hash = hash_bytes((unsigned char *) identity.data, identity.len);
@@ -96,6 +105,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	nwalks++;
 	pin(walk);
 
+	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
 	build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
@@ -304,14 +314,31 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->style.also_expand = remote_has_partitions(rel);
+	walk->all_foreign = walk->style.also_expand && remote_has_all_partitions(rel);
+	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
-	walk->planned_by_value = (relkind == RELKIND_VIEW);
+	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
+	/* who redirects queries may refuse to plan them without their values */
+	walk->planned_by_value = (relkind == RELKIND_VIEW) || walk->redirected;
+	if (walk->redirected)
+	{
+		/* nothing that an index promises, or can be read by */
+		walk->key->index = InvalidOid;
+		walk->key->unique = false;
+		walk->key->norder = walk->key->ncolumns;
+	}
 	walk->plans = palloc(MAX_PLANS * sizeof(WalkPlan));
 
 	if (filter != NULL)
 	{
+		List	   *clauses;
+
 		walk->filter = text_to_cstring(filter);
-		walk->filter_index = key_partial_index(rel, walk->key, check_filter(walk));
+		clauses = check_filter(walk);
+		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
+		walk->filter_index = walk->redirected ? InvalidOid :
+			key_partial_index(rel, walk->key, clauses);
 	}
 	make_select_lists(walk, rel);
 }

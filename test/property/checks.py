@@ -5,13 +5,14 @@ walks one table in one way and raises Mismatch at the first difference.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from random import Random
 
 import psycopg
 
 from sessions import Mismatch, Sessions, canonical
-from tables import Table, quote
+from tables import Table, qualify, quote
 
 
 def expect(what: str, got, wanted) -> None:
@@ -90,7 +91,7 @@ class Walker:
 
     def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
-        array_nulls = array_nulls and self.table.relkind != "foreign"
+        array_nulls = array_nulls and not self.table.remote
         connection = self.session or self.sessions.pick(self.r, self.filter is None, array_nulls)
         return self.sessions.fetch(connection, statement, params)
 
@@ -482,5 +483,99 @@ def walk_chunks(w: Walker, mark: str | None, deleted: set[int]) -> list[int]:
     return seen
 
 
+def while_indexes_change(w: Walker) -> None:
+    """
+    Indexes come, go and get new OIDs between two calls: the walk goes on as it began or,
+    where the default key can become another, ends with an error that says so.
+    """
+    if w.table.base != w.table.relation:
+        return
+    delete_some(w, 0.1)
+    w.choose_filter(0.2)
+    wanted = w.within(w.matching(), None, None)
+    size = w.size(len(wanted))
+    step = w.r.choice((step_by_page, step_by_page, step_by_chunk))
+    made: list[str] = []
+    seen: list[int] = []
+    after = None
+    try:
+        while len(seen) <= len(wanted):
+            try:
+                rows, after = step(w, size, after)
+            except psycopg.Error as error:
+                whole = w.table.key is not None and len(w.table.order) == len(w.table.elements)
+                if whole or not made or error.sqlstate != "22023" or not re.search(ANOTHER_KEY, str(error)):
+                    raise
+                wanted = wanted[:len(seen)]
+                break
+            if not rows:
+                break
+            seen += rows
+            change_indexes(w, made)
+    finally:
+        restore_indexes(w, made)
+    expect(f"the rows while indexes change, {step.__name__}", seen, wanted)
+
+
+ANOTHER_KEY = "is a position of another key|does not say in which order|is not a column of the walk's key|lacks key column"
+
+
+def step_by_page(w: Walker, size: int, after: str | None) -> tuple[list[int], str | None]:
+    rows = w.page(size, after=after)
+    return rows, w.last if rows else None
+
+
+def step_by_chunk(w: Walker, size: int, after: str | None) -> tuple[list[int], str | None]:
+    found = w.chunks("next_chunk", chunk_size=size, after=after)
+    if not found:
+        return [], None
+    rows = set(w.rows_of(found, None)[0]) & w.matching()
+    return sorted(rows, key=w.place.get), found[0].upto
+
+
+def change_indexes(w: Walker, made: list[str]) -> None:
+    """One change; made: the indexes that are there, or gone, because of this walk."""
+    table, r, owner = w.table, w.r, w.sessions.owner()
+    there = [name for name in table.unique_indexes if f"- {name}" not in made]
+    name = f"{qualify(table.schema, 'made')[:-1]} {len(made)}\""
+    columns = r.sample(table.columns, r.randint(1, min(3, len(table.columns))))
+    directions = ", ".join(quote(c.name) + r.choice(("", " DESC", " NULLS FIRST")) for c in columns)
+    change = r.choice(("reindex", "reindex", "reindex table", "twin", "narrower", "not unique", "drop", "none"))
+    try:
+        if change == "reindex" and there:
+            owner.execute(f"REINDEX INDEX CONCURRENTLY {r.choice(there)}")
+        elif change == "reindex table":
+            owner.execute(f"REINDEX TABLE CONCURRENTLY {table.base}")
+        elif change == "twin" and table.unique_columns:
+            shuffled = ", ".join(quote(n) + r.choice(("", "", " DESC")) for n in r.sample(table.unique_columns, len(table.unique_columns)))
+            owner.execute(f"CREATE UNIQUE INDEX {bare(name)} ON {table.base} ({shuffled})")
+            made.append(f"+ {name}")
+        elif change == "narrower" and table.serial:
+            owner.execute(f"CREATE UNIQUE INDEX {bare(name)} ON {table.base} ({quote(table.serial)})")
+            made.append(f"+ {name}")
+        elif change == "not unique":
+            owner.execute(f"CREATE INDEX {bare(name)} ON {table.base} ({directions})")
+            made.append(f"+ {name}")
+        elif change == "drop" and len(there) > 1:
+            gone = r.choice(there)
+            owner.execute(f"DROP INDEX {gone}")
+            made.append(f"- {gone}")
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidObjectDefinition,  # of a partitioned table
+            psycopg.errors.UndefinedFunction, psycopg.errors.ProgramLimitExceeded,  # a column without an order, or too long
+            psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):  # of two such at a time
+        pass
+
+
+def restore_indexes(w: Walker, made: list[str]) -> None:
+    for change in made:
+        name = change[2:]
+        w.sessions.owner().execute(f"DROP INDEX {name}" if change[0] == "+" else w.table.unique_indexes[name])
+
+
+def bare(qualified: str) -> str:
+    """An index's name without the schema, as CREATE INDEX wants it."""
+    return re.search(r'(?:^|\.)("(?:[^"]|"")+")$', qualified).group(1)
+
+
 READING = (bounds, forwards, backwards, limited_scan)
-WRITING = (between, chunks, while_others_write)
+WRITING = (between, chunks, while_others_write, while_indexes_change)

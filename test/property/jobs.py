@@ -81,7 +81,7 @@ class Job:
     def call(self, statement: str, given: dict) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
         w = self.w
-        connection = w.sessions.pick(w.r, w.filter is None, w.table.relkind != "foreign", read_only=False)
+        connection = w.sessions.pick(w.r, w.filter is None, not w.table.remote, read_only=False)
         w.sessions.last_call = psycopg.ClientCursor(connection).mogrify(statement, given)
         while True:
             # statement_timeout is for each execution of a job's statement

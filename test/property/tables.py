@@ -15,6 +15,7 @@ ODD_NAMES = (
     'Weird " Name', "with space", "UPPER", "select", "order", "user", "table", "ünïcode", "a.b", "back\\slash", "{curly}",
     "comma, name", "it's", "$1", "asc", "desc", "nulls", "key", "filter", "after", "before", "relation", "row", "%s", "--",
     "a" * 63, "collate", "last", "1st", "null", "x'y\"z",
+    ".", "..",
 )
 COLLATIONS = (
     '"C"', '"en-x-icu"', '"de-x-icu"', "{common}.caseless", '{common}."Accents and ""case"" alike"', "{common}.numerals",
@@ -114,6 +115,9 @@ class Element:
 RESERVED = {"select", "order", "user", "table", "asc", "desc", "collate", "null", "row", "nulls", "last"}
 
 
+REMOTE = ("foreign", "foreign partitions")
+
+
 @dataclass
 class Table:
     schema: str
@@ -135,6 +139,14 @@ class Table:
     temporary: bool = False
     frozen: bool = False  # a materialized view does not follow its base
     afterwards: list[str] = field(default_factory=list)  # what cannot be run in a transaction
+    unique_indexes: dict[str, str] = field(default_factory=dict)  # that serve equally as default key: name and statement
+    unique_columns: list[str] = field(default_factory=list)
+    serial: str | None = None  # a column that is unique by itself
+
+    @property
+    def remote(self) -> bool:
+        """Does another server, if only this one once more, hold some of the rows?"""
+        return self.relkind in REMOTE
 
     @property
     def relation(self) -> str:
@@ -163,6 +175,7 @@ class Maker:
         self.used: set[str] = {"_row"}
         self.ddl: list[str] = []
         self.after_insert: list[str] = []
+        self.foreign_share = r.choice((0.5, 1.0))
 
     def sparse(self) -> str:
         """An index of few rows a page has pages to count, and upper pages to estimate by."""
@@ -188,7 +201,7 @@ class Maker:
             kind = random_kind(self.r)
             if "{citext}" in kind.sql and not self.facts["citext"]:
                 continue
-            if kind.sql == "regtype" and self.relkind == "foreign":  # postgres_fdw looks its text up in search_path
+            if kind.sql == "regtype" and self.relkind in REMOTE:  # postgres_fdw looks its text up in search_path
                 continue
             return kind
 
@@ -259,34 +272,39 @@ class Maker:
     def make(self) -> Table:
         r = self.r
         relkind = self.relkind = r.choices(
-            ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", "foreign"),
-            (46, 24, 6, 8, 5, 3, 2, 6 if self.facts["foreign"] else 0))[0]
-        unproven = relkind in ("inherited", "view", "matview", "foreign") or (relkind == "plain" and r.random() < 0.2)
-        unique = "none" if unproven else r.choice(("primary", "separate", "separate", "index"))
+            ("plain", "partitioned", "inherited", "view", "matview", "temporary", "unlogged", *REMOTE),
+            (43, 22, 8, 8, 5, 3, 2) + ((5, 4) if self.facts["foreign"] else (0, 0)))[0]
+        unproven = relkind in ("inherited", "view", "matview", *REMOTE) or (relkind == "plain" and r.random() < 0.2)
+        unique = "none" if unproven else r.choice(("primary", "separate", "separate", "index", "index"))
         duplicates = unproven and r.random() < 0.5
 
         columns = [self.key_column(i, unique in ("primary", "index") or r.random() < 0.4)
                    for i in range(1, r.choice((1, 1, 2, 2, 3, 4)) + 1)]
         serial = self.serial_column() if not duplicates and (unique not in ("primary", "index") or r.random() < 0.6) else None
-        special, special_index = self.special_column() if r.random() < 0.3 else (None, None)
+        special, special_index = self.special_column() if relkind != "foreign partitions" and r.random() < 0.3 else (None, None)
 
-        partition_columns = self.choose_partition_columns(columns, serial) if relkind == "partitioned" else []
+        partition_columns = self.choose_partition_columns(columns, serial) if relkind in ("partitioned", "foreign partitions") else []
         unique_columns = self.unique_columns(unique, columns, serial, partition_columns)
-        elements, default = self.choose_key(unique, unique_columns, columns, serial, special, duplicates)
-        order = elements + [Element(c) for c in unique_columns if c not in [e.column for e in elements]]
-        # A column that stands in the key under a coarser collation cannot be appended again as tiebreaker.
-        ambiguous = duplicates or any(e.coarser_than_column() and (unique == "none" or e.column in unique_columns) for e in elements)
-
         filler = [Column("_row", "int", lambda r, n: str(n), not_null=True),
                   Column(self.name("payload"), "text", lambda r, n: "x" * r.choice((0, 1, 50, 3000 if n % 50 == 0 else 5)))]
         all_columns = columns + [c for c in (serial, special) if c] + filler
         r.shuffle(all_columns)
+        candidates = self.equal_candidates(unique, unique_columns)
+        default_key = min(candidates, key=lambda es: index_rank(es, all_columns)) if candidates else []
+        unique_columns = [e.column for e in default_key]
+
+        elements, default = self.choose_key(unique, default_key, columns, serial, special, duplicates)
+        order = elements + [Element(c) for c in unique_columns if c not in [e.column for e in elements]]
+        # A column that stands in the key under a coarser collation cannot be appended again as tiebreaker.
+        ambiguous = duplicates or any(e.coarser_than_column() and (unique == "none" or e.column in unique_columns) for e in elements)
+
         count = r.choice((0, 1, 2, 3, r.randint(4, 20), r.randint(20, 120), r.randint(20, 120), r.randint(120, 400)))
         table = Table(
             schema="" if relkind == "temporary" else self.schema, name=self.name("t"), relkind=relkind, columns=all_columns,
             key=None if default else [e.spelled(r) for e in elements], elements=elements, order=order, ambiguous=ambiguous,
-            filters=self.filters(columns), payload=filler[1].name, temporary=relkind == "temporary", frozen=relkind == "matview")
-        self.build(table, unique, unique_columns, partition_columns, special, special_index, count)
+            filters=self.filters(columns), payload=filler[1].name, temporary=relkind == "temporary", frozen=relkind == "matview",
+            unique_columns=[c.name for c in unique_columns], serial=serial.name if serial else None)
+        self.build(table, unique, candidates, partition_columns, special, special_index, count)
         return table
 
     def choose_partition_columns(self, columns: list[Column], serial: Column | None) -> list[Column]:
@@ -315,13 +333,22 @@ class Maker:
         self.r.shuffle(chosen)
         return chosen
 
-    def choose_key(self, unique, unique_columns, columns, serial, special, duplicates) -> tuple[list[Element], bool]:
+    def equal_candidates(self, unique: str, columns: list[Column]) -> list[list[Element]]:
+        """Keys of the same columns, in an order and directions of their own, that serve equally as default key."""
+        if unique == "none":
+            return []
+        candidates = [[Element(c) for c in columns]]
+        while unique == "index" and len(columns) > 1 and len(candidates) < 3 and self.r.random() < 0.7:
+            candidates.append([Element(c, descending=d, nulls_first=d) for c in self.r.sample(columns, len(columns))
+                               for d in [self.r.random() < 0.3]])
+        return candidates
+
+    def choose_key(self, unique, default_key, columns, serial, special, duplicates) -> tuple[list[Element], bool]:
         """The key's elements, and whether they are the default key."""
         r = self.r
-        if unique in ("primary", "index") and r.random() < 0.35:
-            return [Element(c) for c in unique_columns], True
-        if unique == "separate" and r.random() < 0.1:
-            return [Element(c) for c in unique_columns], True
+        if unique in ("primary", "index") and r.random() < 0.45 or unique == "separate" and r.random() < 0.1:
+            # the first column ascends
+            return [reversed_element(e) if default_key[0].descending else e for e in default_key], True
         chosen = list(columns)
         if unique == "none":
             chosen += [serial] if serial else []
@@ -349,7 +376,7 @@ class Maker:
 
     # its DDL
 
-    def build(self, table, unique, unique_columns, partition_columns, special, special_index, count) -> None:
+    def build(self, table, unique, candidates, partition_columns, special, special_index, count) -> None:
         r = self.r
         covered = table.relkind in ("view", "matview", "foreign")
         base_name = self.name("base") if covered else table.name
@@ -364,7 +391,7 @@ class Maker:
             self.create_partitioned(table, present, partition_columns, [dict(zip([c.name for c in inserted], row)) for row in rows])
         else:
             self.create_plain(table, present)
-        self.create_unique(table, unique, unique_columns)
+        self.create_unique(table, unique, candidates)
         if special_index:
             self.after_insert.append(self.special_index(table, special, special_index, partition_columns))
         self.create_supporting(table, late)
@@ -433,18 +460,29 @@ class Maker:
             child = qualify(self.schema, self.name("p"))
             nested = below if self.r.random() < 0.7 else None
             subclause = f" PARTITION BY {nested}" if nested else ""
-            if self.r.random() < 0.35:
+            if self.relkind == "foreign partitions" and not nested and self.r.random() < self.foreign_share:
+                self.create_foreign_partition(parent, child, bound, columns)
+            elif self.r.random() < 0.35:
                 self.attach_partition(parent, child, bound, subclause, columns)
             else:
                 self.ddl.append(f"CREATE TABLE {child} PARTITION OF {parent} {bound}{subclause}")
             if nested:
                 self.create_partitions(child, nested, keys[1:], columns, rows)
 
-    def attach_partition(self, parent: str, child: str, bound: str, subclause: str, columns: list[Column]) -> None:
+    def create_foreign_partition(self, parent: str, child: str, bound: str, columns: list[Column]) -> None:
+        far = self.name("far")
+        where = f"SERVER {self.facts['foreign']} OPTIONS (schema_name {literal(self.schema)}, table_name {literal(far)})"
+        self.ddl.append(f"CREATE TABLE {qualify(self.schema, far)} ({self.definitions(self.r.sample(columns, len(columns)), [])})")
+        if self.r.random() < 0.35:
+            self.attach_partition(parent, child, bound, f" {where}", columns, "FOREIGN TABLE")
+        else:
+            self.ddl.append(f"CREATE FOREIGN TABLE {child} PARTITION OF {parent} {bound} {where}")
+
+    def attach_partition(self, parent: str, child: str, bound: str, subclause: str, columns: list[Column], kind: str = "TABLE") -> None:
         """A partition whose columns are numbered otherwise than its parent's."""
         shuffled = self.r.sample(columns, len(columns))
         dead, drop = self.dropped(child)
-        self.ddl.append(f"CREATE TABLE {child} ({self.definitions(shuffled, dead)}){subclause}")
+        self.ddl.append(f"CREATE {kind} {child} ({self.definitions(shuffled, dead)}){subclause}")
         if drop:
             self.ddl.append(drop)
         self.ddl.append(f"ALTER TABLE {parent} ATTACH PARTITION {child} {bound}")
@@ -475,14 +513,17 @@ class Maker:
         r.shuffle(bounds)
         return bounds
 
-    def create_unique(self, table: Table, unique: str, columns: list[Column]) -> None:
-        if unique == "none":
-            return
-        names = ", ".join(quote(c.name) for c in columns)
+    def create_unique(self, table: Table, unique: str, candidates: list[list[Element]]) -> None:
         include = ' INCLUDE (_row)' if self.r.random() < 0.15 else ""
         if unique == "index":
-            self.ddl.append(f"CREATE UNIQUE INDEX ON {table.base} ({names}){include}{self.sparse()}")
-        else:
+            for elements in self.r.sample(candidates, len(candidates)):
+                name = self.name("u")
+                columns = ", ".join(e.index_element() for e in elements)
+                statement = f"CREATE UNIQUE INDEX {quote(name)} ON {table.base} ({columns}){include}{self.sparse()}"
+                table.unique_indexes[qualify(table.schema, name)] = statement
+                self.ddl.append(statement)
+        elif unique != "none":
+            names = ", ".join(quote(e.column.name) for e in candidates[0])
             self.ddl.append(f"ALTER TABLE {table.base} ADD PRIMARY KEY ({names}){include}{self.sparse()}")
 
     def special_index(self, table: Table, column: Column, template: str, partition_columns: list[Column]) -> str:
@@ -530,6 +571,16 @@ class Maker:
             return f"CREATE MATERIALIZED VIEW {table.relation} AS {body}"
         options = self.r.choice(("", " WITH (security_barrier)"))
         return f"CREATE VIEW {table.relation}{options} AS {body}"
+
+
+def index_rank(elements: list[Element], columns: list[Column]) -> tuple:
+    """By what the least of equal indexes is found: the columns' numbers, then their options."""
+    names = [c.name for c in columns]
+    return [names.index(e.column.name) for e in elements], [e.descending + 2 * e.nulls_first for e in elements]
+
+
+def reversed_element(e: Element) -> Element:
+    return Element(e.column, e.collation, e.opclass, not e.descending, not e.nulls_first)
 
 
 def in_cases(n: int) -> str:

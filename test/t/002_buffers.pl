@@ -79,7 +79,7 @@ for my $native ('on', 'off')
 			qq|page(NULL::event, 10, before => '{"a": $a, "n": 2, "id": $id}', key => '{a, n DESC}')|, 10, 30);
 		touches("$how, inheritance parent, after $id",
 			sprintf(q|page(NULL::parent, 10, after => '{"a": %d, "id": %d}')|, $a * 0.39, $id * 0.39), 10, 60);
-		touches("$how, materialized view, after $id", qq|page(NULL::frozen, 10, after => '{"a": $a, "id": $id}')|, 10, 30);
+		touches("$how, materialized view, after $id", qq|page(NULL::frozen, 10, after => '{"a": $a, "id": $id}', key => '{a, id}')|, 10, 30);
 		touches("$how, view, after $id", qq|page(NULL::visible, 10, after => '{"id": $id}', key => '{id}')|, 10, 20);
 		touches("$how, filter, after $id", qq|page(NULL::event, 10, after => '{"id": $id}', filter => 'kind = 1')|, 10, 30);
 		touches("$how, partial index, after $id",

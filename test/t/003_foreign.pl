@@ -38,7 +38,7 @@ SQL
 my $session = explained(session($node));
 
 # shipped(WHAT, CALL, ROWS): every query under CALL is one remote query, and all
-# of it. Where the planner thinks that LIMIT cuts nothing off, postgres_fdw keeps it.
+# of it.
 sub shipped
 {
 	my ($what, $call, $rows) = @_;
@@ -50,17 +50,17 @@ sub shipped
 	{
 		my ($sql) = $plan->{text} =~ /Remote SQL: (.*)/;
 		my $where = $plan->{query} =~ / WHERE /;
-		my ($limit) = $plan->{query} =~ / LIMIT (\d+)\s*$/m;
-		my ($expected) = $plan->{text} =~ /Foreign Scan .*? rows=(\d+)/;
-		my $cuts = defined $limit && defined $expected && $limit < $expected;
+		my $counts = $plan->{query} =~ /^SELECT pg_catalog\.count/;
+		my $limits = $plan->{query} =~ / LIMIT \d+(?: OFFSET \d+)?\s*$/m;
 
 		push @local, "$plan->{query}\n$plan->{text}"
 		  unless defined $sql
 		  && (!$where || $sql =~ / WHERE /)
-		  && $sql =~ / ORDER BY /
-		  && (!$cuts || $sql =~ / LIMIT /)
+		  && ($counts ? $sql =~ /^SELECT count\(\*\)/ : $sql =~ / ORDER BY /)
+		  && ($counts || ($limits && $sql =~ / LIMIT /))
+		  && ($plan->{query} !~ / OFFSET / || $sql =~ / OFFSET /)
 		  && $plan->{nodes}[-1]{type} eq 'Foreign Scan'
-		  && !nodes_of_type('Sort|Incremental Sort' . ($cuts ? '|Limit' : ''), $plan)
+		  && !nodes_of_type('Sort|Incremental Sort|Limit|Aggregate', $plan)
 		  && $plan->{text} !~ /^ +Filter:/m;
 	}
 	is(join("\n", scalar(@plans) ? () : 'no plans', @local), '', "$what: shipped");
