@@ -113,4 +113,13 @@ SET escape_string_warning = off;
 SELECT count(*) FILTER (WHERE rows_where('special', predicate) <> row_count) AS wrong FROM chunked.chunks('special', 9);
 RESET standard_conforming_strings;
 SELECT number, predicate FROM chunked.chunks('clock', 30000);
+-- arrays that hold nulls, where array_nulls makes a word of them
+CREATE TYPE mood AS ENUM ('NULL', 'it''s {fine}');
+CREATE TABLE tags (t text[] PRIMARY KEY, n int[] UNIQUE NOT NULL, at timestamptz[] UNIQUE NOT NULL, m mood[] UNIQUE NOT NULL, nested text[][] UNIQUE NOT NULL);
+INSERT INTO tags VALUES ('{a}', '{1,NULL}', '{NULL,2020-01-01 12:00}', '{NULL,"NULL"}', '{{a,NULL},{"NULL","b?c"}}'), ('{NULL}', '{NULL}', '{NULL}', '{NULL}', '{{NULL,"x"}}'),
+	('{"NULL","x:y"}', '{}', '{2020-01-01 12:00,NULL}', '{NULL,"it''s {fine}"}', '{{NULL},{"it''s"}}');
+SET array_nulls = off;
+SELECT key, sum(rows_where('tags', predicate)) AS rows, count(*) AS chunks FROM unnest('{t,n,at,m,nested}'::text[]) key, chunked.chunks('tags', 1, key => ARRAY[key]) GROUP BY 1 ORDER BY 1;
+RESET array_nulls;
+SELECT predicate FROM chunked.chunks('tags', 1, key => '{nested}');
 DROP SCHEMA predicate_test CASCADE;

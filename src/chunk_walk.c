@@ -309,7 +309,7 @@ write_and_keep(const WalkKey *key, const Position *position, MemoryContext scrat
 			   MemoryContext keep)
 {
 	MemoryContext context = MemoryContextSwitchTo(scratch);
-	Position	fresh = {position->values, position->nulls, NULL};
+	Position	fresh = {.values = position->values,.nulls = position->nulls};
 	Jsonb	   *json = position_write(key, &fresh);
 	Jsonb	   *kept = MemoryContextAlloc(keep, VARSIZE(json));
 

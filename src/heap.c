@@ -34,6 +34,7 @@
 
 #include "chunks.h"
 #include "filter.h"
+#include "position.h"
 #include "redirect.h"
 #include "relation.h"
 
@@ -343,12 +344,15 @@ block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 
 	initStringInfo(&buf);
 	if (name != NULL)
-		appendStringInfo(&buf, "%stableoid OPERATOR(pg_catalog.=) %s::pg_catalog.regclass AND ",
-						 prefix, quote_literal_cstr(name));
+	{
+		appendStringInfo(&buf, "%stableoid OPERATOR(pg_catalog.=) CAST(", prefix);
+		position_append_literal(&buf, name);
+		appendStringInfoString(&buf, " AS pg_catalog.regclass) AND ");
+	}
 	if (from > 0)
-		appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.>) '(" INT64_FORMAT ",%d)'::pg_catalog.tid AND ",
+		appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.>) CAST('(" INT64_FORMAT ",%d)' AS pg_catalog.tid) AND ",
 						 prefix, from - 1, END_OF_BLOCK);
-	appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.<=) '(" INT64_FORMAT ",%d)'::pg_catalog.tid",
+	appendStringInfo(&buf, "%sctid OPERATOR(pg_catalog.<=) CAST('(" INT64_FORMAT ",%d)' AS pg_catalog.tid)",
 					 prefix, to - 1, END_OF_BLOCK);
 	return buf.data;
 }

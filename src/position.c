@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 #include "position.h"
@@ -36,6 +37,9 @@ static const char *const text_settings[][2] = {
 
 static int	begin_text_settings(const WalkKey *key);
 static void end_text_settings(int nest_level);
+static char *literal_text(const KeyColumn *column, Datum value, const char *text);
+static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, const Datum *elements,
+							const bool *nulls, FmgrInfo *output, const char *type);
 static char *json_string(const char *text);
 static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
 							 const char *argument);
@@ -53,6 +57,7 @@ position_make(const WalkKey *key)
 	position->values = palloc0(key->ncolumns * sizeof(Datum));
 	position->nulls = palloc0(key->ncolumns * sizeof(bool));
 	position->texts = NULL;
+	position->literals = NULL;
 	return position;
 }
 
@@ -150,6 +155,117 @@ position_texts(const WalkKey *key, Position *position)
 	return position->texts;
 }
 
+/* Each value as SQL, to be cast to its type, NULL for a null; kept in the position. */
+char	  **
+position_literals(const WalkKey *key, Position *position)
+{
+	char	  **texts = position_texts(key, position);
+	int			nest_level;
+
+	if (position->literals != NULL)
+		return position->literals;
+	position->literals = palloc0(key->ncolumns * sizeof(char *));
+	nest_level = begin_text_settings(key);
+	for (int i = 0; i < key->ncolumns; i++)
+		if (!position->nulls[i])
+			position->literals[i] = literal_text(&key->columns[i], position->values[i], texts[i]);
+	end_text_settings(nest_level);
+	return position->literals;
+}
+
+/*
+ * A value as SQL, to be cast to its type.  Within the text settings.
+ * An array that holds nulls is spelt out, since array_nulls may be off where it is
+ * read; but for one that does not start at 1, whose bounds would be lost.
+ */
+static char *
+literal_text(const KeyColumn *column, Datum value, const char *text)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (OidIsValid(get_element_type(column->typid)) && column->typlen == -1)
+	{
+		ArrayType  *array = DatumGetArrayTypeP(value);
+		bool		plain = ARR_HASNULL(array) && ARR_NDIM(array) > 0;
+
+		for (int i = 0; i < ARR_NDIM(array); i++)
+			if (ARR_LBOUND(array)[i] != 1)
+				plain = false;
+		if (plain)
+		{
+			Oid			type = ARR_ELEMTYPE(array);
+			FmgrInfo	output;
+			Oid			function;
+			bool		is_varlena;
+			int16		typlen;
+			bool		typbyval;
+			char		typalign;
+			Datum	   *elements;
+			bool	   *nulls;
+			int			nelements;
+			int			next = 0;
+
+			getTypeOutputInfo(type, &function, &is_varlena);
+			fmgr_info(function, &output);
+			get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+			deconstruct_array(array, type, typlen, typbyval, typalign, &elements, &nulls, &nelements);
+			appendStringInfoString(&buf, "ARRAY");
+			append_elements(&buf, array, 0, &next, elements, nulls, &output, format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+			return buf.data;
+		}
+	}
+	position_append_literal(&buf, text);
+	return buf.data;
+}
+
+/* One dimension of an array and those within it. */
+static void
+append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, const Datum *elements,
+				const bool *nulls, FmgrInfo *output, const char *type)
+{
+	appendStringInfoChar(buf, '[');
+	for (int i = 0; i < ARR_DIMS(array)[dimension]; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(buf, ", ");
+		if (dimension < ARR_NDIM(array) - 1)
+			append_elements(buf, array, dimension + 1, next, elements, nulls, output, type);
+		else if (nulls[(*next)++])
+			appendStringInfoString(buf, "NULL");
+		else
+		{
+			appendStringInfoString(buf, "CAST(");
+			position_append_literal(buf, OutputFunctionCall(output, elements[*next - 1]));
+			appendStringInfo(buf, " AS %s)", type);
+		}
+	}
+	appendStringInfoChar(buf, ']');
+}
+
+/*
+ * A literal that nobody takes for anything else on its way to the server: drivers
+ * and ORMs look for the characters of their placeholders within literals, too.
+ */
+void
+position_append_literal(StringInfo buf, const char *text)
+{
+	static const char *const special = "?:%${\\";
+
+	appendStringInfoString(buf, strpbrk(text, special) != NULL ? "E'" : "'");
+	for (; *text != '\0'; text++)
+	{
+		if (strchr(special, *text) != NULL)
+			appendStringInfo(buf, "\\x%02x", (unsigned char) *text);
+		else if (*text == '\'')
+			appendStringInfoString(buf, "''");
+		else
+			appendStringInfoChar(buf, *text);
+	}
+	appendStringInfoChar(buf, '\'');
+}
+
+
 /* A copy in the current memory context, text forms included. */
 Position *
 position_copy(const WalkKey *key, const Position *position)
@@ -183,6 +299,8 @@ position_set(Position *position, const KeyColumn *column, int i, Datum value, bo
 	else
 		position->values[i] = datumCopy(value, column->typbyval, column->typlen);
 	position->texts = NULL;
+	position->literals = NULL;
+	position->literals = NULL;
 }
 
 /* Set a position from a tuple, key column i being attnums[i] of the slot. */

@@ -10,6 +10,7 @@
 
 #include "executor/tuptable.h"
 #include "key.h"
+#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
 /* One entry a key column, in key order; palloc'd in one piece, values apart. */
@@ -18,11 +19,14 @@ typedef struct Position
 	Datum	   *values;
 	bool	   *nulls;
 	char	  **texts;			/* text forms, made by position_texts(); or NULL */
+	char	  **literals;		/* as SQL, made by position_literals(); or NULL */
 } Position;
 
 extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argument);
 extern char *position_for_message(Jsonb *json);
 extern Jsonb *position_write(const WalkKey *key, Position *position);
+extern char **position_literals(const WalkKey *key, Position *position);
+extern void position_append_literal(StringInfo buf, const char *text);
 extern char **position_texts(const WalkKey *key, Position *position);
 extern Position *position_make(const WalkKey *key);
 extern Position *position_copy(const WalkKey *key, const Position *position);

@@ -89,7 +89,6 @@ static void write_test(RangeWriter *writer, const RangeTest *test);
 static const char *null_test_text(const KeyColumn *column, bool is_null);
 static void write_column(RangeWriter *writer, int column);
 static void write_value(RangeWriter *writer, const Position *position, int column);
-static void write_literal(StringInfo buf, const char *text);
 static RangeWriter *writer_make(const WalkKey *key, const char *qualifier, bool literals);
 
 /*
@@ -147,9 +146,9 @@ range_predicate(const WalkKey *key, RangeStyle style, const char *qualifier,
 				const Range *range)
 {
 	if (range->after != NULL)
-		(void) position_texts(key, range->after);
+		(void) position_literals(key, range->after);
 	if (range->upto != NULL)
-		(void) position_texts(key, range->upto);
+		(void) position_literals(key, range->upto);
 	return write_condition(writer_make(key, qualifier, true), style, range);
 }
 
@@ -630,7 +629,7 @@ write_value(RangeWriter *writer, const Position *position, int column)
 		bool		cast = col->value_cast[0] != '\0';
 
 		appendStringInfoString(&writer->buf, cast ? "CAST(CAST(" : "CAST(");
-		write_literal(&writer->buf, position->texts[column]);
+		appendStringInfoString(&writer->buf, position->literals[column]);
 		appendStringInfo(&writer->buf, " AS %s)", col->value_type);
 		if (cast)
 			appendStringInfo(&writer->buf, " AS %s)", col->value_cast + strlen("::"));
@@ -640,28 +639,6 @@ write_value(RangeWriter *writer, const Position *position, int column)
 	params->values[params->nparams] = position->values[column];
 	params->nparams++;
 	appendStringInfo(&writer->buf, "$%d%s", params->nparams, col->value_cast);
-}
-
-/*
- * A literal that nobody takes for anything else on its way to the server: drivers
- * and ORMs look for the characters of their placeholders within literals, too.
- */
-static void
-write_literal(StringInfo buf, const char *text)
-{
-	static const char *const special = "?:%${\\";
-
-	appendStringInfoString(buf, strpbrk(text, special) != NULL ? "E'" : "'");
-	for (; *text != '\0'; text++)
-	{
-		if (strchr(special, *text) != NULL)
-			appendStringInfo(buf, "\\x%02x", (unsigned char) *text);
-		else if (*text == '\'')
-			appendStringInfoString(buf, "''");
-		else
-			appendStringInfoChar(buf, *text);
-	}
-	appendStringInfoChar(buf, '\'');
 }
 
 static RangeWriter *

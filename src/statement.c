@@ -82,6 +82,7 @@ static char *expand(const Statement *statement, const Walk *walk, const Range *r
 					RangeQuery **query);
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
+static bool has_types(SPIPlanPtr plan, const RangeQuery *query);
 static void hint_at_alias(void *arg);
 static void check(const Statement *statement, const Walk *walk, SPIPlanPtr plan);
 
@@ -514,8 +515,8 @@ statement_with_names(const Statement *statement, const WalkKey *key, List **cond
 
 /*
  * The kept plan of this text, prepared if it is new, or if what there is was
- * made for a far smaller chunk: by it, many more rows would be looked up one by
- * one.
+ * made for values of other types, or for a far smaller chunk: by it, many more
+ * rows would be looked up one by one.
  */
 static StatementPlan *
 find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQuery *query)
@@ -527,7 +528,8 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	for (int i = 0; i < statement->nplans && slot == NULL; i++)
 		if (strcmp(statement->plans[i].sql, sql) == 0)
 			slot = &statement->plans[i];
-	if (slot != NULL && (slot->rows == 0 || statement->rows <= slot->rows * REPLAN_GROWTH))
+	if (slot != NULL && has_types(slot->plan, query) &&
+		(slot->rows == 0 || statement->rows <= slot->rows * REPLAN_GROWTH))
 		return slot;
 
 	callback.previous = error_context_stack;
@@ -560,6 +562,16 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	slot->rows = 0;
 	statement->nplans++;
 	return slot;
+}
+
+/* A column of the key may have got another type since. */
+static bool
+has_types(SPIPlanPtr plan, const RangeQuery *query)
+{
+	for (int i = 0; i < query->nparams; i++)
+		if (SPI_getargtypeid(plan, i) != query->types[i])
+			return false;
+	return true;
 }
 
 /* For errors of names, which {chunk} may be the cause of. */

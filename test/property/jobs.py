@@ -341,7 +341,8 @@ class Outside:
         self.held.remove(chunk)
         self.done += rows
         if self.r.random() < 0.1:
-            self.refused("complete_chunk", chunk)
+            self.function("complete_chunk", chunk)  # once more, by one who does not know
+            self.refused(self.r.choice(("fail_chunk", "renew_chunk")), chunk)
 
     def fail(self) -> None:
         if chunk := self.some():

@@ -156,6 +156,52 @@ is($node->safe_psql('jobs_restored', q{SELECT chunked.drop_job('dropped'); SELEC
 command_ok([ 'pg_dump', '-d', $node->connstr('jobs_restored'), '-f', "$dir/again.sql" ], 'pg_dump, of what was restored');
 like(slurp_file("$dir/again.sql"), qr/\tjob\t-\t"My Schema"\.lost\t/, 'no oid in it');
 
+# Columns of a key that had other names, or other numbers, before the dump
+$node->safe_psql('jobs', <<'SQL');
+CREATE SCHEMA turned;
+CREATE TABLE turned.numbers (gone int, id int PRIMARY KEY, val int NOT NULL UNIQUE, n int NOT NULL DEFAULT 0);
+ALTER TABLE turned.numbers DROP COLUMN gone;
+INSERT INTO turned.numbers SELECT i, 1001 - i FROM generate_series(1, 1000) i;
+CREATE TABLE turned.names (a int NOT NULL UNIQUE, b int NOT NULL UNIQUE, n int NOT NULL DEFAULT 0);
+INSERT INTO turned.names SELECT i, 1001 - i FROM generate_series(1, 1000) i;
+SELECT chunked.create_job('turned.numbers', name => 'numbers', key => '{id}', chunk_size => 100);
+SELECT chunked.create_job('turned.names', name => 'names', key => '{a}', chunk_size => 100);
+-- three chunks of each by a worker outside
+DO $$
+DECLARE c record; job text;
+BEGIN
+	FOREACH job IN ARRAY '{numbers,names,numbers,names,numbers,names}'::text[] LOOP
+		SELECT * INTO c FROM chunked.claim_chunk(job);
+		EXECUTE format('UPDATE turned.%s SET n = n + 1 WHERE %s', job, c.predicate);
+		PERFORM chunked.complete_chunk(job, c.number, c.fence);
+	END LOOP;
+END
+$$;
+ALTER TABLE turned.names RENAME a TO c;
+ALTER TABLE turned.names RENAME b TO a;
+ALTER TABLE turned.names RENAME c TO b;
+SQL
+command_ok([ 'pg_dump', '-d', $node->connstr('jobs'), '-T', 'public.dropped', '-f', "$dir/turned.sql" ], 'pg_dump, of renamed key columns');
+$node->safe_psql('postgres', 'CREATE DATABASE jobs_turned');
+$node->psql('jobs_turned', "\\i $dir/turned.sql", stderr => \$err, on_error_stop => 0);
+$node->safe_psql('jobs_turned', <<'SQL');
+DO $$
+DECLARE c record; job text;
+BEGIN
+	FOREACH job IN ARRAY '{numbers,names}'::text[] LOOP
+		LOOP
+			SELECT * INTO c FROM chunked.claim_chunk(job);
+			EXIT WHEN c.state <> 'claimed';
+			EXECUTE format('UPDATE turned.%s SET n = n + 1 WHERE %s', job, c.predicate);
+			PERFORM chunked.complete_chunk(job, c.number, c.fence);
+		END LOOP;
+	END LOOP;
+END
+$$;
+SQL
+is($node->safe_psql('jobs_turned', "SELECT 'numbers', n, count(*) FROM turned.numbers GROUP BY n UNION ALL SELECT 'names', n, count(*) FROM turned.names GROUP BY n"),
+	"numbers|1|1000\nnames|1|1000", 'restored, each row is done once');
+
 # An upgrade: what its script makes is a superuser's as well, whoever asks for it
 my $sharedir = qx(pg_config --sharedir);
 chomp $sharedir;

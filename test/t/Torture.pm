@@ -299,7 +299,11 @@ sub start_runner
 	push @{ $r->{said} }, $how;
 	if ($how eq 'start_job')
 	{
-		value("$timeout SELECT chunked.start_job('torture', workers => $workers)");
+		my $stderr = '';
+
+		$node->psql('postgres', "$timeout SELECT chunked.start_job('torture', workers => $workers)", stderr => \$stderr);
+		deviates($r, "start_job() said: $stderr")
+			if $stderr =~ /ERROR/ && $stderr !~ /ERROR:  (?:\w{5}: )?job "torture" stopped at a row that fails/;
 		return;
 	}
 	push @{ $r->{callers} }, background($node,
@@ -509,7 +513,7 @@ sub run_to_failures
 
 	quiet_by_pause($r);
 	others_ended($r);
-	value(q{SELECT chunked.alter_job('torture', pause => '0')});
+	value(q{SELECT chunked.alter_job('torture', pause => '0', on_error => 'continue')});
 	for (my $times = 1;; $times++)
 	{
 		my ($open) = value(q{SELECT NOT carved_all OR EXISTS (SELECT FROM chunked.job_chunks WHERE job = 'torture' AND state NOT IN ('done', 'failed'))
