@@ -28,7 +28,7 @@ SETTINGS = {
     "enable_partition_pruning": ("on", "on", "off"),
     "work_mem": ("4MB", "64kB"),
 }
-FIXED = "SET statement_timeout = '20s'; SET client_min_messages = warning; SET escape_string_warning = off; SET jit = off"
+FIXED = "SET statement_timeout = '20s'; SET client_min_messages = warning; SET jit = off"
 
 # Settings under which every table is walked once more, where the server knows them.
 VARIANTS = {"pg_chunked.native": ("on", "off")}
