@@ -109,13 +109,14 @@ SET IntervalStyle = 'sql_standard';
 SELECT matches('v = ''-1 2:00:00''');
 RESET IntervalStyle;
 SET standard_conforming_strings = on;
-SET escape_string_warning = off;
+SET client_min_messages = error;
 INSERT INTO event VALUES (201, 1, true, 'a\x62', '2021-01-01'), (202, 1, true, 'ab', '2021-01-01');
 SELECT matches('t = ''a\x62''');
-SET standard_conforming_strings = off;
-SELECT matches('t = ''a\x62''');
+-- PostgreSQL 19 has no others
+DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN feature_not_supported THEN END $$;
+SELECT matches('t = ''a\x62''') = CASE current_setting('standard_conforming_strings') WHEN 'off' THEN '202' ELSE '201' END AS as_read;
 RESET standard_conforming_strings;
-RESET escape_string_warning;
+RESET client_min_messages;
 
 -- the clock is read by each call, though 'now' is a constant once it is parsed:
 -- three transactions in three moments, all by one function with one filter

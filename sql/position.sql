@@ -95,7 +95,7 @@ SELECT round_trip('inet', '10.0.0.1', '10.0.0.1/8', '::1');
 SELECT round_trip('cidr', '10.0.0.0/8', '10.0.0.0/16', '::/0');
 SELECT round_trip('macaddr', '08:00:2b:01:02:03', '08:00:2b:01:02:04');
 SELECT round_trip('oid', '0', '4294967295');
-SELECT round_trip('pg_lsn', '0/0', 'FFFFFFFF/FFFFFFFF');
+SELECT round_trip('pg_lsn', '1/F0000000', 'FFFFFFFF/FFFFFFFF');
 SELECT round_trip('tsvector', 'a', 'b:1A c');
 SELECT round_trip('jsonb', '1', '"a"', '{"a": [1, null]}', 'null');
 SELECT round_trip('mood', 'sad', 'glad', 'very "glad"');

@@ -155,8 +155,9 @@ SET TimeZone = 'Asia/Kolkata';
 SET extra_float_digits = -15;
 SET bytea_output = 'escape';
 SELECT wrong();
-SET standard_conforming_strings = off;
-SET escape_string_warning = off;
+-- PostgreSQL 19 has standard strings alone
+DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN feature_not_supported THEN END $$;
+SET client_min_messages = error;
 SET backslash_quote = off;
 SELECT wrong();
 -- and made under them
@@ -167,7 +168,7 @@ WHERE k <> 'id'
 UNION ALL
 SELECT 'id', c.number, c.row_count, c.predicate FROM chunked.chunks('texts', 2) c;
 RESET standard_conforming_strings;
-RESET escape_string_warning;
+RESET client_min_messages;
 RESET backslash_quote;
 RESET DateStyle;
 RESET IntervalStyle;

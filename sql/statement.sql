@@ -61,12 +61,17 @@ CALL chunked.run('event', 'UPDATE event SET note = note || ''2'' WHERE {chunk} ;
 CALL chunked.run('event', 'UPDATE event SET note = note || ''3'' WHERE {chunk} /* done */', chunk_size => 3);
 CALL chunked.run('event', E'-- first\n;UPDATE event SET note = note || ''4'' WHERE {chunk} RETURNING id', chunk_size => 3);
 SELECT note, count(*) FROM event GROUP BY note;
--- with standard strings or without
-SET standard_conforming_strings = off;
-SET escape_string_warning = off;
+-- with standard strings or without, which PostgreSQL 19 no longer has
+DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN feature_not_supported THEN END $$;
+SELECT current_setting('standard_conforming_strings') AS standard \gset
+SET client_min_messages = error;
+\if :standard
+CALL chunked.run('event', $u$UPDATE event SET note = E'\' {chunk' WHERE {chunk}$u$, chunk_size => 3);
+\else
 CALL chunked.run('event', 'UPDATE event SET note = ''\\'' {chunk'' WHERE {chunk}', chunk_size => 3);
+\endif
 RESET standard_conforming_strings;
-RESET escape_string_warning;
+SET client_min_messages = warning;
 SELECT note, count(*) FROM event GROUP BY note;
 
 --

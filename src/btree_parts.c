@@ -130,7 +130,7 @@ static Oid
 index_of_part(Relation part, const PartIndex *indexes, int nindexes)
 {
 	PartIndex	sought = {RelationGetRelid(part), InvalidOid};
-	PartIndex  *found = bsearch(&sought, indexes, nindexes, sizeof(PartIndex), compare_tables);
+	const PartIndex *found = bsearch(&sought, indexes, nindexes, sizeof(PartIndex), compare_tables);
 
 	return found == NULL ? InvalidOid : found->index;
 }

@@ -10,6 +10,9 @@
 #include "access/tupdesc.h"
 #include "commands/explain.h"
 #include "fmgr.h"
+#include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
+#include "optimizer/cost.h"
 
 /* 18: EXPLAIN's state and format got headers of their own */
 #if PG_VERSION_NUM >= 180000
@@ -63,6 +66,52 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define COMPAT_RELATION_HOOK_PARAMS PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel
 #define COMPAT_RELATION_HOOK_ARGS root, relid, inhparent, rel
 #endif
+
+/*
+ * 19: which scans are worth thinking of is read from the settings once, when
+ * planning starts, and then kept with each relation.  Before, a setting was
+ * asked whenever a path was made.
+ */
+typedef struct CompatScans
+{
+#if PG_VERSION_NUM >= 190000
+	uint64		mask;
+#else
+	bool		indexscan;
+	bool		bitmapscan;
+#endif
+} CompatScans;
+
+/* Have none but index scans of a relation considered, until they are reset. */
+static inline CompatScans
+compat_index_scans_only(RelOptInfo *rel)
+{
+	CompatScans before;
+
+#if PG_VERSION_NUM >= 190000
+	before.mask = rel->pgs_mask;
+	rel->pgs_mask = (before.mask & ~PGS_BITMAPSCAN) | PGS_INDEXSCAN | PGS_INDEXONLYSCAN;
+#else
+	(void) rel;
+	before.indexscan = enable_indexscan;
+	before.bitmapscan = enable_bitmapscan;
+	enable_indexscan = true;
+	enable_bitmapscan = false;
+#endif
+	return before;
+}
+
+static inline void
+compat_scans_reset(RelOptInfo *rel, CompatScans before)
+{
+#if PG_VERSION_NUM >= 190000
+	rel->pgs_mask = before.mask;
+#else
+	(void) rel;
+	enable_indexscan = before.indexscan;
+	enable_bitmapscan = before.bitmapscan;
+#endif
+}
 
 /* 16: a copied array, with its length, replaced the array itself */
 #if PG_VERSION_NUM >= 160000
@@ -176,5 +225,21 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #else
 #define compat_grouped_columns(rte) ((void) (rte), NIL)
 #endif
+
+/* 19: a set replaced the list of the range table indexes that a plan writes to */
+static inline List *
+compat_result_relations(const PlannedStmt *planned)
+{
+#if PG_VERSION_NUM >= 190000
+	List	   *relations = NIL;
+	int			rti = -1;
+
+	while ((rti = bms_next_member(planned->resultRelationRelids, rti)) >= 0)
+		relations = lappend_int(relations, rti);
+	return relations;
+#else
+	return planned->resultRelations;
+#endif
+}
 
 #endif							/* PG_CHUNKED_COMPAT_H */

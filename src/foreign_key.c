@@ -152,6 +152,7 @@ follow(Search *search, Oid constraint, const Change *change, bool deletion)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 	Reference	reference = {0};
+	char		action;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
@@ -166,24 +167,14 @@ follow(Search *search, Oid constraint, const Change *change, bool deletion)
 		return;
 
 	warn_unless_indexed(search, &reference, constraint, deletion);
-	switch (deletion ? reference.on_delete : reference.on_update)
-	{
-		case FKCONSTR_ACTION_CASCADE:
-			if (deletion)
-			{
-				add_change(search, reference.relid, true, NIL);
-				break;
-			}
-			/* FALLTHROUGH */
-		case FKCONSTR_ACTION_SETNULL:
-		case FKCONSTR_ACTION_SETDEFAULT:
-			add_change(search, reference.relid, false, deletion && reference.nset > 0 ?
-					   column_names(reference.relid, reference.nset, reference.set) :
-					   column_names(reference.relid, reference.ncolumns, reference.columns));
-			break;
-		default:
-			break;
-	}
+	action = deletion ? reference.on_delete : reference.on_update;
+	if (deletion && action == FKCONSTR_ACTION_CASCADE)
+		add_change(search, reference.relid, true, NIL);
+	else if (action == FKCONSTR_ACTION_CASCADE || action == FKCONSTR_ACTION_SETNULL ||
+			 action == FKCONSTR_ACTION_SETDEFAULT)
+		add_change(search, reference.relid, false, deletion && reference.nset > 0 ?
+				   column_names(reference.relid, reference.nset, reference.set) :
+				   column_names(reference.relid, reference.ncolumns, reference.columns));
 }
 
 static void

@@ -162,7 +162,7 @@ writes_foreign(const Statement *statement)
 			PlannedStmt *planned = lfirst_node(PlannedStmt, lc);
 			ListCell   *result;
 
-			foreach(result, planned->resultRelations)
+			foreach(result, compat_result_relations(planned))
 				if (get_rel_relkind(rt_fetch(lfirst_int(result), planned->rtable)->relid) == RELKIND_FOREIGN_TABLE)
 					found = true;
 		}

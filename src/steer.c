@@ -16,7 +16,6 @@
 
 #include "catalog/partition.h"
 #include "jit/jit.h"
-#include "optimizer/cost.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
@@ -213,21 +212,17 @@ index_paths(PlannerInfo *root, RelOptInfo *rel)
 	List	   *pathlist = rel->pathlist;
 	List	   *partial_pathlist = rel->partial_pathlist;
 	List	   *paths;
-	bool		indexscan = enable_indexscan;
-	bool		bitmapscan = enable_bitmapscan;
+	CompatScans scans = compat_index_scans_only(rel);
 
 	rel->pathlist = NIL;
 	rel->partial_pathlist = NIL;
-	enable_indexscan = true;
-	enable_bitmapscan = false;
 	PG_TRY();
 	{
 		create_index_paths(root, rel);
 	}
 	PG_FINALLY();
 	{
-		enable_indexscan = indexscan;
-		enable_bitmapscan = bitmapscan;
+		compat_scans_reset(rel, scans);
 	}
 	PG_END_TRY();
 	paths = rel->pathlist;

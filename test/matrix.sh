@@ -10,19 +10,25 @@ usage() {
 	cat <<'HELP'
 usage: bash test/matrix.sh [--keep DIR] [MAJOR]...
 
-Makes a minimal Debian for each MAJOR of 15 (bookworm), 17 (trixie) and 18
-(forky), all by default, with debootstrap, and runs test/check.sh in it, as many
-at a time as there are processors. Needs root, for chroot.
+Makes a minimal Debian for each MAJOR of 15 (bookworm), 17 (trixie), 18 (forky)
+and 19 (forky, with the server from experimental), all by default, with
+debootstrap, and runs test/check.sh in it, as many at a time as there are
+processors. Needs root, for chroot.
+
+What is in Debian's experimental comes and goes: where 19 cannot be installed, it
+is skipped, with a word, and counts as one skipped.
 
 The systems lie in a temporary directory, or in DIR, where they stay for the
 next run. Packages come from the mirror that this machine uses.
 
 The last line is "N passed, N failed", over all majors. The exit status is 0
-if none failed and at least one passed on each.
+if none failed and at least one passed on each that was not skipped.
 HELP
 }
 
-declare -A suites=([15]=bookworm [17]=trixie [18]=forky)
+# What a system is called, and where it differs, the release that it is made of.
+declare -A suites=([15]=bookworm [17]=trixie [18]=forky [19]=experimental)
+declare -A releases=([experimental]=forky)
 majors=()
 keep=
 while [ $# -gt 0 ]; do
@@ -43,7 +49,7 @@ while [ $# -gt 0 ]; do
 			;;
 	esac
 done
-[ "${#majors[@]}" -gt 0 ] || majors=(15 17 18)
+[ "${#majors[@]}" -gt 0 ] || majors=(15 17 18 19)
 [ "$EUID" -eq 0 ] || die "needs root, to make a Debian and chroot into it"
 
 # The host's mirror of Debian's main archive.
@@ -63,13 +69,44 @@ in_namespace() {
 
 # make_system SUITE DIR
 make_system() {
-	local suite=$1 dir=$2 script=
+	local suite=$1 dir=$2 release=${releases[$1]:-$1} script=
 
 	# A release younger than debootstrap is made like the one that is always there.
-	[ -e "/usr/share/debootstrap/scripts/$suite" ] || script=/usr/share/debootstrap/scripts/sid
+	[ -e "/usr/share/debootstrap/scripts/$release" ] || script=/usr/share/debootstrap/scripts/sid
 	rm -rf --one-file-system "$dir.new"
-	in_namespace debootstrap --variant=minbase "$suite" "$dir.new" "$(mirror)" $script || return
+	in_namespace debootstrap --variant=minbase "$release" "$dir.new" "$(mirror)" $script || return
 	mv "$dir.new" "$dir"
+}
+
+# add_suite MAJOR SUITE DIR: a suite that is no release by itself, for the server's packages alone.
+add_suite() {
+	say "deb $(mirror) $2 main" >"$3/etc/apt/sources.list.d/$2.list"
+	printf '%s\n' "Package: src:postgresql-$1" "Pin: release a=$2" 'Pin-Priority: 500' >"$3/etc/apt/preferences.d/$2"
+}
+
+# in_system DIR COMMAND...: as root of the system, with an environment of its own.
+in_system() {
+	local dir=$1 name environment=()
+	shift
+
+	for name in TERM CI http_proxy https_proxy no_proxy; do
+		[ -z "${!name+set}" ] || environment+=("$name=${!name}")
+	done
+	# shellcheck disable=SC2016	# for the inner shell
+	in_namespace bash -euc '
+		mount -t proc proc "$1/proc"
+		mount --bind /dev "$1/dev"
+		mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+		exec chroot "$@"
+	' bash "$dir" /usr/bin/env -i "${environment[@]}" LC_ALL=C.UTF-8 HOME=/root \
+		PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
+}
+
+# can_be_had MAJOR DIR: whether apt could install a server of that major, and what it takes to build for it.
+can_be_had() {
+	# A suite that the mirror does not have is no reason to stop: the next command tells.
+	in_system "$2" apt-get -qq -o Acquire::Retries=3 update || true
+	in_system "$2" apt-get -qq --simulate --no-install-recommends install "postgresql-$1" "postgresql-server-dev-$1" >/dev/null
 }
 
 # prepare_system DIR: what the system takes from this one: the way to the mirror, and no more.
@@ -99,7 +136,7 @@ prepare_system() {
 
 # test_major MAJOR: everything for one major, to the standard output.
 test_major() {
-	local major=$1 suite=${suites[$1]} dir=$systems/${suites[$1]} start status=0 name environment=()
+	local major=$1 suite=${suites[$1]} dir=$systems/${suites[$1]} start status=0 server=()
 
 	start=$(now)
 	# One where a run was interrupted may have half an installation.
@@ -114,19 +151,18 @@ test_major() {
 		say "Debian $suite made in $(elapsed "$start")"
 	fi
 	prepare_system "$dir" || return
+	if [ -n "${releases[$suite]:-}" ]; then
+		add_suite "$major" "$suite" "$dir" || return
+		if ! can_be_had "$major" "$dir"; then
+			say "SKIPPED: postgresql-$major cannot be had from $suite" | tee "$logs/skipped.$major"
+			return
+		fi
+		# The release's own default is another major.
+		server=("PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config")
+	fi
 	: >"$dir/root/unfinished"
 
-	for name in TERM CI http_proxy https_proxy no_proxy; do
-		[ -z "${!name+set}" ] || environment+=("$name=${!name}")
-	done
-	# shellcheck disable=SC2016	# for the inner shell
-	in_namespace bash -euc '
-		mount -t proc proc "$1/proc"
-		mount --bind /dev "$1/dev"
-		mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
-		exec chroot "$@"
-	' bash "$dir" /usr/bin/env -i "${environment[@]}" LC_ALL=C.UTF-8 HOME=/root \
-		PATH=/usr/sbin:/usr/bin:/sbin:/bin bash /root/pg_chunked/test/check.sh </dev/null || status=$?
+	in_system "$dir" "${server[@]}" bash /root/pg_chunked/test/check.sh || status=$?
 	rm "$dir/root/unfinished"
 
 	# check.sh promises to leave nothing but packages, which make hidden directories.
@@ -195,9 +231,11 @@ printf '\n'
 for major in "${majors[@]}"; do
 	read -r pass fail skip <<<"$(tally "$logs/$major")" || true
 	pass=${pass:-0} fail=${fail:-0} skip=${skip:-0} note=
-	if [ "$fail" -eq 0 ] && [ "$(<"$logs/status.$major")" -ne 0 ]; then
+	if [ -e "$logs/skipped.$major" ]; then
+		skip=1 note=" ($(<"$logs/skipped.$major"))"
+	elif [ "$fail" -eq 0 ] && [ "$(<"$logs/status.$major")" -ne 0 ]; then
 		fail=1 note=" (exit status $(<"$logs/status.$major"))"
-	elif ! grep -q "^PostgreSQL $major\b" "$logs/$major"; then
+	elif ! grep -qE "^PostgreSQL $major([^0-9]|$)" "$logs/$major"; then
 		fail=$((fail + 1)) note=' (not the major that was asked for)'
 	fi
 	say "PostgreSQL $major on ${suites[$major]}: $(totals "$pass" "$fail" "$skip")$note"
