@@ -172,6 +172,15 @@ SELECT call, split_part(pg_temp.failure('SELECT * FROM chunked.' || call), ' | '
 	$$row_count('log', key => '{ctid}')$$, $$seek('log', 1, key => '{ctid}')$$, $$paginator('log', key => '{ctid}')$$, $$page(NULL::log, key => '{ctid}')$$, $$paginate(NULL::log, 1, key => '{ctid}')$$, $$bounds('log', '{ctid}')$$]) call;
 SELECT pg_temp.state($$SELECT * FROM chunked.chunks('log', key => '{ctid}', after => '{"ctid": "somewhere"}')$$), pg_temp.state($$SELECT * FROM chunked.split('log', 3, key => '{ctid}', filter => 'nope')$$);
 
+-- a parent that has few rows itself is not as dense as all of its tree
+CREATE TABLE few_here (id int, v text);
+CREATE TABLE many_below () INHERITS (few_here);
+INSERT INTO few_here SELECT i, repeat('x', 50) FROM generate_series(1, 2000) i;
+INSERT INTO many_below SELECT i, repeat('x', 50) FROM generate_series(1, 40000) i;
+ANALYZE few_here, many_below;
+SELECT relation, count(*) BETWEEN 1 AND 3 AS few, sum(row_count) BETWEEN 1900 AND 2100 AS about FROM chunked.chunks('few_here', 1000, exact => false, key => '{ctid}') WHERE relation = 'few_here'::regclass GROUP BY 1;
+SELECT count(*) BETWEEN 1 AND 3 AS few, sum(row_count) FROM chunked.chunks('few_here', 1000, key => '{ctid}') WHERE relation = 'few_here'::regclass;
+
 SET client_min_messages = warning;
 DROP SCHEMA physical_test CASCADE;
 DROP FOREIGN DATA WRAPPER physical_test CASCADE;

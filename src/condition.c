@@ -10,8 +10,8 @@
  *
  * It is one index range, in the order of the key, and is judged by the range
  * alone; but the rows that share the ends' values are read whether they are in
- * the chunk or not.  The ladder is judged right whatever they are, and reads no
- * others, in three or more index ranges that give no order:
+ * the chunk or not.  The ladder is judged as its parts are, whatever those rows
+ * are, and reads no others, in three or more index ranges that give no order:
  *
  *		a = 1 AND b > 5 OR a > 1 AND a < 4 OR a = 4 AND b <= 7
  *

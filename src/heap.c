@@ -189,7 +189,7 @@ static HeapPart
 read_part(const ChunkRequest *request, Relation rel)
 {
 	HeapPart	part = {0};
-	double		rows = relation_estimate_rows(rel);
+	double		rows = relation_estimate_rows_alone(rel);
 	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT);
 
 	/* the chunks name the part itself, so that its own privileges count */

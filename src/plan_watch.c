@@ -25,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -37,6 +38,8 @@ typedef struct WatchedRelation
 	Oid			relid;
 	bool		changed;		/* since a call was last held against its text,
 								 * or perhaps before it was watched */
+	Oid			schema;			/* where it was, and its name, when a statement */
+	NameData	name;			/* was last planned for it */
 } WatchedRelation;
 
 /* One for each function that takes a row type; more only if it is created anew */
@@ -49,6 +52,8 @@ static HTAB *relations = NULL;	/* of WatchedRelation */
 static uint32 functions[MAX_FUNCTIONS];	/* as invalidation messages have them */
 static int	nfunctions = 0;
 
+static void note_name(WatchedRelation *watched);
+static bool has_other_name(const WatchedRelation *watched);
 static bool is_watched(uint32 function);
 static const char *type_name_at(const char *text, int location);
 static const char *skip_space(const char *text);
@@ -87,6 +92,7 @@ plan_watch(Oid relid, Oid function)
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	watched = hash_search(relations, &relid, HASH_ENTER, &known);
+	note_name(watched);
 	if (known && is_watched(hash))
 		return;
 	watched->changed = true;
@@ -116,6 +122,8 @@ plan_watch_check_name(FunctionCallInfo fcinfo, Oid relid)
 	if (watched == NULL || !watched->changed)
 		return;
 	watched->changed = false;
+	if (has_other_name(watched))
+		relation_report_changed(NULL);
 	if (call == NULL || !IsA(call, FuncExpr) || !IsA(linitial(call->args), Const) ||
 		rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || rsinfo->econtext->ecxt_estate == NULL ||
 		rsinfo->econtext->ecxt_estate->es_sourceText == NULL)
@@ -126,6 +134,29 @@ plan_watch_check_name(FunctionCallInfo fcinfo, Oid relid)
 		LookupTypeNameOid(NULL, makeTypeNameFromNameList(textToQualifiedNameList(cstring_to_text(name))),
 						  true) != row->consttype)
 		relation_report_changed(NULL);
+}
+
+/* Its name, as statements that are planned now mean it */
+static void
+note_name(WatchedRelation *watched)
+{
+	char	   *name = get_rel_name(watched->relid);
+
+	watched->schema = get_rel_namespace(watched->relid);
+	namestrcpy(&watched->name, name == NULL ? "" : name);
+}
+
+/*
+ * Has it been renamed since statements were last planned, so that what they name
+ * may be another?  Wherever the text of a statement is, and however it says it.
+ */
+static bool
+has_other_name(const WatchedRelation *watched)
+{
+	char	   *name = get_rel_name(watched->relid);
+
+	return name == NULL || strcmp(name, NameStr(watched->name)) != 0 ||
+		get_rel_namespace(watched->relid) != watched->schema;
 }
 
 static bool

@@ -205,6 +205,20 @@ relation_estimate_rows(Relation rel)
 	return here + elsewhere;
 }
 
+/* The same of a table by itself, without partitions and children. */
+double
+relation_estimate_rows_alone(Relation rel)
+{
+	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+	BlockNumber pages;
+	double		tuples;
+	double		allvisfrac;
+
+	/* a table never analyzed counts as ten blocks there, even if empty */
+	estimate_rel_size(rel, NULL, &pages, &tuples, &allvisfrac);
+	return blocks < pages ? tuples * blocks / pages : tuples;
+}
+
 /* The same without foreign partitions and children. */
 double
 relation_estimate_rows_here(Relation rel)
@@ -239,16 +253,7 @@ estimate_rows(Relation rel, double *here, double *elsewhere)
 		Relation	part = relation_open(lfirst_oid(lc), NoLock);
 
 		if (RELKIND_HAS_TABLE_AM(part->rd_rel->relkind))
-		{
-			BlockNumber blocks = RelationGetNumberOfBlocks(part);
-			BlockNumber pages;
-			double		tuples;
-			double		allvisfrac;
-
-			/* a table never analyzed counts as ten blocks there, even if empty */
-			estimate_rel_size(part, NULL, &pages, &tuples, &allvisfrac);
-			*here += blocks < pages ? tuples * blocks / pages : tuples;
-		}
+			*here += relation_estimate_rows_alone(part);
 		else if (part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
 		{
 			if (part->rd_rel->reltuples < 0)

@@ -20,6 +20,7 @@ extern bool relation_has_children(Relation rel);
 extern bool relation_is_local_table(Relation rel);
 extern bool relation_is_or_is_in(Oid relid, Oid ancestor);
 extern double relation_estimate_rows(Relation rel);
+extern double relation_estimate_rows_alone(Relation rel);
 extern double relation_estimate_rows_here(Relation rel);
 extern bool relation_has_estimate(Relation rel);
 extern char *relation_quoted_name(Relation rel);
