@@ -210,6 +210,13 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define compat_when_matched(clause) ((clause)->matched)
 #endif
 
+/* 17: what a MERGE joins by moved out of its FROM */
+#if PG_VERSION_NUM >= 170000
+#define compat_merge_condition(query) ((query)->mergeJoinCondition)
+#else
+#define compat_merge_condition(query) ((void) (query), (Node *) NULL)
+#endif
+
 /* 17: a background worker may log on as a role that has no LOGIN */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK

@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "origin.h"
 #include "statement_rows.h"
 
@@ -323,7 +324,8 @@ is_walked(const RangeTblEntry *rte, const Walk *walk)
 static bool
 is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 {
-	List	   *conditions = joined_conditions((Node *) query->jointree);
+	List	   *conditions = list_concat(joined_conditions((Node *) query->jointree),
+										 make_ands_implicit((Expr *) compat_merge_condition(query)));
 	int			norder = search->walk->key->norder;
 	int			joined = 0;
 	ListCell   *lc;
