@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "utils/fmgrprotos.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
@@ -27,6 +28,7 @@
 PG_FUNCTION_INFO_V1(chunked_wait_for_lsn);
 
 static XLogRecPtr reached(void);
+static char *lsn_text(XLogRecPtr lsn);
 
 /*
  * chunked.wait_for_lsn(lsn pg_lsn, timeout interval) RETURNS void
@@ -64,8 +66,7 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 		if (GetCurrentTimestamp() - start >= timeout * 1000)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("this server is at %X/%X, which is before %X/%X", LSN_FORMAT_ARGS(reached()),
-							LSN_FORMAT_ARGS(lsn)),
+					 errmsg("this server is at %s, which is before %s", lsn_text(reached()), lsn_text(lsn)),
 					 RecoveryInProgress() ?
 					 errhint("Wait again, or longer; or read on the primary.") :
 					 errhint("It is no standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
@@ -81,4 +82,11 @@ static XLogRecPtr
 reached(void)
 {
 	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) : GetXLogInsertRecPtr();
+}
+
+/* As the server writes it, which differs between majors */
+static char *
+lsn_text(XLogRecPtr lsn)
+{
+	return DatumGetCString(DirectFunctionCall1(pg_lsn_out, LSNGetDatum(lsn)));
 }
