@@ -168,7 +168,7 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #if PG_VERSION_NUM >= 160000
 #define compat_exchange_relation(query, rte, other) \
 	((rte)->perminfoindex == 0 ? (void) ((rte)->relid = (other)) : \
-	 (void) (getRTEPermissionInfo((query)->rteperminfos, rte)->relid = (rte)->relid = (other)))
+	 (void) (getRTEPermissionInfo((query)->rteperminfos, rte)->relid = (other), (rte)->relid = (other)))
 #else
 #define compat_exchange_relation(query, rte, other) ((void) (query), (void) ((rte)->relid = (other)))
 #endif
