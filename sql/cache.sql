@@ -137,10 +137,13 @@ DROP TABLE event;
 CREATE TABLE event (k text COLLATE "C" PRIMARY KEY, id int NOT NULL);
 INSERT INTO event SELECT 10 - i, i FROM generate_series(1, 6) i;
 SELECT ids(), ids('{id}'), ids(filter => 'id > 2');
--- and a regclass of one that is gone
+-- and a regclass of one that is gone, and a row type
 SELECT 'event'::regclass::oid AS gone \gset
+PREPARE kept AS SELECT chunked.position_of(NULL::event);
 DROP TABLE event;
 SELECT pg_temp.state('SELECT * FROM chunked.chunks(' || :gone || ')');
+SELECT pg_temp.state('EXECUTE kept');
+DEALLOCATE kept;
 CREATE TABLE event (id int PRIMARY KEY, kind int NOT NULL);
 INSERT INTO event SELECT i, -i FROM generate_series(1, 6) i;
 SELECT ids();

@@ -105,6 +105,7 @@ ALTER TABLE goes DROP id;
 CALL chunked.run_job('goes');
 DROP TABLE goes;
 CALL chunked.run_job('goes');
+CALL chunked.run_job('goes', workers => 1);
 SELECT status FROM chunked.jobs WHERE name = 'goes';
 SELECT chunked.drop_job('goes');
 

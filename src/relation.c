@@ -41,6 +41,9 @@ relation_of_row_type(Oid row_type)
 	Oid			relid;
 
 	relid = OidIsValid(row_type) ? get_typ_typrelid(row_type) : InvalidOid;
+	/* a plan that is kept holds the type's oid, and not all are made again when the table is dropped */
+	if (!OidIsValid(relid) && OidIsValid(row_type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
+		relation_report_changed(NULL);
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

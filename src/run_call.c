@@ -137,7 +137,10 @@ chunked_start_job(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(started);
 }
 
-/* Here, or by workers?  Errors: 42501, 0A000 workers do not see the relation. */
+/*
+ * Here, or by workers?  Errors: 42501, 0A000 workers do not see the relation.
+ * One that is gone is for whoever opens it to report.
+ */
 static void
 require_may_run(const char *name, Oid owner, Oid relid, int nworkers)
 {
@@ -146,7 +149,7 @@ require_may_run(const char *name, Oid owner, Oid relid, int nworkers)
 	else
 	{
 		guard_require_worker(name, owner);
-		if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+		if (get_rel_name(relid) != NULL && get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("workers do not see the temporary relation \"%s\"", get_rel_name(relid)),
