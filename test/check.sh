@@ -15,7 +15,8 @@ directory. PARTs are regress, isolation, tap, property and clients; all by defau
 
 Installs missing packages with apt, as root or by sudo; otherwise says which.
 Set PG_CONFIG to choose the server; the default is the newest installed one,
-or else the distribution's. Set TMPDIR to work elsewhere than in /tmp.
+or else the distribution's. Set TMPDIR to work elsewhere than in /tmp, CHUNKED_PROPERTY_TABLES to have the
+property test go through another number of tables than 300.
 
 The last line is "N passed, N failed". The exit status is 0 if none failed and
 at least one passed.
@@ -140,7 +141,7 @@ property_tests() {
 	local status=0 numbers
 
 	fresh_database property || status=$?
-	PGDATABASE=property logged /usr/bin/python3 test/property/walks.py --tables 300 || status=$?
+	PGDATABASE=property logged /usr/bin/python3 test/property/walks.py --tables "${CHUNKED_PROPERTY_TABLES:-300}" || status=$?
 	numbers=$(tally "$log")
 	# shellcheck disable=SC2086	# numbers
 	count "$status" ${numbers:-0 0}
