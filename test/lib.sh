@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 #
-# lib.sh: what check.sh, matrix.sh and demo.sh share. Sourced, never run.
+# lib.sh: what check.sh, sanitize.sh, matrix.sh and demo.sh share. Sourced, never run.
 #
 # A script that needs a server with the extension in it runs twice. The outer
 # run belongs to the caller: it installs what is missing, makes one temporary
@@ -292,6 +292,7 @@ clean_up() {
 }
 
 # enter_sandbox SCRIPT ARG...: the outer run. SCRIPT is a file in test/. Exits with its status.
+# If there is a function before_sandbox, it is called when the sandbox and the packages are there; it may choose another server_config.
 enter_sandbox() {
 	local script=$1 status=0 user name environment=()
 	shift
@@ -315,6 +316,9 @@ enter_sandbox() {
 		chown -R "$user:" "$sandbox"
 		"${as_user[@]}" test -w "$sandbox/tmp" ||
 			die "user $user cannot reach $sandbox: set TMPDIR to a directory that everyone can"
+	fi
+	if declare -F before_sandbox >/dev/null; then
+		before_sandbox
 	fi
 
 	# The same surroundings on every machine, and none of the caller's PG variables.
