@@ -191,8 +191,6 @@ fi
 passed=0
 failed=0
 summary=()
-reports=$sandbox/log/reports
-mkdir -p "$reports"
 
 heading() {
 	step=$1
@@ -220,25 +218,27 @@ count() {
 	say "$step took $(elapsed "$step_start"): $(totals "$pass" "$fail" 0)"
 }
 
-# show_reports: the first lines of those that came since the last call, the like of one another once.
+# show_reports: what the server's log has of them since the last call. Sanitizers write there, as to any
+# standard error. Of reports that are alike the first alone, and of each its first lines.
 show_reports() {
-	local file kind kinds=' ' size
+	local size
 
-	for file in "$reports"/*; do
-		[ -s "$file" ] || continue
-		kind=$(grep -m 1 -oE '(ERROR: AddressSanitizer: [^ ]+|[^ ]+:[0-9]+:[0-9]+: runtime error).*' "$file" | sed -E 's/0x[0-9a-f]+|[0-9]{4,}//g' | tr ' ' _ || true)
-		[[ $kinds == *" $kind "* ]] || {
-			say "-- a sanitizer's report:"
-			head -n 40 "$file"
-		}
-		kinds+="$kind "
-		rm "$file"
-	done
 	[ -f "$sandbox/log/server.log" ] || return 0
 	size=$(stat -c %s "$sandbox/log/server.log")
-	tail -c +$(($(cat "$sandbox/log/seen" 2>/dev/null || say 0) + 1)) "$sandbox/log/server.log" |
-		grep -aE -C 5 'PANIC:|TRAP:|terminated by signal|resource was not closed|refcount leak|leak: |problem in alloc set|detected write past' | head -n 60 || true
+	tail -c +$(($(cat "$sandbox/log/seen" 2>/dev/null || say 0) + 1)) "$sandbox/log/server.log" >"$sandbox/log/new"
 	say "$size" >"$sandbox/log/seen"
+	awk '
+		/runtime error: |ERROR: AddressSanitizer/ {
+			kind = $0
+			gsub(/0x[0-9a-f]+|[0-9][0-9][0-9][0-9]+/, "", kind)
+			left = seen[kind]++ ? 0 : 30
+			if (left)
+				print "-- a report of a sanitizer:"
+		}
+		left-- > 0
+		/^$/ { left = 0 }' "$sandbox/log/new" | head -n 300
+	grep -aE -C 5 'PANIC:|TRAP:|terminated by signal|resource was not closed|refcount leak|leak: |problem in alloc set|detected write past' \
+		"$sandbox/log/new" | head -n 60 || true
 }
 
 wanted() {
@@ -255,22 +255,36 @@ build_sanitized() {
 		make -s install with_llvm=no
 }
 
-# build_first: a library that has the sanitizer start before any other library's constructor. Some of the server's call
-# bindtextdomain(), which allocates under a lock; a sanitizer that starts in there looks up symbols, of which the messages
-# take the same lock, and glibc then waits for itself.
+# build_first: a library that has ASan start before any other library's constructor. Some of the server's call
+# bindtextdomain(), which allocates under a lock; a sanitizer that starts in there looks up symbols, whose messages
+# take the same lock, and glibc then waits for itself. UBSan starts at its first report, when the server's
+# environment has become its title: it takes its options from here.
 build_first() {
-	printf '%s\n' '#include <stdlib.h>' 'static void *volatile p;' '__attribute__((constructor)) static void first(void) { p = malloc(1); }' >"$sandbox/tmp/first.c" &&
-		gcc -shared -fPIC -Wl,-z,initfirst -o "$sandbox/first.so" "$sandbox/tmp/first.c"
+	cat >"$sandbox/tmp/first.c" <<-'C' && gcc -shared -fPIC -Wl,-z,initfirst -o "$sandbox/first.so" "$sandbox/tmp/first.c"
+		#include <stdlib.h>
+
+		static void *volatile allocated;
+
+		__attribute__((constructor)) static void
+		first(void)
+		{
+			allocated = malloc(1);
+		}
+
+		const char *
+		__ubsan_default_options(void)
+		{
+			return "print_stacktrace=1";
+		}
+	C
 }
 
 # sanitized COMMAND...: with the sanitizer's library first in every process, as it must be where the program itself is built
 # without. Leaks are the server's way: what it allocates goes with its contexts, or with the process.
 sanitized() {
-	local common=print_stacktrace=1:log_path=$reports/report
-
 	LD_PRELOAD="$(gcc -print-file-name=libasan.so) $sandbox/first.so" \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:disable_coredump=1:use_sigaltstack=0:handle_segv=1:detect_stack_use_after_return=1:$common \
-		UBSAN_OPTIONS=$common "$@"
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:disable_coredump=1:use_sigaltstack=0:handle_segv=1:detect_stack_use_after_return=1 \
+		"$@"
 }
 
 # regress_tests VARIABLE [MAKE-ARGUMENT...]: one of installcheck's two suites. VARIABLE=, in make, turns the other off.
