@@ -97,7 +97,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 	for (size_t i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	for (int i = 0; i < LEDGER_MAX_ARGS && OidIsValid(query->argtypes[i]); i++)
+	for (int i = 0; OidIsValid(query->argtypes[i]); i++)
 		null_flags[i] = nulls != NULL && nulls[i] ? 'n' : ' ';
 	executing = query;
 	PG_TRY();

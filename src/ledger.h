@@ -9,7 +9,7 @@
 
 #include "executor/spi.h"
 
-#define LEDGER_MAX_ARGS 20
+#define LEDGER_MAX_ARGS 24
 
 /* Its tables, in the schema chunked */
 #define LEDGER_JOBS "ledger_jobs"
@@ -25,7 +25,8 @@ typedef struct LedgerQuery
 	SPIPlanPtr	plan;			/* NULL at first */
 } LedgerQuery;
 
-#define LEDGER_QUERY(text, ...) {.sql = text, .argtypes = {__VA_ARGS__}}
+/* The InvalidOid is one element too many, which the compiler tells, where there are more arguments than LEDGER_MAX_ARGS */
+#define LEDGER_QUERY(text, ...) {.sql = text, .argtypes = {__VA_ARGS__, InvalidOid}}
 
 extern uint64 ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls);
 extern Datum ledger_value(int column, bool *isnull);
