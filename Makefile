@@ -9,9 +9,9 @@ EXTENSION = pg_chunked
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 
 MODULE_big = pg_chunked
-OBJS = $(sort $(patsubst %.c,%.o,$(wildcard src/*.c)))
-DATA = src/$(EXTENSION)--$(EXTVERSION).sql
-PG_CPPFLAGS = -DPG_CHUNKED_VERSION='"$(EXTVERSION)"'
+OBJS = $(sort $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c)))
+DATA = $(wildcard src/$(EXTENSION)--*.sql)
+PG_CPPFLAGS = -I$(srcdir)/src -DPG_CHUNKED_VERSION='"$(EXTVERSION)"'
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=$(EXTENSION)
@@ -24,7 +24,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h) $(EXTENSION).control
+$(OBJS): $(wildcard src/*.h src/*/*.h) $(EXTENSION).control
 
 # Apart from installcheck: the TAP tests start servers of their own, which root may not.
 .PHONY: prove_installcheck

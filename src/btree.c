@@ -36,11 +36,11 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/relation.h"
+#include "base/settings.h"
 #include "btree.h"
 #include "redirect.h"
-#include "relation.h"
-#include "settings.h"
 
 /* Indexes over this part of shared buffers are read through a ring of buffers */
 #define BULK_READ_PART 4

@@ -9,7 +9,7 @@
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
 
-#include "compat.h"
+#include "base/compat.h"
 #include "position.h"
 #include "storage/bufmgr.h"
 

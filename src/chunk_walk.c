@@ -23,10 +23,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "base/relation.h"
 #include "btree.h"
 #include "chunks.h"
 #include "condition.h"
-#include "relation.h"
 #include "walk.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */

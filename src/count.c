@@ -17,11 +17,11 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "base/relation.h"
 #include "btree.h"
 #include "count.h"
 #include "filter.h"
 #include "redirect.h"
-#include "relation.h"
 #include "remote.h"
 #include "walk.h"
 

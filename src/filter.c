@@ -18,9 +18,9 @@
 
 #include "utils/builtins.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/parse.h"
 #include "filter.h"
-#include "parse.h"
 
 static bool find_parameter(Node *node, void *clock_literal);
 static bool names_the_clock(const char *literal);

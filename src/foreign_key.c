@@ -27,9 +27,9 @@
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
+#include "base/relation.h"
 #include "foreign_key.h"
 #include "full_scan.h"
-#include "relation.h"
 
 /* Rows of a relation that are written: given by the statement, or by a cascade */
 typedef struct Change

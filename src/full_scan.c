@@ -28,8 +28,8 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
+#include "base/relation.h"
 #include "full_scan.h"
-#include "relation.h"
 #include "statement_plan.h"
 
 /* Reading LARGE_PAGES of a table for more chunks than this is worth an index */

@@ -37,7 +37,7 @@
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
+#include "base/compat.h"
 #include "guard.h"
 
 /* In force until the transaction commits or aborts */

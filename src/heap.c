@@ -32,11 +32,11 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "base/relation.h"
 #include "chunks.h"
 #include "filter.h"
 #include "position.h"
 #include "redirect.h"
-#include "relation.h"
 
 /* The highest offset that a TID can have: behind every row of its block */
 #define END_OF_BLOCK PG_UINT16_MAX

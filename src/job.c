@@ -24,7 +24,7 @@
 #include "utils/varlena.h"
 
 #include "arguments.h"
-#include "compat.h"
+#include "base/compat.h"
 #include "job_chunk.h"
 #include "key.h"
 #include "ledger.h"

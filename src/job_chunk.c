@@ -29,10 +29,10 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "base/relation.h"
 #include "chunks.h"
 #include "job_chunk.h"
 #include "ledger.h"
-#include "relation.h"
 #include "row_security.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */

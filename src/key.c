@@ -25,9 +25,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/relation.h"
 #include "key.h"
-#include "relation.h"
 
 static WalkKey *key_from_columns(List *columns);
 static List *columns_from_elements(Relation rel, ArrayType *elements);

@@ -28,10 +28,10 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/parse.h"
+#include "base/relation.h"
 #include "key.h"
-#include "parse.h"
-#include "relation.h"
 
 static IndexElem *parse_element(const char *element);
 static AttrNumber find_column(Relation rel, const char *name);

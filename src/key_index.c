@@ -20,9 +20,9 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/relation.h"
 #include "key.h"
-#include "relation.h"
 
 /* How well a unique index serves as the default key; lower is better. */
 typedef struct DefaultRank

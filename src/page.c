@@ -16,8 +16,8 @@
 #include "utils/syscache.h"
 
 #include "arguments.h"
+#include "base/relation.h"
 #include "plan_watch.h"
-#include "relation.h"
 #include "rows.h"
 #include "walk.h"
 

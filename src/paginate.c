@@ -18,11 +18,11 @@
 #include "utils/rel.h"
 
 #include "arguments.h"
+#include "base/compat.h"
+#include "base/relation.h"
 #include "btree.h"
-#include "compat.h"
 #include "count.h"
 #include "plan_watch.h"
-#include "relation.h"
 #include "rows.h"
 #include "walk.h"
 

@@ -7,11 +7,11 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/settings.h"
 #include "guard.h"
 #include "ledger.h"
 #include "redirect.h"
-#include "settings.h"
 #include "statement_plan.h"
 #include "steer.h"
 

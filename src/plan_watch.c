@@ -30,8 +30,8 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "base/relation.h"
 #include "plan_watch.h"
-#include "relation.h"
 
 typedef struct WatchedRelation
 {

@@ -39,9 +39,9 @@
 #include "utils/resowner.h"
 #include "utils/rls.h"
 
+#include "base/relation.h"
 #include "range.h"
 #include "redirect.h"
-#include "relation.h"
 
 #define MAX_PROBES 32
 

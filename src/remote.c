@@ -31,8 +31,8 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
-#include "parse.h"
-#include "relation.h"
+#include "base/parse.h"
+#include "base/relation.h"
 #include "remote.h"
 
 static bool may_read(Oid relid);

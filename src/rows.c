@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
-#include "relation.h"
+#include "base/relation.h"
 #include "rows.h"
 
 static void check_shape(TupleDesc expected, Relation rel);

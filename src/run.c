@@ -33,10 +33,10 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "base/settings.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "run.h"
-#include "settings.h"
 #include "statement.h"
 #include "statement_check.h"
 #include "throttle.h"

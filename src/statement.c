@@ -22,10 +22,10 @@
 #include "utils/plancache.h"
 #include "utils/varlena.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/parse.h"
 #include "condition.h"
 #include "full_scan.h"
-#include "parse.h"
 #include "redirect.h"
 #include "statement.h"
 #include "statement_check.h"

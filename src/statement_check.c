@@ -35,7 +35,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
-#include "compat.h"
+#include "base/compat.h"
 #include "foreign_key.h"
 #include "origin.h"
 #include "statement_check.h"

@@ -44,8 +44,8 @@
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 
-#include "compat.h"
-#include "relation.h"
+#include "base/compat.h"
+#include "base/relation.h"
 #include "statement_plan.h"
 #include "steer.h"
 

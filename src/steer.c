@@ -25,7 +25,7 @@
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 
-#include "compat.h"
+#include "base/compat.h"
 #include "steer.h"
 
 /* More than anything else costs */

@@ -15,7 +15,7 @@
 #include "utils/acl.h"
 #include "utils/resowner.h"
 
-#include "parse.h"
+#include "base/parse.h"
 #include "throttle.h"
 
 #define SELECT_LAG \

@@ -23,7 +23,7 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
-#include "relation.h"
+#include "base/relation.h"
 #include "remote.h"
 #include "steer.h"
 #include "walk.h"

@@ -30,9 +30,9 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/relation.h"
 #include "filter.h"
 #include "redirect.h"
-#include "relation.h"
 #include "remote.h"
 #include "walk.h"
 

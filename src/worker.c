@@ -31,10 +31,10 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
+#include "base/compat.h"
+#include "base/settings.h"
 #include "job.h"
 #include "ledger.h"
-#include "settings.h"
 #include "worker.h"
 
 /* Between looks at the workers, in ms; they wake us when they end */

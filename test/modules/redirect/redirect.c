@@ -39,7 +39,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
-#include "compat.h"
+#include "base/compat.h"
 
 PG_MODULE_MAGIC;
 

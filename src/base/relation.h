@@ -8,7 +8,7 @@
 #ifndef PG_CHUNKED_RELATION_H
 #define PG_CHUNKED_RELATION_H
 
-#include "compat.h"
+#include "base/compat.h"
 #include "fmgr.h"
 #include "utils/relcache.h"
 

@@ -6,7 +6,7 @@
  */
 #include "postgres.h"
 
-#include "parse.h"
+#include "base/parse.h"
 
 /*
  * Parse text in this mode into raw parse trees.  After a syntax error the

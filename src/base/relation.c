@@ -27,7 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "relation.h"
+#include "base/relation.h"
 
 static bool estimate_rows(Relation rel, double *here, double *elsewhere);
 
