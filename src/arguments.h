@@ -6,7 +6,7 @@
 #define PG_CHUNKED_ARGUMENTS_H
 
 #include "fmgr.h"
-#include "position.h"
+#include "key/position.h"
 
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);

@@ -40,7 +40,7 @@
 #include "base/relation.h"
 #include "base/settings.h"
 #include "btree.h"
-#include "redirect.h"
+#include "key/redirect.h"
 
 /* Indexes over this part of shared buffers are read through a ring of buffers */
 #define BULK_READ_PART 4

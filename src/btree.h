@@ -10,7 +10,7 @@
 #define PG_CHUNKED_BTREE_H
 
 #include "base/compat.h"
-#include "position.h"
+#include "key/position.h"
 #include "storage/bufmgr.h"
 
 /* Visibility-map pages kept pinned; one covers 32,672 heap blocks, 255 MB */

@@ -21,7 +21,7 @@
 #include "btree.h"
 #include "count.h"
 #include "filter.h"
-#include "redirect.h"
+#include "key/redirect.h"
 #include "remote.h"
 #include "walk.h"
 

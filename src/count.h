@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_COUNT_H
 #define PG_CHUNKED_COUNT_H
 
-#include "key.h"
+#include "key/key.h"
 
 /* Children of an index level wanted to tell one rank from another */
 #define COUNT_CHILDREN 10000

@@ -35,8 +35,8 @@
 #include "base/relation.h"
 #include "chunks.h"
 #include "filter.h"
-#include "position.h"
-#include "redirect.h"
+#include "key/position.h"
+#include "key/redirect.h"
 
 /* The highest offset that a TID can have: behind every row of its block */
 #define END_OF_BLOCK PG_UINT16_MAX

@@ -26,7 +26,7 @@
 #include "arguments.h"
 #include "base/compat.h"
 #include "job_chunk.h"
-#include "key.h"
+#include "key/key.h"
 #include "ledger.h"
 #include "reference.h"
 #include "throttle.h"

@@ -8,7 +8,7 @@
 #define PG_CHUNKED_JOB_CHUNK_H
 
 #include "job.h"
-#include "range.h"
+#include "key/range.h"
 #include "walk.h"
 
 /* A chunk that is claimed: its row is locked to the end of the transaction */

@@ -10,8 +10,8 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "guard.h"
+#include "key/redirect.h"
 #include "ledger.h"
-#include "redirect.h"
 #include "statement_plan.h"
 #include "steer.h"
 

@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_REMOTE_H
 #define PG_CHUNKED_REMOTE_H
 
-#include "range.h"
+#include "key/range.h"
 #include "utils/relcache.h"
 
 extern bool remote_has_partitions(Relation rel);

@@ -26,7 +26,7 @@
 #include "base/parse.h"
 #include "condition.h"
 #include "full_scan.h"
-#include "redirect.h"
+#include "key/redirect.h"
 #include "statement.h"
 #include "statement_check.h"
 #include "statement_plan.h"

@@ -11,7 +11,7 @@
 
 #include "executor/spi.h"
 #include "lib/ilist.h"
-#include "range.h"
+#include "key/range.h"
 
 /* What a read brings of each row */
 typedef enum WalkOutput

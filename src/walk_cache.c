@@ -32,7 +32,7 @@
 
 #include "base/relation.h"
 #include "filter.h"
-#include "redirect.h"
+#include "key/redirect.h"
 #include "remote.h"
 #include "walk.h"
 

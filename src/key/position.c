@@ -18,7 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
-#include "position.h"
+#include "key/position.h"
 
 /* Bytes of a position in a message */
 #define MOST_OF_POSITION 300

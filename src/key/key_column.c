@@ -31,7 +31,7 @@
 #include "base/compat.h"
 #include "base/parse.h"
 #include "base/relation.h"
-#include "key.h"
+#include "key/key.h"
 
 static IndexElem *parse_element(const char *element);
 static AttrNumber find_column(Relation rel, const char *name);

@@ -9,7 +9,7 @@
 #define PG_CHUNKED_POSITION_H
 
 #include "executor/tuptable.h"
-#include "key.h"
+#include "key/key.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 

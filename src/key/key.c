@@ -27,7 +27,7 @@
 
 #include "base/compat.h"
 #include "base/relation.h"
-#include "key.h"
+#include "key/key.h"
 
 static WalkKey *key_from_columns(List *columns);
 static List *columns_from_elements(Relation rel, ArrayType *elements);

@@ -8,7 +8,7 @@
 #define PG_CHUNKED_RANGE_H
 
 #include "nodes/pg_list.h"
-#include "position.h"
+#include "key/position.h"
 
 /* The positions after one and up to another; NULL: no bound on that side. */
 typedef struct Range

@@ -40,8 +40,8 @@
 #include "utils/rls.h"
 
 #include "base/relation.h"
-#include "range.h"
-#include "redirect.h"
+#include "key/range.h"
+#include "key/redirect.h"
 
 #define MAX_PROBES 32
 

@@ -29,7 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "range.h"
+#include "key/range.h"
 
 typedef enum RangeTestKind
 {

@@ -6,7 +6,7 @@
 #define PG_CHUNKED_REDIRECT_H
 
 #include "executor/spi.h"
-#include "key.h"
+#include "key/key.h"
 
 extern void redirect_before_hooks(void);
 extern void redirect_after_hooks(void);
