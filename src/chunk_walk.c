@@ -24,7 +24,7 @@
 #include "utils/rel.h"
 
 #include "base/relation.h"
-#include "btree.h"
+#include "btree/btree.h"
 #include "chunks.h"
 #include "condition.h"
 #include "walk.h"

@@ -18,7 +18,7 @@
 #include "utils/rls.h"
 
 #include "base/relation.h"
-#include "btree.h"
+#include "btree/btree.h"
 #include "count.h"
 #include "filter.h"
 #include "key/redirect.h"

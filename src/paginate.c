@@ -20,7 +20,7 @@
 #include "arguments.h"
 #include "base/compat.h"
 #include "base/relation.h"
-#include "btree.h"
+#include "btree/btree.h"
 #include "count.h"
 #include "plan_watch.h"
 #include "rows.h"

@@ -26,7 +26,7 @@
 #include "optimizer/plancat.h"
 #include "utils/rel.h"
 
-#include "btree.h"
+#include "btree/btree.h"
 
 /* Leaves and items of each looked at, and the error that disproves the catalog */
 #define SAMPLE_LEAVES 128

@@ -39,7 +39,7 @@
 #include "base/compat.h"
 #include "base/relation.h"
 #include "base/settings.h"
-#include "btree.h"
+#include "btree/btree.h"
 #include "key/redirect.h"
 
 /* Indexes over this part of shared buffers are read through a ring of buffers */

@@ -10,7 +10,7 @@
  */
 #include "postgres.h"
 
-#include "btree.h"
+#include "btree/btree.h"
 
 static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 						 OffsetNumber end, int64 limit);
