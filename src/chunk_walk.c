@@ -27,7 +27,7 @@
 #include "btree/btree.h"
 #include "chunks.h"
 #include "condition.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */
 #define CHILDREN_PER_CHUNK 50

@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_CONDITION_H
 #define PG_CHUNKED_CONDITION_H
 
-#include "walk.h"
+#include "walk/walk.h"
 
 extern RangeStyle condition_style(const Walk *walk, const Range *range, double rows);
 

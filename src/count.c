@@ -20,10 +20,10 @@
 #include "base/relation.h"
 #include "btree/btree.h"
 #include "count.h"
-#include "filter.h"
 #include "key/redirect.h"
-#include "remote.h"
-#include "walk.h"
+#include "walk/filter.h"
+#include "walk/remote.h"
+#include "walk/walk.h"
 
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);

@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_FULL_SCAN_H
 #define PG_CHUNKED_FULL_SCAN_H
 
-#include "walk.h"
+#include "walk/walk.h"
 
 /* Reading so many pages again and again is worth an index */
 #define LARGE_PAGES 1024

@@ -34,9 +34,9 @@
 
 #include "base/relation.h"
 #include "chunks.h"
-#include "filter.h"
 #include "key/position.h"
 #include "key/redirect.h"
+#include "walk/filter.h"
 
 /* The highest offset that a TID can have: behind every row of its block */
 #define END_OF_BLOCK PG_UINT16_MAX

@@ -33,7 +33,7 @@
 #include "chunks.h"
 #include "job_chunk.h"
 #include "ledger.h"
-#include "row_security.h"
+#include "walk/row_security.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */
 #define CARVE_CHUNKS 64

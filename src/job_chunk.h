@@ -9,7 +9,7 @@
 
 #include "job.h"
 #include "key/range.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 /* A chunk that is claimed: its row is locked to the end of the transaction */
 typedef struct JobChunk

@@ -26,9 +26,9 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "reference.h"
-#include "row_security.h"
 #include "statement_check.h"
 #include "throttle.h"
+#include "walk/row_security.h"
 
 /* What is found out about a job before it is there */
 typedef struct JobPlan

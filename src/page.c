@@ -3,7 +3,7 @@
  *		SQL entry points of the walk: page(), position_of(), bounds().
  *
  * Each call works everything out from its arguments; what the session keeps
- * between calls (walk_cache.c) only saves time.
+ * between calls (walk.c) only saves time.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 #include "base/relation.h"
 #include "plan_watch.h"
 #include "rows.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 PG_FUNCTION_INFO_V1(chunked_page);
 PG_FUNCTION_INFO_V1(chunked_page_untyped);

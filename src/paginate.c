@@ -24,7 +24,7 @@
 #include "count.h"
 #include "plan_watch.h"
 #include "rows.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 /* With fewer leaves than this, counting is as quick */
 #define MIN_CHILDREN 4

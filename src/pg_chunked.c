@@ -13,7 +13,7 @@
 #include "key/redirect.h"
 #include "ledger.h"
 #include "statement_plan.h"
-#include "steer.h"
+#include "walk/steer.h"
 
 COMPAT_MODULE_MAGIC("pg_chunked", PG_CHUNKED_VERSION);
 

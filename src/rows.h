@@ -7,7 +7,7 @@
 
 #include "fmgr.h"
 #include "utils/tuplestore.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 typedef struct RowSink
 {

@@ -8,7 +8,7 @@
 #ifndef PG_CHUNKED_STATEMENT_H
 #define PG_CHUNKED_STATEMENT_H
 
-#include "walk.h"
+#include "walk/walk.h"
 
 typedef struct Statement Statement;
 

@@ -47,7 +47,7 @@
 #include "base/compat.h"
 #include "base/relation.h"
 #include "statement_plan.h"
-#include "steer.h"
+#include "walk/steer.h"
 
 /* A table of so many pages is read at once by whatever way */
 #define SMALL_PAGES 8

@@ -6,7 +6,7 @@
 #define PG_CHUNKED_STATEMENT_PLAN_H
 
 #include "nodes/params.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 extern void statement_plan_install(void);
 extern void statement_plan_make(SPIPlanPtr plan, const Walk *walk, ParamListInfo params,

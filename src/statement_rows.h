@@ -9,7 +9,7 @@
 #define PG_CHUNKED_STATEMENT_ROWS_H
 
 #include "nodes/parsenodes.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 extern void statement_refuse_part_of_rows(Query *query, List *bound);
 extern void statement_warn_of_other_rows(Query *query, List *bound, const Walk *walk);

@@ -1,5 +1,5 @@
 /*
- * walk.c
+ * walk_read.c
  *		Reading a relation in the order of a key, by queries through SPI.
  *
  * Each index range of a walk is one query with a LIMIT, run to its end within
@@ -24,9 +24,9 @@
 #include "utils/rel.h"
 
 #include "base/relation.h"
-#include "remote.h"
-#include "steer.h"
-#include "walk.h"
+#include "walk/remote.h"
+#include "walk/steer.h"
+#include "walk/walk.h"
 
 /* Relations under this many rows are read in a moment without any index */
 #define WARN_MIN_ROWS 10000

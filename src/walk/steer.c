@@ -26,7 +26,7 @@
 #include "utils/resowner.h"
 
 #include "base/compat.h"
-#include "steer.h"
+#include "walk/steer.h"
 
 /* More than anything else costs */
 #define FORBIDDING_COST 1.0e10

@@ -1,5 +1,5 @@
 /*
- * walk_cache.c
+ * walk.c
  *		The walks of a session: built once for each relation, key and filter.
  *
  * An entry is dropped when the server reports a change to its relation (ALTER,
@@ -31,10 +31,10 @@
 #include "utils/syscache.h"
 
 #include "base/relation.h"
-#include "filter.h"
 #include "key/redirect.h"
-#include "remote.h"
-#include "walk.h"
+#include "walk/filter.h"
+#include "walk/remote.h"
+#include "walk/walk.h"
 
 #define MAX_WALKS 32
 #define MAX_PLANS 64

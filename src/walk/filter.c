@@ -20,7 +20,7 @@
 
 #include "base/compat.h"
 #include "base/parse.h"
-#include "filter.h"
+#include "walk/filter.h"
 
 static bool find_parameter(Node *node, void *clock_literal);
 static bool names_the_clock(const char *literal);

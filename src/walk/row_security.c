@@ -10,7 +10,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/plancache.h"
 
-#include "row_security.h"
+#include "walk/row_security.h"
 
 static bool has_policies(Node *node, void *context);
 

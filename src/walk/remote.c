@@ -33,7 +33,7 @@
 
 #include "base/parse.h"
 #include "base/relation.h"
-#include "remote.h"
+#include "walk/remote.h"
 
 static bool may_read(Oid relid);
 static bool find_other_name(Node *node, void *relid);

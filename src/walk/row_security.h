@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_ROW_SECURITY_H
 #define PG_CHUNKED_ROW_SECURITY_H
 
-#include "walk.h"
+#include "walk/walk.h"
 
 extern bool row_security_applies(const Walk *walk);
 

@@ -6,7 +6,7 @@
 #define PG_CHUNKED_STEER_H
 
 #include "nodes/pathnodes.h"
-#include "walk.h"
+#include "walk/walk.h"
 
 extern void steer_install(void);
 extern void steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan);

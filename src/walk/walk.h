@@ -3,7 +3,7 @@
  *		Reading a relation in the order of a key, by queries through SPI.
  *
  * A Walk is a relation, a key and a filter, with the queries that read it; it
- * is kept for the session (walk_cache.c) and read as often as wanted (walk.c).
+ * is kept for the session (walk.c) and read as often as wanted (walk.c).
  * It knows nothing of pages or chunks.
  */
 #ifndef PG_CHUNKED_WALK_H
@@ -91,7 +91,7 @@ typedef struct WalkReader
 	Position   *end;			/* that last row's position, if ended */
 } WalkReader;
 
-/* walk_cache.c */
+/* walk.c */
 extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
