@@ -12,7 +12,7 @@
 #include "utils/builtins.h"
 
 #include "arguments.h"
-#include "chunks.h"
+#include "chunk/chunk.h"
 
 PG_FUNCTION_INFO_V1(chunked_chunks);
 PG_FUNCTION_INFO_V1(chunked_next_chunk);

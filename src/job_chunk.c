@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "base/relation.h"
-#include "chunks.h"
+#include "chunk/chunk.h"
 #include "job_chunk.h"
 #include "ledger.h"
 #include "walk/row_security.h"

@@ -20,8 +20,8 @@
 
 #include "arguments.h"
 #include "base/relation.h"
-#include "chunks.h"
-#include "count.h"
+#include "chunk/chunk.h"
+#include "chunk/count.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"

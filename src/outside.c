@@ -28,7 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
-#include "condition.h"
+#include "chunk/condition.h"
 #include "job.h"
 #include "job_chunk.h"
 #include "ledger.h"

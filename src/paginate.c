@@ -21,7 +21,7 @@
 #include "base/compat.h"
 #include "base/relation.h"
 #include "btree/btree.h"
-#include "count.h"
+#include "chunk/count.h"
 #include "plan_watch.h"
 #include "rows.h"
 #include "walk/walk.h"

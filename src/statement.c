@@ -24,7 +24,7 @@
 
 #include "base/compat.h"
 #include "base/parse.h"
-#include "condition.h"
+#include "chunk/condition.h"
 #include "full_scan.h"
 #include "key/redirect.h"
 #include "statement.h"

@@ -33,7 +33,7 @@
 #include "utils/selfuncs.h"
 #include "utils/syscache.h"
 
-#include "condition.h"
+#include "chunk/condition.h"
 
 static double sharing_rows(const Walk *walk, const Position *position, int ncolumns, double tuples);
 static double equal_selectivity(Oid relid, const KeyColumn *column, Datum value, double tuples);

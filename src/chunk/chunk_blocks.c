@@ -1,5 +1,5 @@
 /*
- * heap.c
+ * chunk_blocks.c
  *		Chunks by block ranges: key => '{ctid}'.
  *
  * For tables without a usable key.  A chunk is a range of heap blocks of one
@@ -33,7 +33,7 @@
 #include "utils/rls.h"
 
 #include "base/relation.h"
-#include "chunks.h"
+#include "chunk/chunk.h"
 #include "key/position.h"
 #include "key/redirect.h"
 #include "walk/filter.h"

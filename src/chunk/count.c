@@ -19,7 +19,7 @@
 
 #include "base/relation.h"
 #include "btree/btree.h"
-#include "count.h"
+#include "chunk/count.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"

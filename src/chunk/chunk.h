@@ -1,9 +1,9 @@
 /*
- * chunks.h
+ * chunk.h
  *		What the ways of splitting a relation into chunks have in common.
  */
-#ifndef PG_CHUNKED_CHUNKS_H
-#define PG_CHUNKED_CHUNKS_H
+#ifndef PG_CHUNKED_CHUNK_H
+#define PG_CHUNKED_CHUNK_H
 
 #include "fmgr.h"
 #include "utils/array.h"
@@ -50,8 +50,8 @@ typedef struct ChunkSource
 /* chunk_walk.c: along a key */
 extern ChunkSource *chunk_walk_begin(const ChunkRequest *request);
 
-/* heap.c: by block ranges */
+/* chunk_blocks.c: by block ranges */
 extern bool heap_is_physical_key(ArrayType *key);
 extern ChunkSource *heap_split_begin(const ChunkRequest *request);
 
-#endif							/* PG_CHUNKED_CHUNKS_H */
+#endif							/* PG_CHUNKED_CHUNK_H */

@@ -25,8 +25,8 @@
 
 #include "base/relation.h"
 #include "btree/btree.h"
-#include "chunks.h"
-#include "condition.h"
+#include "chunk/chunk.h"
+#include "chunk/condition.h"
 #include "walk/walk.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */
