@@ -26,7 +26,7 @@
 #include "job_chunk.h"
 #include "ledger.h"
 #include "reference.h"
-#include "statement_check.h"
+#include "statement/statement_check.h"
 #include "throttle.h"
 #include "walk/row_security.h"
 

@@ -12,7 +12,7 @@
 #include "guard.h"
 #include "key/redirect.h"
 #include "ledger.h"
-#include "statement_plan.h"
+#include "statement/statement_plan.h"
 #include "walk/steer.h"
 
 COMPAT_MODULE_MAGIC("pg_chunked", PG_CHUNKED_VERSION);

@@ -37,8 +37,8 @@
 #include "job.h"
 #include "job_chunk.h"
 #include "run.h"
-#include "statement.h"
-#include "statement_check.h"
+#include "statement/statement.h"
+#include "statement/statement_check.h"
 #include "throttle.h"
 
 /* Of a chunk's rate, the weight of what was known before */

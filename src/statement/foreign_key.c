@@ -28,8 +28,8 @@
 #include "utils/syscache.h"
 
 #include "base/relation.h"
-#include "foreign_key.h"
-#include "full_scan.h"
+#include "statement/foreign_key.h"
+#include "statement/full_scan.h"
 
 /* Rows of a relation that are written: given by the statement, or by a cascade */
 typedef struct Change

@@ -36,10 +36,10 @@
 #include "utils/resowner.h"
 
 #include "base/compat.h"
-#include "foreign_key.h"
-#include "origin.h"
-#include "statement_check.h"
-#include "statement_rows.h"
+#include "statement/foreign_key.h"
+#include "statement/origin.h"
+#include "statement/statement_check.h"
+#include "statement/statement_rows.h"
 
 /* What a query does to a relation */
 typedef struct Write

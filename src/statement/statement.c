@@ -25,11 +25,11 @@
 #include "base/compat.h"
 #include "base/parse.h"
 #include "chunk/condition.h"
-#include "full_scan.h"
 #include "key/redirect.h"
-#include "statement.h"
-#include "statement_check.h"
-#include "statement_plan.h"
+#include "statement/full_scan.h"
+#include "statement/statement.h"
+#include "statement/statement_check.h"
+#include "statement/statement_plan.h"
 
 /* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
 #define MAX_PLANS 16

@@ -46,7 +46,7 @@
 
 #include "base/compat.h"
 #include "base/relation.h"
-#include "statement_plan.h"
+#include "statement/statement_plan.h"
 #include "walk/steer.h"
 
 /* A table of so many pages is read at once by whatever way */

@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_STATEMENT_CHECK_H
 #define PG_CHUNKED_STATEMENT_CHECK_H
 
-#include "statement.h"
+#include "statement/statement.h"
 
 /* Where a condition that names all columns of the key stands in a text */
 typedef struct StatementCondition

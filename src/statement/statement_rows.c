@@ -22,8 +22,8 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "origin.h"
-#include "statement_rows.h"
+#include "statement/origin.h"
+#include "statement/statement_rows.h"
 
 /* What holds a chunk's condition */
 typedef struct Holders

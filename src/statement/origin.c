@@ -26,7 +26,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "origin.h"
+#include "statement/origin.h"
 
 /* What the Vars of one query level refer to */
 typedef struct Scope

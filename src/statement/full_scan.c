@@ -29,8 +29,8 @@
 #include "utils/resowner.h"
 
 #include "base/relation.h"
-#include "full_scan.h"
-#include "statement_plan.h"
+#include "statement/full_scan.h"
+#include "statement/statement_plan.h"
 
 /* Reading LARGE_PAGES of a table for more chunks than this is worth an index */
 #define MANY_CHUNKS 4
