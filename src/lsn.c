@@ -19,7 +19,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "job.h"
+#include "job/job.h"
 
 /* Between looks, in ms: at first, and at most */
 #define POLL_FIRST 1

@@ -29,10 +29,10 @@
 #include "utils/pg_lsn.h"
 
 #include "chunk/condition.h"
-#include "job.h"
-#include "job_chunk.h"
-#include "ledger.h"
-#include "throttle.h"
+#include "job/job.h"
+#include "job/job_chunk.h"
+#include "job/ledger.h"
+#include "job/throttle.h"
 
 PG_FUNCTION_INFO_V1(chunked_claim_chunk);
 PG_FUNCTION_INFO_V1(chunked_renew_chunk);

@@ -9,9 +9,9 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
-#include "guard.h"
+#include "job/guard.h"
+#include "job/ledger.h"
 #include "key/redirect.h"
-#include "ledger.h"
 #include "statement/statement_plan.h"
 #include "walk/steer.h"
 

@@ -20,9 +20,9 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
-#include "job_chunk.h"
-#include "ledger.h"
-#include "worker.h"
+#include "job/job_chunk.h"
+#include "job/ledger.h"
+#include "job/worker.h"
 
 /* As max_parallel_workers at most */
 #define MAX_WORKERS 1024

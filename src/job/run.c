@@ -34,12 +34,12 @@
 #include "utils/timestamp.h"
 
 #include "base/settings.h"
-#include "job.h"
-#include "job_chunk.h"
-#include "run.h"
+#include "job/job.h"
+#include "job/job_chunk.h"
+#include "job/run.h"
+#include "job/throttle.h"
 #include "statement/statement.h"
 #include "statement/statement_check.h"
-#include "throttle.h"
 
 /* Of a chunk's rate, the weight of what was known before */
 #define PAST_WEIGHT 0.75

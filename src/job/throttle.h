@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_THROTTLE_H
 #define PG_CHUNKED_THROTTLE_H
 
-#include "job.h"
+#include "job/job.h"
 
 extern void throttle_check(const char *throttle);
 extern void throttle_check_lag_visible(void);

@@ -16,7 +16,7 @@
 #include "utils/resowner.h"
 
 #include "base/parse.h"
-#include "throttle.h"
+#include "job/throttle.h"
 
 #define SELECT_LAG \
 	"SELECT s.application_name, s.replay_lag FROM pg_catalog.pg_stat_replication s" \

@@ -7,7 +7,7 @@
 #ifndef PG_CHUNKED_JOB_CHUNK_H
 #define PG_CHUNKED_JOB_CHUNK_H
 
-#include "job.h"
+#include "job/job.h"
 #include "key/range.h"
 #include "walk/walk.h"
 

@@ -38,7 +38,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "guard.h"
+#include "job/guard.h"
 
 /* In force until the transaction commits or aborts */
 static bool until_commit = false;

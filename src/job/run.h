@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_RUN_H
 #define PG_CHUNKED_RUN_H
 
-#include "job.h"
+#include "job/job.h"
 
 typedef enum RunOutcome
 {

@@ -17,7 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
-#include "reference.h"
+#include "job/reference.h"
 
 /* Written for what is missing; no name, for it would be quoted */
 #define NOTHING "-"

@@ -22,12 +22,12 @@
 #include "base/relation.h"
 #include "chunk/chunk.h"
 #include "chunk/count.h"
-#include "job.h"
-#include "job_chunk.h"
-#include "ledger.h"
-#include "reference.h"
+#include "job/job.h"
+#include "job/job_chunk.h"
+#include "job/ledger.h"
+#include "job/reference.h"
+#include "job/throttle.h"
 #include "statement/statement_check.h"
-#include "throttle.h"
 #include "walk/row_security.h"
 
 /* What is found out about a job before it is there */

@@ -31,8 +31,8 @@
 
 #include "base/relation.h"
 #include "chunk/chunk.h"
-#include "job_chunk.h"
-#include "ledger.h"
+#include "job/job_chunk.h"
+#include "job/ledger.h"
 #include "walk/row_security.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */

@@ -25,11 +25,11 @@
 
 #include "arguments.h"
 #include "base/compat.h"
-#include "job_chunk.h"
+#include "job/job_chunk.h"
+#include "job/ledger.h"
+#include "job/reference.h"
+#include "job/throttle.h"
 #include "key/key.h"
-#include "ledger.h"
-#include "reference.h"
-#include "throttle.h"
 
 /* Some thousand years, which can be added to a timestamp */
 #define MOST_MS 1e14

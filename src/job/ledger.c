@@ -50,7 +50,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "ledger.h"
+#include "job/ledger.h"
 
 #define EXTENSION "pg_chunked"
 #define SCHEMA "chunked"

@@ -12,7 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#include "guard.h"
+#include "job/guard.h"
 
 /* The arguments of create_job() and run(); NULL where they say null */
 typedef struct JobOptions

@@ -33,9 +33,9 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
-#include "job.h"
-#include "ledger.h"
-#include "worker.h"
+#include "job/job.h"
+#include "job/ledger.h"
+#include "job/worker.h"
 
 /* Between looks at the workers, in ms; they wake us when they end */
 #define POLL_WORKERS 200

@@ -5,7 +5,7 @@
 #ifndef PG_CHUNKED_WORKER_H
 #define PG_CHUNKED_WORKER_H
 
-#include "run.h"
+#include "job/run.h"
 
 extern int	worker_start(const Job *job, int nworkers);
 extern RunOutcome worker_run(const Job *job, int nworkers);
