@@ -23,7 +23,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
 #include "base/compat.h"
 #include "job/job_chunk.h"
 #include "job/ledger.h"

@@ -18,7 +18,7 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
 #include "base/relation.h"
 #include "chunk/chunk.h"
 #include "chunk/count.h"

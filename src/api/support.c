@@ -25,8 +25,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "api/plan_watch.h"
 #include "base/relation.h"
-#include "plan_watch.h"
 
 /* As many rows as can be, where the catalog has no count */
 #define UNKNOWN_ROWS ((double) PG_INT64_MAX)

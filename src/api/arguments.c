@@ -8,7 +8,7 @@
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
 
 /* A regclass that must be there.  Error: 22004. */
 Oid

@@ -12,8 +12,8 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
+#include "api/rows.h"
 #include "base/relation.h"
-#include "rows.h"
 
 static void check_shape(TupleDesc expected, Relation rel);
 static bool put_row(WalkReader *reader, TupleTableSlot *slot);

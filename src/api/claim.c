@@ -1,5 +1,5 @@
 /*
- * outside.c
+ * claim.c
  *		SQL entry points for workers outside the server: claim_chunk(),
  *		renew_chunk(), complete_chunk(), fail_chunk().
  *

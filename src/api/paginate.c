@@ -17,13 +17,13 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
+#include "api/plan_watch.h"
+#include "api/rows.h"
 #include "base/compat.h"
 #include "base/relation.h"
 #include "btree/btree.h"
 #include "chunk/count.h"
-#include "plan_watch.h"
-#include "rows.h"
 #include "walk/walk.h"
 
 /* With fewer leaves than this, counting is as quick */

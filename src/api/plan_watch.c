@@ -30,8 +30,8 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "api/plan_watch.h"
 #include "base/relation.h"
-#include "plan_watch.h"
 
 typedef struct WatchedRelation
 {

@@ -19,7 +19,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
 #include "job/job_chunk.h"
 #include "job/ledger.h"
 #include "job/worker.h"

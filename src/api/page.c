@@ -15,10 +15,10 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
+#include "api/plan_watch.h"
+#include "api/rows.h"
 #include "base/relation.h"
-#include "plan_watch.h"
-#include "rows.h"
 #include "walk/walk.h"
 
 PG_FUNCTION_INFO_V1(chunked_page);

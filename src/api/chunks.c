@@ -11,7 +11,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
-#include "arguments.h"
+#include "api/arguments.h"
 #include "chunk/chunk.h"
 
 PG_FUNCTION_INFO_V1(chunked_chunks);
