@@ -3,7 +3,7 @@
  *		SQL entry points of the split: chunks(), next_chunk(), split().
  *
  * Each reads its arguments into a request, and hands out one chunk a call from
- * the source that answers it: along a key (chunk_walk.c) or by blocks (heap.c).
+ * the source that answers it: along a key (chunk_walk.c) or by blocks (chunk_blocks.c).
  */
 #include "postgres.h"
 

@@ -7,7 +7,7 @@
  * are handed out in the order of the key and never overlap.  A claim locks the
  * chunk's row: a worker inside the server keeps that lock until its work and
  * the word "done" commit together, so there is no claimed state to be left over
- * from a worker that died.  Workers outside have a lease instead (outside.c),
+ * from a worker that died.  Workers outside have a lease instead (claim.c),
  * with a fence of its own, so that what comes late is seen to be late.
  *
  * A chunk that keeps failing is divided in two, and again, down to the row that
