@@ -42,6 +42,7 @@ class Document:
     blocks: list[Block] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     links: list[tuple[int, str]] = field(default_factory=list)              # line, target
+    prose: dict[str, str] = field(default_factory=dict)                     # section -> its lines of text
 
 
 def documents() -> list[str]:
@@ -83,6 +84,7 @@ def read(name: str) -> Document:
         document.links += [(start, target) for target in re.findall(r"\]\(([^)\s]+)\)", line)]
         if heading := re.match(r"(#+) (.*)", line):
             section = heading[2].strip()
+            document.prose.setdefault(section, "")
             document.headings.append((start, len(heading[1]), section))
         elif line.startswith("|") and number < len(lines) and re.match(r"\|[ :|-]+\|$", lines[number]):
             rows = []
@@ -92,6 +94,8 @@ def read(name: str) -> Document:
                 document.links += [(number + 1, target) for target in re.findall(r"\]\(([^)\s]+)\)", lines[number])]
                 number += 1
             document.tables.append(Table(name, start, section, cells(line), rows))
+        else:
+            document.prose[section] = document.prose.get(section, "") + line + "\n"
     return document
 
 
