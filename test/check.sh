@@ -11,7 +11,7 @@ usage() {
 usage: bash test/check.sh [--only PART]...
 
 Builds the extension with warnings as errors and runs its tests in a temporary
-directory. PARTs are regress, isolation, tap, property and clients; all by default.
+directory. PARTs are regress, isolation, tap, property, clients and docs; all by default.
 
 Installs missing packages with apt, as root or by sudo; otherwise says which.
 Set PG_CONFIG to choose the server; the default is the newest installed one,
@@ -28,7 +28,7 @@ arguments=("$@")
 while [ $# -gt 0 ]; do
 	case $1 in
 		--only)
-			[[ ${2:-} =~ ^(regress|isolation|tap|property|clients)$ ]] || die "--only takes regress, isolation, tap, property or clients"
+			[[ ${2:-} =~ ^(regress|isolation|tap|property|clients|docs)$ ]] || die "--only takes regress, isolation, tap, property, clients or docs"
 			parts+=("$2")
 			shift 2
 			;;
@@ -170,6 +170,22 @@ client_tests() {
 	count 0 "$pass" "$fail" "$skip"
 }
 
+# Each program compares the documents with something else; none of them ends at its first failure.
+docs_tests() {
+	local program numbers status=0 pass=0 fail=0
+
+	for program in test/docs/{links,reference,examples}; do
+		say "-- $program"
+		logged "./$program" || status=$?
+		numbers=$(tally "$log")
+		# shellcheck disable=SC2086	# numbers
+		set -- ${numbers:-0 1}
+		pass=$((pass + $1))
+		fail=$((fail + $2))
+	done
+	count "$status" "$pass" "$fail"
+}
+
 # server_log: a crash fails the check even where a test was content with it.
 server_log() {
 	local found='PANIC:|TRAP:|terminated by signal|resource was not closed|refcount leak|leak: '
@@ -223,5 +239,9 @@ fi
 if wanted clients && have 'test/clients/*/run'; then
 	heading clients
 	client_tests
+fi
+if wanted docs && have 'test/docs/*'; then
+	heading docs
+	docs_tests
 fi
 server_log
