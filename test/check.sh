@@ -11,7 +11,8 @@ usage() {
 usage: bash test/check.sh [--only PART]...
 
 Builds the extension with warnings as errors and runs its tests in a temporary
-directory. PARTs are regress, isolation, tap, property, clients and docs; all by default.
+directory. PARTs are structure, regress, isolation, tap, property,
+clients and docs; all by default.
 
 Installs missing packages with apt, as root or by sudo; otherwise says which.
 Set PG_CONFIG to choose the server; the default is the newest installed one,
@@ -28,7 +29,7 @@ arguments=("$@")
 while [ $# -gt 0 ]; do
 	case $1 in
 		--only)
-			[[ ${2:-} =~ ^(regress|isolation|tap|property|clients|docs)$ ]] || die "--only takes regress, isolation, tap, property, clients or docs"
+			[[ ${2:-} =~ ^(structure|regress|isolation|tap|property|clients|docs)$ ]] || die "--only takes structure, regress, isolation, tap, property, clients or docs"
 			parts+=("$2")
 			shift 2
 			;;
@@ -109,6 +110,16 @@ fresh_database() {
 # pg_regress printed "test NAME ... ok" before PostgreSQL 16, and TAP since.
 regress_count() {
 	grep -cE "$1" "$log" || true
+}
+
+# The rules of src/README.md.
+structure_tests() {
+	local status=0 numbers
+
+	logged /usr/bin/python3 test/structure || status=$?
+	numbers=$(tally "$log")
+	# shellcheck disable=SC2086	# numbers
+	count "$status" ${numbers:-0 0}
 }
 
 # regress_tests DIR VARIABLE: one of installcheck's two suites. VARIABLE=, in make, turns the other off.
@@ -220,6 +231,10 @@ say "built in $(elapsed "$step_start")"
 # shellcheck disable=SC2119	# no settings
 start_cluster
 
+if wanted structure; then
+	heading structure
+	structure_tests
+fi
 if wanted regress && have 'sql/*.sql'; then
 	heading regress
 	regress_tests . ISOLATION

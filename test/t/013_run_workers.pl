@@ -19,20 +19,6 @@ INSERT INTO speed VALUES (0);
 ANALYZE;
 SQL
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# until_true SQL
-sub until_true
-{
-	my ($sql) = @_;
-	$node->poll_query_until('postgres', $sql) or die "does not come about: $sql";
-	return;
-}
-
 # job NAME, COLUMNS: of the view jobs
 sub job
 {

@@ -24,20 +24,6 @@ INSERT INTO small SELECT generate_series(1, 4000);
 ANALYZE;
 SQL
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# until_true SQL
-sub until_true
-{
-	my ($sql) = @_;
-	$node->poll_query_until('postgres', $sql) or die "does not come about: $sql";
-	return;
-}
-
 # progress NAME, COLUMNS: of the view progress
 sub progress
 {
