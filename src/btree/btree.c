@@ -547,7 +547,7 @@ btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *positio
 		if (i >= natts)
 			return -1;
 		value = index_getattr(tuple, i + 1, RelationGetDescr(btree->index), &isnull);
-		order = key_compare_datums(&btree->key->columns[i], value, isnull,
+		order = key_column_compare(&btree->key->columns[i], value, isnull,
 								   position->values[i], position->nulls[i]);
 		if (order != 0)
 			return (order < 0) != btree->backward ? -1 : 1;

@@ -549,7 +549,7 @@ compare_keys(const void *a, const void *b, void *arg)
 	const BtreeEstimate *estimate = arg;
 	const EstimateKey *x = a;
 	const EstimateKey *y = b;
-	int			order = key_compare_datums(&estimate->key->columns[0], x->value, x->isnull,
+	int			order = key_column_compare(&estimate->key->columns[0], x->value, x->isnull,
 										   y->value, y->isnull);
 
 	for (int i = 1; i < estimate->key->ncolumns && order == 0; i++)
@@ -559,7 +559,7 @@ compare_keys(const void *a, const void *b, void *arg)
 		Datum		value_x = index_getattr(x->tuple, i + 1, tupdesc_of(estimate, x), &null_x);
 		Datum		value_y = index_getattr(y->tuple, i + 1, tupdesc_of(estimate, y), &null_y);
 
-		order = key_compare_datums(&estimate->key->columns[i], value_x, null_x, value_y, null_y);
+		order = key_column_compare(&estimate->key->columns[i], value_x, null_x, value_y, null_y);
 	}
 	if (order != 0)
 		return (order < 0) != estimate->backward ? -1 : 1;

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "base/quote.h"
 #include "base/relation.h"
 #include "chunk/chunk.h"
 #include "key/position.h"
@@ -346,7 +347,7 @@ block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 	if (name != NULL)
 	{
 		appendStringInfo(&buf, "%stableoid OPERATOR(pg_catalog.=) CAST(", prefix);
-		position_append_literal(&buf, name);
+		quote_append_literal(&buf, name);
 		appendStringInfoString(&buf, " AS pg_catalog.regclass) AND ");
 	}
 	if (from > 0)

@@ -20,6 +20,7 @@
 #include "base/relation.h"
 #include "btree/btree.h"
 #include "chunk/count.h"
+#include "key/key_index.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"

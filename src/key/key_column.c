@@ -30,8 +30,9 @@
 
 #include "base/compat.h"
 #include "base/parse.h"
+#include "base/quote.h"
 #include "base/relation.h"
-#include "key/key.h"
+#include "key/key_column.h"
 
 static IndexElem *parse_element(const char *element);
 static AttrNumber find_column(Relation rel, const char *name);
@@ -181,6 +182,42 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 }
 
 /*
+ * Compare two values of a key column in walk order: below zero if a comes
+ * first.
+ */
+int
+key_column_compare(const KeyColumn *column, Datum a, bool a_null, Datum b, bool b_null)
+{
+	int			result;
+
+	if (a_null || b_null)
+	{
+		if (a_null && b_null)
+			return 0;
+		return a_null == column->nulls_first ? -1 : 1;
+	}
+	result = DatumGetInt32(FunctionCall2Coll((FmgrInfo *) &column->compare,
+											 column->collation, a, b));
+	if (result == 0)
+		return 0;
+	return (result < 0) != column->descending ? -1 : 1;
+}
+
+/*
+ * Append the column as an element of a key, or of CREATE INDEX.  quoted_name:
+ * how its name is to be written; nulls_first: the placement of nulls to write,
+ * which goes without saying where it is the direction's own.
+ */
+void
+key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_name, bool nulls_first)
+{
+	appendStringInfo(buf, "%s%s%s%s", quoted_name, column->collate, column->opclass,
+					 column->descending ? " DESC" : "");
+	if (nulls_first != column->descending)
+		appendStringInfoString(buf, nulls_first ? " NULLS FIRST" : " NULLS LAST");
+}
+
+/*
  * The element as the grammar of CREATE INDEX reads it.  Nothing of it is
  * executed; anything but one plain column with its options is refused.
  */
@@ -258,7 +295,7 @@ collate_text(Oid collation)
 		elog(ERROR, "cache lookup failed for collation %u", collation);
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	text = psprintf(" COLLATE %s",
-					key_quote_name(get_namespace_name(form->collnamespace),
+					quote_name(get_namespace_name(form->collnamespace),
 								   NameStr(form->collname)));
 	ReleaseSysCache(tuple);
 	return text;
@@ -274,7 +311,7 @@ opclass_text(Oid opclass)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator class %u", opclass);
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
-	text = psprintf(" %s", key_quote_name(get_namespace_name(form->opcnamespace),
+	text = psprintf(" %s", quote_name(get_namespace_name(form->opcnamespace),
 										  NameStr(form->opcname)));
 	ReleaseSysCache(tuple);
 	return text;

@@ -22,7 +22,7 @@
 
 #include "base/compat.h"
 #include "base/relation.h"
-#include "key/key.h"
+#include "key/key_index.h"
 
 /* How well a unique index serves as the default key; lower is better. */
 typedef struct DefaultRank

@@ -13,11 +13,12 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "base/quote.h"
+#include "base/settings.h"
 #include "key/position.h"
 
 /* Bytes of a position in a message */
@@ -36,7 +37,6 @@ static const char *const text_settings[][2] = {
 };
 
 static int	begin_text_settings(const WalkKey *key);
-static void end_text_settings(int nest_level);
 static char *literal_text(const KeyColumn *column, Datum value, const char *text);
 static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, const Datum *elements,
 							const bool *nulls, FmgrInfo *output, const char *type);
@@ -89,7 +89,7 @@ position_read(const WalkKey *key, Jsonb *json, const char *argument)
 		if (text != NULL)
 			read_value(column, text, argument, &position->values[i]);
 	}
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position;
 }
 
@@ -114,7 +114,7 @@ position_write(const WalkKey *key, Position *position)
 		else
 			escape_json(&buf, texts[i]);
 	}
-	if (key->order_is_told)
+	if (key->order_is_written)
 	{
 		appendStringInfoString(&buf, ", ");
 		escape_json(&buf, key->order_member);
@@ -151,7 +151,7 @@ position_texts(const WalkKey *key, Position *position)
 		if (!position->nulls[i])
 			position->texts[i] = OutputFunctionCall((FmgrInfo *) &key->columns[i].output,
 													position->values[i]);
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position->texts;
 }
 
@@ -169,7 +169,7 @@ position_literals(const WalkKey *key, Position *position)
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!position->nulls[i])
 			position->literals[i] = literal_text(&key->columns[i], position->values[i], texts[i]);
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position->literals;
 }
 
@@ -215,7 +215,7 @@ literal_text(const KeyColumn *column, Datum value, const char *text)
 			return buf.data;
 		}
 	}
-	position_append_literal(&buf, text);
+	quote_append_literal(&buf, text);
 	return buf.data;
 }
 
@@ -236,33 +236,11 @@ append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, cons
 		else
 		{
 			appendStringInfoString(buf, "CAST(");
-			position_append_literal(buf, OutputFunctionCall(output, elements[*next - 1]));
+			quote_append_literal(buf, OutputFunctionCall(output, elements[*next - 1]));
 			appendStringInfo(buf, " AS %s)", type);
 		}
 	}
 	appendStringInfoChar(buf, ']');
-}
-
-/*
- * A literal that nobody takes for anything else on its way to the server: drivers
- * and ORMs look for the characters of their placeholders within literals, too.
- */
-void
-position_append_literal(StringInfo buf, const char *text)
-{
-	static const char *const special = "?:%${\\";
-
-	appendStringInfoString(buf, strpbrk(text, special) != NULL ? "E'" : "'");
-	for (; *text != '\0'; text++)
-	{
-		if (strchr(special, *text) != NULL)
-			appendStringInfo(buf, "\\x%02x", (unsigned char) *text);
-		else if (*text == '\'')
-			appendStringInfoString(buf, "''");
-		else
-			appendStringInfoChar(buf, *text);
-	}
-	appendStringInfoChar(buf, '\'');
 }
 
 
@@ -300,7 +278,6 @@ position_set(Position *position, const KeyColumn *column, int i, Datum value, bo
 		position->values[i] = datumCopy(value, column->typbyval, column->typlen);
 	position->texts = NULL;
 	position->literals = NULL;
-	position->literals = NULL;
 }
 
 /* Set a position from a tuple, key column i being attnums[i] of the slot. */
@@ -325,7 +302,7 @@ position_compare(const WalkKey *key, const Position *a, const Position *b)
 
 	if (i == key->ncolumns)
 		return 0;
-	return key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+	return key_column_compare(&key->columns[i], a->values[i], a->nulls[i],
 							  b->values[i], b->nulls[i]);
 }
 
@@ -334,36 +311,17 @@ int
 position_common_prefix(const WalkKey *key, const Position *a, const Position *b)
 {
 	for (int i = 0; i < key->ncolumns; i++)
-		if (key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+		if (key_column_compare(&key->columns[i], a->values[i], a->nulls[i],
 							   b->values[i], b->nulls[i]) != 0)
 			return i;
 	return key->ncolumns;
 }
 
-/*
- * Enter the fixed settings, unless no type of this key depends on them.  An
- * error in between undoes them with its (sub)transaction.
- */
+/* Enter the fixed settings, unless no type of this key depends on them. */
 static int
 begin_text_settings(const WalkKey *key)
 {
-	int			nest_level;
-
-	if (key->plain_text)
-		return 0;
-	nest_level = NewGUCNestLevel();
-	for (size_t i = 0; i < lengthof(text_settings); i++)
-		(void) set_config_option(text_settings[i][0], text_settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-	return nest_level;
-}
-
-static void
-end_text_settings(int nest_level)
-{
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
+	return key->plain_text ? 0 : settings_begin(text_settings, lengthof(text_settings));
 }
 
 /* Is it an object with just the key's columns? */
@@ -423,7 +381,7 @@ check_order(const WalkKey *key, Jsonb *json, const char *argument)
 	JsonbValue *value = getKeyJsonValueFromContainer(&json->root, key->order_member,
 													 strlen(key->order_member), &buffer);
 
-	if (value == NULL && key->order_is_told)
+	if (value == NULL && key->order_is_written)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s does not say in which order its columns are the key", argument),

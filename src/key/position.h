@@ -10,7 +10,6 @@
 
 #include "executor/tuptable.h"
 #include "key/key.h"
-#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
 /* One entry a key column, in key order; palloc'd in one piece, values apart. */
@@ -26,7 +25,6 @@ extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argu
 extern char *position_for_message(Jsonb *json);
 extern Jsonb *position_write(const WalkKey *key, Position *position);
 extern char **position_literals(const WalkKey *key, Position *position);
-extern void position_append_literal(StringInfo buf, const char *text);
 extern char **position_texts(const WalkKey *key, Position *position);
 extern Position *position_make(const WalkKey *key);
 extern Position *position_copy(const WalkKey *key, const Position *position);

@@ -31,6 +31,8 @@
 #include "utils/syscache.h"
 
 #include "base/relation.h"
+#include "key/key_index.h"
+#include "key/key_resolve.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"

@@ -18,12 +18,12 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
 #include "base/relation.h"
+#include "base/settings.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
 #include "walk/walk.h"
@@ -359,8 +359,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 		steer_plan(walk, index, partitions != NIL, plan);
 	nest_level = steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
+	settings_end(nest_level);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 }
@@ -375,19 +374,16 @@ is_filtered(const Walk *walk, const WalkReader *reader)
 
 /*
  * Have the generic plan used even where the session asks for custom ones, which
- * are made when they run.  Returns the nest level to leave, or 0.
+ * are made when they run.  Returns what settings_end() takes.
  */
 static int
 begin_generic_plans(void)
 {
-	int			nest_level;
+	static const char *const settings[][2] = {{"plan_cache_mode", "auto"}};
 
 	if (plan_cache_mode != PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
 		return 0;
-	nest_level = NewGUCNestLevel();
-	(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
+	return settings_begin(settings, lengthof(settings));
 }
 
 static void
@@ -459,7 +455,7 @@ is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, attnums[i], &isnull);
 
-		if (key_compare_datums(&walk->key->columns[i], value, isnull,
+		if (key_column_compare(&walk->key->columns[i], value, isnull,
 							   reader->end->values[i], reader->end->nulls[i]) != 0)
 			return false;
 	}
