@@ -19,7 +19,7 @@
 #include "api/plan_watch.h"
 #include "api/rows.h"
 #include "base/relation.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 PG_FUNCTION_INFO_V1(chunked_page);
 PG_FUNCTION_INFO_V1(chunked_page_untyped);

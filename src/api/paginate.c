@@ -22,9 +22,10 @@
 #include "api/rows.h"
 #include "base/compat.h"
 #include "base/relation.h"
-#include "btree/btree.h"
+#include "btree/btree_count.h"
+#include "btree/btree_estimate.h"
 #include "chunk/count.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 /* With fewer leaves than this, counting is as quick */
 #define MIN_CHILDREN 4

@@ -7,7 +7,7 @@
 
 #include "fmgr.h"
 #include "utils/tuplestore.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 typedef struct RowSink
 {

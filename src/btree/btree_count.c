@@ -10,13 +10,13 @@
  */
 #include "postgres.h"
 
-#include "btree/btree.h"
+#include "btree/btree_count.h"
 
 static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 						 OffsetNumber end, int64 limit);
 static int64 count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 						BlockNumber *visible_block);
-static void count_range(const BtreeIndex *btree, const BtreePage *page,
+static void items_in_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
 						OffsetNumber *from, OffsetNumber *to, bool *last_page);
 
@@ -42,7 +42,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 		OffsetNumber to;
 		bool		last_page = false;
 
-		count_range(btree, page, after, upto, &from, &to, &last_page);
+		items_in_range(btree, page, after, upto, &from, &to, &last_page);
 		if (from <= to)
 		{
 			OffsetNumber offset = btree->backward ? to : from;
@@ -155,7 +155,7 @@ count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
  * follow on the pages behind, in walk order.
  */
 static void
-count_range(const BtreeIndex *btree, const BtreePage *page,
+items_in_range(const BtreeIndex *btree, const BtreePage *page,
 			const Position *after, const Position *upto,
 			OffsetNumber *from, OffsetNumber *to, bool *last_page)
 {

@@ -17,7 +17,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
-#include "btree/btree.h"
+#include "btree/btree_parts.h"
 
 /* An index of a partition, by its table */
 typedef struct PartIndex

@@ -24,10 +24,11 @@
 #include "utils/rel.h"
 
 #include "base/relation.h"
-#include "btree/btree.h"
+#include "btree/btree_count.h"
+#include "btree/btree_estimate.h"
 #include "chunk/chunk.h"
 #include "chunk/condition.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */
 #define CHILDREN_PER_CHUNK 50

@@ -18,13 +18,14 @@
 #include "utils/rls.h"
 
 #include "base/relation.h"
-#include "btree/btree.h"
+#include "btree/btree_count.h"
+#include "btree/btree_estimate.h"
 #include "chunk/count.h"
 #include "key/key_index.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);

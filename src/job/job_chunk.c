@@ -34,6 +34,7 @@
 #include "job/job_chunk.h"
 #include "job/ledger.h"
 #include "walk/row_security.h"
+#include "walk/walk_read.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */
 #define CARVE_CHUNKS 64

@@ -29,6 +29,7 @@
 #include "job/throttle.h"
 #include "statement/statement_check.h"
 #include "walk/row_security.h"
+#include "walk/walk_read.h"
 
 /* What is found out about a job before it is there */
 typedef struct JobPlan

@@ -38,6 +38,9 @@
 #include "walk/remote.h"
 #include "walk/walk.h"
 
+/* Relations under this many rows are read in a moment without any index */
+#define WARN_MIN_ROWS 10000
+
 #define MAX_WALKS 32
 #define MAX_PLANS 64
 
@@ -47,16 +50,16 @@ static uint64 last_serial = 0;
 static uint64 generation = 0;	/* redirect_generation() when they were built */
 
 static void register_callbacks(void);
-static void on_relation_change(Datum arg, Oid relid);
-static void on_catalog_change(Datum arg, int cacheid, uint32 hashvalue);
+static void invalidate_walks(Datum arg, Oid relid);
+static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
 static void make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter);
-static Walk *find(const StringInfo identity, uint32 hash);
-static void make_room(void);
-static void drop(Walk *walk);
-static void free_plans(Walk *walk);
-static void pin(Walk *walk);
-static void unpin(void *arg);
-static void build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
+static Walk *cache_find(const StringInfo identity, uint32 hash);
+static void cache_make_room(void);
+static void cache_drop(Walk *walk);
+static void drop_plans(Walk *walk);
+static void pin_walk(Walk *walk);
+static void unpin_walk(void *arg);
+static void build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter);
 static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
@@ -77,21 +80,21 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	if (generation != redirect_generation())
 	{
 		/* somebody may redirect queries from now on, or no longer */
-		on_relation_change((Datum) 0, InvalidOid);
+		invalidate_walks((Datum) 0, InvalidOid);
 		generation = redirect_generation();
 	}
 
 	make_identity(&identity, RelationGetRelid(rel), key, filter);
 	hash = hash_bytes((unsigned char *) identity.data, identity.len);
-	walk = find(&identity, hash);
+	walk = cache_find(&identity, hash);
 	if (walk != NULL)
 	{
 		dlist_move_head(&walks, &walk->node);
-		pin(walk);
+		pin_walk(walk);
 		return walk;
 	}
 
-	make_room();
+	cache_make_room();
 	context = AllocSetContextCreate(CacheMemoryContext, "pg_chunked walk",
 									ALLOCSET_SMALL_SIZES);
 	walk = MemoryContextAllocZero(context, sizeof(Walk));
@@ -105,11 +108,11 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	walk->valid = true;
 	dlist_push_head(&walks, &walk->node);
 	nwalks++;
-	pin(walk);
+	pin_walk(walk);
 
 	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
-	build(walk, rel, key, filter);
+	build_walk(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
 	walk->ready = true;
 	return walk;
@@ -142,7 +145,7 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 		return plan;
 	}
 	if (walk->nplans == MAX_PLANS)
-		free_plans(walk);
+		drop_plans(walk);
 
 	{
 		WalkPlan   *slot = &walk->plans[walk->nplans];
@@ -156,6 +159,40 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	return plan;
 }
 
+/*
+ * The output to look for positions by: of any row, whether the filter is true
+ * there or not, since looking for the next match might read everything; unless
+ * an index holds just the matches.
+ */
+WalkOutput
+walk_all_keys(const Walk *walk)
+{
+	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+}
+
+/*
+ * Warn, unless *warned, that no index gives the order of this walk, with the
+ * index to create; and set *warned.  Silent for small relations, and for those
+ * (foreign partitions, too) whose indexes are not ours to know.
+ */
+void
+walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned)
+{
+	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
+		walk->redirected || !relation_is_local_table(rel))
+		return;
+	*warned = true;
+	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
+		return;
+	ereport(WARNING,
+			(walk->style.also_expand ?
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
+					RelationGetRelationName(rel)) :
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
+					RelationGetRelationName(rel)),
+			 errhint("%s", walk->key->create_index)));
+}
+
 static void
 register_callbacks(void)
 {
@@ -163,17 +200,17 @@ register_callbacks(void)
 
 	if (registered)
 		return;
-	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(OPEROID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(COLLOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(CLAOID, on_catalog_change, (Datum) 0);
+	CacheRegisterRelcacheCallback(invalidate_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(COLLOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(CLAOID, invalidate_all_walks, (Datum) 0);
 	registered = true;
 }
 
 static void
-on_relation_change(Datum arg, Oid relid)
+invalidate_walks(Datum arg, Oid relid)
 {
 	dlist_iter	iter;
 
@@ -188,11 +225,11 @@ on_relation_change(Datum arg, Oid relid)
 }
 
 static void
-on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
+invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 {
 	(void) cacheid;
 	(void) hashvalue;
-	on_relation_change(arg, InvalidOid);
+	invalidate_walks(arg, InvalidOid);
 }
 
 /*
@@ -229,7 +266,7 @@ make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 }
 
 static Walk *
-find(const StringInfo identity, uint32 hash)
+cache_find(const StringInfo identity, uint32 hash)
 {
 	dlist_iter	iter;
 
@@ -247,7 +284,7 @@ find(const StringInfo identity, uint32 hash)
 
 /* Free what can no longer be used, and the oldest entry if there are too many. */
 static void
-make_room(void)
+cache_make_room(void)
 {
 	dlist_mutable_iter iter;
 	Walk	   *oldest = NULL;
@@ -259,25 +296,25 @@ make_room(void)
 		if (walk->pins > 0)
 			continue;
 		if (!walk->valid || !walk->ready)
-			drop(walk);
+			cache_drop(walk);
 		else
 			oldest = walk;
 	}
 	if (nwalks >= MAX_WALKS && oldest != NULL)
-		drop(oldest);
+		cache_drop(oldest);
 }
 
 static void
-drop(Walk *walk)
+cache_drop(Walk *walk)
 {
 	dlist_delete(&walk->node);
 	nwalks--;
-	free_plans(walk);
+	drop_plans(walk);
 	MemoryContextDelete(walk->context);
 }
 
 static void
-free_plans(Walk *walk)
+drop_plans(Walk *walk)
 {
 	while (walk->nplans > 0)
 	{
@@ -289,25 +326,25 @@ free_plans(Walk *walk)
 }
 
 static void
-pin(Walk *walk)
+pin_walk(Walk *walk)
 {
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-	callback->func = unpin;
+	callback->func = unpin_walk;
 	callback->arg = walk;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	walk->pins++;
 }
 
 static void
-unpin(void *arg)
+unpin_walk(void *arg)
 {
 	((Walk *) arg)->pins--;
 }
 
 /* Fill in a new walk, in its own memory context. */
 static void
-build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
+build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 

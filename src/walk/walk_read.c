@@ -26,10 +26,7 @@
 #include "base/settings.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
-#include "walk/walk.h"
-
-/* Relations under this many rows are read in a moment without any index */
-#define WARN_MIN_ROWS 10000
+#include "walk/walk_read.h"
 
 /*
  * The n-th row of several partitions is looked for until so few rows are left
@@ -49,8 +46,8 @@ typedef struct WalkReceiver
 
 static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
-static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
-						WalkReader *reader, int64 limit);
+static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
+					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
 static void run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader);
@@ -114,12 +111,13 @@ walk_can_skip(const Walk *walk)
 
 /*
  * The position of the n-th row of a range, counted from 1, or NULL if there are
- * fewer.  Only where walk_can_skip().  *through, unless that is NULL: the rows up
- * to this position, with those that share it.  SPI must be connected.
+ * fewer; rows that can be passed over where they are do not come here.  *through,
+ * unless that is NULL: the rows up to this position, with those that share it.
+ * SPI must be connected.
  *
- * Of k partitions, none has its n/k-th row ahead of the first such row p of all.
- * So no more than n rows are ahead of p, and at least n/k: the search goes on
- * behind it.  Where rows are spread evenly, p is the n-th but for a few.
+ * Of k partitions, none has its n/k-th row before the first such row p of all.
+ * So no more than n rows are before p, and at least n/k: the search goes on
+ * after it.  Where rows are spread evenly, p is nearly the n-th.
  */
 Position *
 walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 n,
@@ -131,7 +129,7 @@ walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 
 
 	for (int round = 0;; round++)
 	{
-		bool		last = npartitions == 1 || left <= Max(NTH_BY_READING, npartitions) ||
+		bool		last = npartitions <= 1 || left <= Max(NTH_BY_READING, npartitions) ||
 			round == NTH_ROUNDS;
 		WalkReader	reader = {0};
 		Range		passed = rest;
@@ -185,45 +183,11 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	return (int64) reader.count;
 }
 
-/*
- * The output to look for positions by: of any row, whether the filter is true
- * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
- */
-WalkOutput
-walk_all_keys(const Walk *walk)
-{
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
-}
-
 /* The last position of a range, by that output, or NULL. */
 Position *
 walk_last_position(Walk *walk, const Range *range)
 {
 	return walk_end_of_range(walk, range, walk_all_keys(walk), true);
-}
-
-/*
- * Warn, unless *warned, that no index gives the order of this walk, with the
- * index to create; and set *warned.  Silent for small relations, and for those
- * (foreign partitions, too) whose indexes are not ours to know.
- */
-void
-walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
-{
-	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
-		walk->redirected || !relation_is_local_table(rel))
-		return;
-	*warned = true;
-	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
-		return;
-	ereport(WARNING,
-			(walk->style.also_expand ?
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
-					RelationGetRelationName(rel)) :
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
-					RelationGetRelationName(rel)),
-			 errhint("%s", walk->key->create_index)));
 }
 
 /* The names of the partitions, if all are foreign and the caller may name them; else NIL. */
@@ -252,8 +216,8 @@ partitions_to_read(const Walk *walk, const WalkReader *reader)
 
 /* The query, of the relation or, put together, of these partitions. */
 static char *
-query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
-		   int64 limit)
+read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
+		  int64 limit)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -339,7 +303,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 
 		for (int i = 0; i < nargs; i++)
 			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, query_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+		plan = walk_prepare(walk, read_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
 	}
 
 	receiver.pub.receiveSlot = receiver_row;
