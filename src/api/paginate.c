@@ -22,21 +22,14 @@
 #include "api/rows.h"
 #include "base/compat.h"
 #include "base/relation.h"
-#include "btree/btree_count.h"
-#include "btree/btree_estimate.h"
 #include "chunk/count.h"
 #include "walk/walk_read.h"
-
-/* With fewer leaves than this, counting is as quick */
-#define MIN_CHILDREN 4
 
 PG_FUNCTION_INFO_V1(chunked_row_count);
 PG_FUNCTION_INFO_V1(chunked_seek);
 PG_FUNCTION_INFO_V1(chunked_paginator);
 PG_FUNCTION_INFO_V1(chunked_paginate);
 
-static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging);
-static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known);
 static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void report_past_end(int64 page_number);
 
@@ -81,7 +74,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 	walk = walk_open(rel, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
 					 PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
-	position = seek_rank(walk, rel, rank, exact, false);
+	position = count_nth(walk, rel, rank, exact, false);
 	MemoryContextSwitchTo(context);
 	if (position != NULL)
 		result = position_write(walk->key, position);
@@ -165,7 +158,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 
 	if (skip > 0)
 	{
-		range.after = seek_rank(walk, rel, skip, exact, true);
+		range.after = count_nth(walk, rel, skip, exact, true);
 		if (range.after == NULL)
 			report_past_end(page_number);
 	}
@@ -175,7 +168,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	reader.limit = per_page;
 	if (!exact)
 	{
-		Position   *end = seek_estimated(walk, rel, through, true, &between_estimates);
+		Position   *end = count_nth_estimated(walk, rel, through, true, &between_estimates);
 
 		if (between_estimates)
 		{
@@ -186,22 +179,12 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	if (orphans > 0 && !between_estimates)
 	{
 		/* the last page takes in up to that many more */
-		WalkReader	rest = {0};
 		uint64		most = (uint64) per_page + (uint64) orphans;
+		int64		left = count_at_most(walk, rel, &range, (int64) Min(most + 1, PG_INT64_MAX));
 
-		if (!walk_can_skip(walk))
-		{
-			rest.output = WALK_KEYS;
-			rest.limit = most + 1;
-			walk_read(walk, &range, &rest);
-		}
-		else if (walk_nth(walk, rel, &range, WALK_KEYS, (int64) Min(most + 1, PG_INT64_MAX), NULL) == NULL)
-			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
-		else
-			rest.count = most + 1;
-		if (page_number > 1 && (int64) rest.count <= orphans)
+		if (page_number > 1 && left <= orphans)
 			report_past_end(page_number);
-		if (rest.count <= most)
+		if ((uint64) left <= most)
 			reader.limit = most;
 	}
 	rows_read(&sink, walk, &range, &reader);
@@ -211,83 +194,6 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	SPI_finish();
 	table_close(rel, NoLock);
 	return (Datum) 0;
-}
-
-/*
- * The position of the rank-th row, or NULL if there are fewer.  paging: a
- * higher rank must not give an earlier row.  SPI must be connected.
- */
-static Position *
-seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
-{
-	Range		all = {0};
-	WalkReader	reader = {0};
-	BtreeIndex *btree;
-
-	if (!exact)
-	{
-		bool		known;
-		Position   *position = seek_estimated(walk, rel, rank, paging, &known);
-
-		if (known)
-			return position;
-	}
-	if (walk->filter == NULL && (btree = btree_open(rel, walk->key)) != NULL)
-	{
-		BtreeCount	count;
-
-		btree_count(btree, NULL, NULL, rank, &count);
-		btree_close(btree);
-		return count.end;
-	}
-	if (walk_can_skip(walk) && !walk->style.expand)
-	{
-		int64		through;
-		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, rank, &through);
-
-		if (position != NULL && through > rank && !walk->key->unique)
-			walk_report_tie(walk, position);
-		return position;
-	}
-	reader.output = WALK_KEYS;
-	reader.limit = rank;
-	if (walk->style.expand)
-	{
-		reader.limit = 1;
-		reader.skip = rank - 1;
-	}
-	reader.boundary = true;
-	reader.keep_end = true;
-	walk_read(walk, &all, &reader);
-	return reader.ended ? reader.end : NULL;
-}
-
-/*
- * The same from the index's upper pages; *known is false if they cannot be read
- * directly, cannot tell, or are so few that counting is as quick.
- */
-static Position *
-seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
-{
-	BtreeParts *parts = walk->filter != NULL ? NULL : btree_open_parts(rel, walk->key);
-	BtreeEstimate *estimate;
-	Position   *position = NULL;
-
-	*known = false;
-	if (parts == NULL)
-		return NULL;
-	estimate = btree_estimate_make(parts, walk->key, COUNT_CHILDREN, false);
-	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
-		!(paging && btree_estimate_is_merged(estimate)))
-	{
-		bool		within = rank <= btree_estimate_rows(estimate);
-
-		if (within)
-			position = btree_estimate_position(estimate, (double) rank, true);
-		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
-	}
-	btree_close_parts(parts);
-	return position;
 }
 
 /* Rows that do not make a page of their own.  Errors: 22004, 22023. */

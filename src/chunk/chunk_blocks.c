@@ -34,7 +34,8 @@
 
 #include "base/quote.h"
 #include "base/relation.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_blocks.h"
+#include "chunk/count.h"
 #include "key/position.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
@@ -43,7 +44,7 @@
 #define END_OF_BLOCK PG_UINT16_MAX
 
 /* One table or leaf partition to read */
-typedef struct HeapPart
+typedef struct BlockPart
 {
 	Oid			relid;
 	char	   *name;			/* if a condition must tell it from its children: quoted */
@@ -53,33 +54,33 @@ typedef struct HeapPart
 	bool		count;			/* not to be shown: policies hide rows */
 	double		weight;			/* bytes, TOAST counted */
 	int64		nchunks;
-} HeapPart;
+} BlockPart;
 
-typedef struct HeapSplit
+typedef struct ChunkBlocks
 {
 	ChunkSource source;
 	ChunkRequest request;
 	int			nparts;
-	HeapPart   *parts;
+	BlockPart   *parts;
 
 	int64		number;			/* of the last chunk */
 	int			part;			/* in hand */
 	int64		chunk;			/* in that part, from 0 */
-} HeapSplit;
+} ChunkBlocks;
 
-static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
-static void open_parts(HeapSplit *split, Relation rel);
-static HeapPart read_part(const ChunkRequest *request, Relation rel);
-static void bound_part(const ChunkRequest *request, HeapPart *part);
+static bool next_block_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep);
+static void open_parts(ChunkBlocks *split, Relation rel);
+static BlockPart read_part(const ChunkRequest *request, Relation rel);
+static void bound_part(const ChunkRequest *request, BlockPart *part);
 static int64 position_block(Jsonb *position, const char *argument);
 static Jsonb *block_position(int64 block);
-static void share_out(HeapSplit *split);
-static char *block_predicate(const char *qualifier, const char *name, int64 from, int64 to);
-static int64 count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to);
+static void share_out(ChunkBlocks *split);
+static char *block_condition(const char *qualifier, const char *name, int64 from, int64 to);
+static int64 count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to);
 
 /* Is this key the physical one, '{ctid}'? */
 bool
-heap_is_physical_key(ArrayType *key)
+chunk_blocks_is_key(ArrayType *key)
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -97,9 +98,9 @@ heap_is_physical_key(ArrayType *key)
  * by, scan_limit, or a range over several partitions; 42501 no SELECT on one.
  */
 ChunkSource *
-heap_split_begin(const ChunkRequest *request)
+chunk_blocks_begin(const ChunkRequest *request)
 {
-	HeapSplit  *split = palloc0(sizeof(HeapSplit));
+	ChunkBlocks  *split = palloc0(sizeof(ChunkBlocks));
 	Relation	rel = relation_open_to_walk(request->relid);
 	bool		clock_literal;
 
@@ -111,7 +112,7 @@ heap_split_begin(const ChunkRequest *request)
 	if (request->filter != NULL)
 		filter_check_syntax(text_to_cstring(request->filter), &clock_literal);
 
-	split->source.next = next_chunk;
+	split->source.next = next_block_chunk;
 	split->request = *request;
 	open_parts(split, rel);
 	share_out(split);
@@ -120,11 +121,11 @@ heap_split_begin(const ChunkRequest *request)
 }
 
 static bool
-next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
+next_block_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep)
 {
-	HeapSplit  *split = (HeapSplit *) source;
+	ChunkBlocks  *split = (ChunkBlocks *) source;
 	const ChunkRequest *request = &split->request;
-	HeapPart   *part;
+	BlockPart   *part;
 	int64		blocks;
 	int64		from;
 	int64		to;
@@ -150,15 +151,16 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 	chunk->after = from > 0 ? block_position(from - 1) : NULL;
 	chunk->upto = block_position(to - 1);
 	chunk->row_count = request->exact || request->filter != NULL || part->count ?
-		count_rows(request, part->relid, from, to) :
+		count_in_blocks(request, part->relid, from, to) :
 		(int64) rint((to - from) * part->rows_per_block);
-	chunk->predicate = block_predicate(request->alias, part->name, from, to);
+	if (condition != NULL)
+		*condition = block_condition(request->alias, part->name, from, to);
 	return true;
 }
 
 /* List the tables to read, in the order of the partitions' OIDs. */
 static void
-open_parts(HeapSplit *split, Relation rel)
+open_parts(ChunkBlocks *split, Relation rel)
 {
 	const ChunkRequest *request = &split->request;
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
@@ -175,7 +177,7 @@ open_parts(HeapSplit *split, Relation rel)
 		relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	}
 
-	split->parts = palloc0(list_length(relids) * sizeof(HeapPart));
+	split->parts = palloc0(list_length(relids) * sizeof(BlockPart));
 	foreach(lc, relids)
 	{
 		Relation	part_rel = relation_open(lfirst_oid(lc), AccessShareLock);
@@ -186,10 +188,10 @@ open_parts(HeapSplit *split, Relation rel)
 	}
 }
 
-static HeapPart
+static BlockPart
 read_part(const ChunkRequest *request, Relation rel)
 {
-	HeapPart	part = {0};
+	BlockPart	part = {0};
 	double		rows = relation_estimate_rows_alone(rel);
 	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT);
 
@@ -224,7 +226,7 @@ read_part(const ChunkRequest *request, Relation rel)
 
 /* Cut a part to the positions asked for. */
 static void
-bound_part(const ChunkRequest *request, HeapPart *part)
+bound_part(const ChunkRequest *request, BlockPart *part)
 {
 	int64		blocks = part->end_block;
 
@@ -276,14 +278,14 @@ block_position(int64 block)
  * has blocks, and each further one to the part whose chunks are largest.
  */
 static void
-share_out(HeapSplit *split)
+share_out(ChunkBlocks *split)
 {
 	const ChunkRequest *request = &split->request;
 	int64		left = request->parts;
 
 	for (int i = 0; i < split->nparts; i++)
 	{
-		HeapPart   *part = &split->parts[i];
+		BlockPart   *part = &split->parts[i];
 		int64		blocks = part->end_block - part->first_block;
 
 		part->nchunks = Min(blocks, 1);
@@ -302,7 +304,7 @@ share_out(HeapSplit *split)
 			weight += split->parts[i].weight;
 		for (int i = 0; i < split->nparts && weight > 0; i++)
 		{
-			HeapPart   *part = &split->parts[i];
+			BlockPart   *part = &split->parts[i];
 			int64		blocks = part->end_block - part->first_block;
 			int64		more = Min(blocks - part->nchunks,
 								   Max((int64) (request->parts * part->weight / weight) - part->nchunks, 0));
@@ -315,12 +317,12 @@ share_out(HeapSplit *split)
 	}
 	for (; left > 0; left--)
 	{
-		HeapPart   *largest = NULL;
+		BlockPart   *largest = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < split->nparts; i++)
 		{
-			HeapPart   *part = &split->parts[i];
+			BlockPart   *part = &split->parts[i];
 
 			if (part->nchunks > 0 && part->nchunks < part->end_block - part->first_block &&
 				(largest == NULL ||
@@ -338,7 +340,7 @@ share_out(HeapSplit *split)
  * rows must belong, since its children have such blocks as well.
  */
 static char *
-block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
+block_condition(const char *qualifier, const char *name, int64 from, int64 to)
 {
 	char	   *prefix = qualifier == NULL ? "" : psprintf("%s.", qualifier);
 	StringInfoData buf;
@@ -360,12 +362,12 @@ block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 
 /* The matching rows of a block range, on the statement's snapshot. */
 static int64
-count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to)
+count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	int64		rows = filter_count_rows(psprintf("ONLY %s", relation_quoted_name(rel)),
-										 block_predicate(NULL, NULL, from, to),
-										 request->filter);
+	int64		rows = count_by_query(psprintf("ONLY %s", relation_quoted_name(rel)),
+									  block_condition(NULL, NULL, from, to),
+									  request->filter);
 
 	relation_close(rel, NoLock);
 	return rows;

@@ -24,10 +24,10 @@
 #include "utils/rel.h"
 
 #include "base/relation.h"
-#include "btree/btree_count.h"
 #include "btree/btree_estimate.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_walk.h"
 #include "chunk/condition.h"
+#include "chunk/count.h"
 #include "walk/walk_read.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */
@@ -78,15 +78,14 @@ typedef struct ChunkCount
 	int64		rows;
 } ChunkCount;
 
-static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
+static bool next_walk_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
-static int64 count_rows(Walk *walk, Relation rel, const Range *range);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
 						   MemoryContext keep);
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
-static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
+static bool find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
 static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
@@ -109,14 +108,14 @@ chunk_walk_begin(const ChunkRequest *request)
 	BtreeParts *parts = NULL;
 	Range		range = {0};
 
-	split->source.next = next_chunk;
+	split->source.next = next_walk_chunk;
 	split->request = *request;
 	for (int i = 0; i < 2; i++)
 		split->contexts[i] = AllocSetContextCreate(keep, "pg_chunked chunk", ALLOCSET_SMALL_SIZES);
 
 	SPI_connect();
 	walk = open_walk(split, &rel);
-	split->warned = request->bare;
+	split->warned = request->quiet;
 	walk_warn_unsupported(walk, rel, &split->warned);
 	if (request->after != NULL)
 		range.after = position_read(walk->key, request->after, "after");
@@ -141,7 +140,7 @@ chunk_walk_begin(const ChunkRequest *request)
 		if (!request->exact && parts != NULL)
 			(void) plan_estimated(split, walk, rel, parts, keep);
 		if (request->parts > 0 && split->nplanned == 0)
-			split->total = count_rows(walk, rel, &range);
+			split->total = count_in_range(walk, rel, &range);
 	}
 	if (parts != NULL)
 		btree_close_parts(parts);
@@ -157,7 +156,7 @@ chunk_walk_begin(const ChunkRequest *request)
  * contexts that take turns.
  */
 static bool
-next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
+next_walk_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep)
 {
 	ChunkWalk  *split = (ChunkWalk *) source;
 	MemoryContext context = CurrentMemoryContext;
@@ -177,17 +176,18 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 	range.after = split->after_position;
 	range.upto = split->high_water_position;
 
-	found = find_chunk(split, walk, rel, &range, &chunk->row_count);
+	found = find_next_end(split, walk, rel, &range, &chunk->row_count);
 	if (found)
 	{
 		MemoryContextSwitchTo(context);
 		chunk->number = ++split->number;
 		chunk->relid = split->request.relid;
 		chunk->after = split->after;
-		chunk->upto = position_write(walk->key, range.upto);
-		if (!split->request.bare)
-			chunk->predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
-											   split->request.alias, &range);
+		chunk->upto = split->nplanned > 0 ? split->planned[split->number - 1].upto :
+			position_write(walk->key, range.upto);
+		if (condition != NULL)
+			*condition = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
+										 split->request.alias, &range);
 
 		MemoryContextSwitchTo(next);
 		split->after = DatumGetJsonbPCopy(JsonbPGetDatum(chunk->upto));
@@ -220,19 +220,6 @@ refresh_positions(ChunkWalk *split, Walk *walk)
 		position_read(walk->key, split->after, "after");
 	split->high_water_position = position_read(walk->key, split->high_water, "upto");
 	split->serial = walk->serial;
-}
-
-/* The matching rows of a range. */
-static int64
-count_rows(Walk *walk, Relation rel, const Range *range)
-{
-	WalkReader	reader = {0};
-	ChunkCount	count = {0};
-
-	reader.limit = PG_INT64_MAX;
-	if (count_natively(walk, rel, range, &reader, &count))
-		return (int64) reader.count;
-	return walk_count(walk, rel, range, WALK_KEYS);
 }
 
 /*
@@ -325,7 +312,7 @@ write_and_keep(const WalkKey *key, const Position *position, MemoryContext scrat
  * there is none.  Sets source.over with the last one.
  */
 static bool
-find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows)
+find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows)
 {
 	const ChunkRequest *request = &split->request;
 	WalkReader	reader = {0};
@@ -431,13 +418,10 @@ static bool
 count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 			   ChunkCount *chunk)
 {
-	BtreeIndex *btree;
 	BtreeCount	count;
 
-	if (walk->filter != NULL || (btree = btree_open(rel, walk->key)) == NULL)
+	if (!count_by_index(walk, rel, range, (int64) Min(reader->limit, PG_INT64_MAX), &count))
 		return false;
-	btree_count(btree, range->after, range->upto, (int64) Min(reader->limit, PG_INT64_MAX), &count);
-	btree_close(btree);
 	chunk->rows = count.rows;
 	reader->count = count.rows;
 	reader->ended = count.ended;

@@ -11,12 +11,8 @@
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
-
-#include "utils/builtins.h"
 
 #include "base/compat.h"
 #include "base/parse.h"
@@ -57,36 +53,6 @@ filter_check_syntax(const char *filter, bool *clock_literal)
 		report_not_expression("it has an alias");
 	if (find_parameter(target->val, clock_literal))
 		report_not_expression("it has a parameter");
-}
-
-/*
- * Count rows by a query: those of "from", generated text, that satisfy the
- * condition, generated too, and the filter; either may be NULL.  The server
- * checks privileges and policies.  Errors: those of filter_check_syntax().
- */
-int64
-filter_count_rows(const char *from, const char *condition, text *filter)
-{
-	StringInfoData query;
-	bool		isnull;
-	int64		rows;
-
-	initStringInfo(&query);
-	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s WHERE %s", from,
-					 condition != NULL ? condition : "TRUE");
-	if (filter != NULL)
-	{
-		bool		clock_literal;
-
-		filter_check_syntax(text_to_cstring(filter), &clock_literal);
-		appendStringInfo(&query, " AND (%s\n)", text_to_cstring(filter));
-	}
-	SPI_connect();
-	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not count rows of %s", from);
-	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	return rows;
 }
 
 /* Walks the raw expression; *clock_literal as above. */

@@ -6,6 +6,5 @@
 #define PG_CHUNKED_FILTER_H
 
 extern void filter_check_syntax(const char *filter, bool *clock_literal);
-extern int64 filter_count_rows(const char *from, const char *condition, text *filter);
 
 #endif							/* PG_CHUNKED_FILTER_H */
