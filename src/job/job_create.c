@@ -27,7 +27,7 @@
 #include "job/ledger.h"
 #include "job/reference.h"
 #include "job/throttle.h"
-#include "statement/statement_check.h"
+#include "statement/statement.h"
 #include "walk/row_security.h"
 #include "walk/walk_read.h"
 

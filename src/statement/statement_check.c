@@ -53,24 +53,17 @@ typedef struct Write
 /* A text that is analysed, and the walk that its conditions belong to */
 typedef struct Analysis
 {
-	const char *text;
-	const List *conditions;		/* StatementCondition */
+	const char *text;			/* with names in place of {chunk} */
+	List	   *conditions;		/* StatementCondition */
 	const Walk *walk;
 	List	  **columns;		/* by key column: what it stands for, as Origins */
 	Bitmapset  *seen;			/* places of the names that were resolved */
 	List	   *bound;			/* RangeTblEntry that they were resolved to */
 } Analysis;
 
-/* The column that a name within a condition should be */
-typedef struct Wanted
-{
-	const List *origins;
-} Wanted;
-
-static bool writes_foreign(const Statement *statement);
-static Query *analyse(Analysis *analysis);
+static bool writes_foreign(SPIPlanPtr plan);
+static Query *analyse(Analysis *analysis, const StatementText *statement, const Walk *walk);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
-static bool is_wanted(const Origin *origin, void *arg);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
@@ -88,15 +81,15 @@ static bool may_route_to_foreign(const Write *write);
 static bool sets_partition_key(Relation rel, const Write *write);
 
 /*
- * Check a statement's plan, and its text with conditions that name all of the
- * key's columns.  Errors: 42P10 a condition is bound to other columns than the
- * walked relation's; 0A000 it sets a column of the key, or leaves rows out.
+ * Check a statement and its plan.  Errors: 42P10 a condition is bound to other
+ * columns than the walked relation's; 0A000 it sets a column of the key, or
+ * leaves rows out.
  */
 void
-statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const Walk *walk)
+statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
-	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
-	Query	   *query = analyse(&analysis);
+	Analysis	analysis = {0};
+	Query	   *query = analyse(&analysis, statement, walk);
 
 	statement_refuse_part_of_rows(query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
@@ -108,17 +101,14 @@ statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const
  * row expensive.
  */
 void
-statement_warn(const Statement *statement, const Walk *walk)
+statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
-	List	   *conditions = NIL;
-	char	   *text = statement_with_names(statement, walk->key, &conditions);
-	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
-	Query	   *query;
+	Analysis	analysis = {0};
+	Query	   *query = analyse(&analysis, statement, walk);
 	ListCell   *lc;
 
-	query = analyse(&analysis);
 	statement_warn_of_other_rows(query, analysis.bound, walk);
-	foreach(lc, plan_writes(statement_plan(statement)))
+	foreach(lc, plan_writes(plan))
 	{
 		Write	   *write = lfirst(lc);
 
@@ -132,9 +122,9 @@ statement_warn(const Statement *statement, const Walk *walk)
  * may have committed when another, or this one, fails.  Error: 0A000.
  */
 void
-statement_refuse_foreign_writes(const Statement *statement)
+statement_check_refuse_foreign_writes(SPIPlanPtr plan)
 {
-	if (writes_foreign(statement))
+	if (writes_foreign(plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement writes to a foreign table"),
@@ -147,9 +137,8 @@ statement_refuse_foreign_writes(const Statement *statement)
  * (What triggers and functions do cannot be told.)
  */
 static bool
-writes_foreign(const Statement *statement)
+writes_foreign(SPIPlanPtr plan)
 {
-	SPIPlanPtr	plan = statement_plan(statement);
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
 	bool		found = false;
 	ListCell   *lc;
@@ -182,17 +171,20 @@ writes_foreign(const Statement *statement)
 
 /* Parse analysis, without the hooks that count it as a statement. */
 static Query *
-analyse(Analysis *analysis)
+analyse(Analysis *analysis, const StatementText *statement, const Walk *walk)
 {
-	RawStmt    *parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
+	RawStmt    *parsed;
 	ParseState *pstate = make_parsestate(NULL);
-	const WalkKey *key = analysis->walk->key;
+	const WalkKey *key = walk->key;
 	ErrorContextCallback callback;
 	Query	   *query;
 
+	analysis->walk = walk;
+	analysis->text = statement_text_with_names(statement, key, &analysis->conditions);
+	parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
 	analysis->columns = palloc(key->ncolumns * sizeof(List *));
 	for (int i = 0; i < key->ncolumns; i++)
-		analysis->columns[i] = origin_list(analysis->walk->relid, key->columns[i].attnum, false);
+		analysis->columns[i] = origin_list(walk->relid, key->columns[i].attnum, false);
 	callback.callback = report_place;
 	callback.arg = analysis;
 	callback.previous = error_context_stack;
@@ -236,14 +228,14 @@ check_name(ParseState *pstate, ColumnRef *ref, Node *node)
 	foreach(lc, analysis->conditions)
 	{
 		const StatementCondition *condition = lfirst(lc);
-		Wanted		wanted = {NIL};
+		const List *wanted = NIL;
 
 		if (ref->location < condition->start || ref->location >= condition->end)
 			continue;
 		for (int i = 0; i < key->ncolumns; i++)
 			if (strcmp(key->columns[i].name, strVal(llast(ref->fields))) == 0)
-				wanted.origins = analysis->columns[i];
-		if (!origin_leads_to(pstate, node, is_wanted, &wanted))
+				wanted = analysis->columns[i];
+		if (!origin_leads_to(pstate, node, wanted))
 			report_binding(pstate, ref, node, condition, analysis->walk->relid);
 		analysis->seen = bms_add_member(analysis->seen, ref->location);
 		analysis->bound = lappend(analysis->bound, entry_of(pstate, node));
@@ -268,17 +260,6 @@ entry_of(ParseState *pstate, Node *node)
 		node = list_nth(rte->joinaliasvars, ((Var *) node)->varattno - 1);
 	}
 	return rte;
-}
-
-static bool
-is_wanted(const Origin *origin, void *arg)
-{
-	const ListCell *lc;
-
-	foreach(lc, ((Wanted *) arg)->origins)
-		if (origin_same_column(origin, lfirst(lc)))
-			return true;
-	return false;
 }
 
 static void

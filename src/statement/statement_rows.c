@@ -41,12 +41,6 @@ typedef struct Search
 	bool		written;		/* to it; else it is read */
 } Search;
 
-/* A column to be led to, and whether it was */
-typedef struct Wanted
-{
-	const List *origins;
-} Wanted;
-
 static void find_holders(Query *query, Holders *holders);
 static bool add_ctes(Node *node, void *context);
 static bool holds_condition(Node *node, void *context);
@@ -54,12 +48,11 @@ static bool refuse_part(Node *node, void *context);
 static bool find_others(Query *query, List *outer, Search *search);
 static bool find_others_below(Query *query, List *outer, Search *search);
 static CommonTableExpr *find_cte(const RangeTblEntry *rte, List *queries, List **rest);
-static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
+static bool is_of_walk(const RangeTblEntry *rte, const Walk *walk);
 static bool is_joined_by_key(Query *query, List *outer, Index varno, Search *search);
 static List *joined_conditions(Node *jointree);
 static bool equates(Node *condition, Query *query, List *outer, Index varno, int column, Search *search);
 static bool leads_to_key(Node *arg, Query *query, List *outer, int column, Search *search);
-static bool is_wanted(const Origin *origin, void *arg);
 
 /* Error: 0A000. */
 void
@@ -250,7 +243,7 @@ find_others(Query *query, List *outer, Search *search)
 		Index		varno = foreach_current_index(lc) + 1;
 		bool		target = (int) varno == query->resultRelation;
 
-		if (!is_walked(rte, search->walk) || list_member_ptr(search->holders.bound, rte) ||
+		if (!is_of_walk(rte, search->walk) || list_member_ptr(search->holders.bound, rte) ||
 			(target ? query->commandType == CMD_INSERT : restricted))
 			continue;
 		if (is_joined_by_key(query, outer, varno, search))
@@ -311,7 +304,7 @@ find_cte(const RangeTblEntry *rte, List *queries, List **rest)
 
 /* Is this the walked relation, or a view of it, or of what it is a view of? */
 static bool
-is_walked(const RangeTblEntry *rte, const Walk *walk)
+is_of_walk(const RangeTblEntry *rte, const Walk *walk)
 {
 	return rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_COMPOSITE_TYPE &&
 		statement_shares_rows(rte->relid, walk);
@@ -406,18 +399,5 @@ equates(Node *condition, Query *query, List *outer, Index varno, int column, Sea
 static bool
 leads_to_key(Node *arg, Query *query, List *outer, int column, Search *search)
 {
-	Wanted		wanted = {search->columns[column]};
-
-	return origin_leads_to_within(lcons(query, outer), arg, is_wanted, &wanted);
-}
-
-static bool
-is_wanted(const Origin *origin, void *arg)
-{
-	const ListCell *lc;
-
-	foreach(lc, ((Wanted *) arg)->origins)
-		if (origin_same_column(origin, lfirst(lc)))
-			return true;
-	return false;
+	return origin_leads_to_within(lcons(query, outer), arg, search->columns[column]);
 }
