@@ -9,6 +9,7 @@
 #include "utils/varlena.h"
 
 #include "api/arguments.h"
+#include "base/relation.h"
 
 /* A regclass that must be there.  Error: 22004. */
 Oid
@@ -20,6 +21,41 @@ argument_relation(FunctionCallInfo fcinfo, int argno)
 				 errmsg("relation must not be null"),
 				 errhint("Name a table, for example 'event'.")));
 	return PG_GETARG_OID(argno);
+}
+
+/* The same, opened as relation_open_to_walk() does. */
+Relation
+argument_open_relation(FunctionCallInfo fcinfo, int argno)
+{
+	return relation_open_to_walk(argument_relation(fcinfo, argno));
+}
+
+/* The relation that a null of its row type names, opened likewise. */
+Relation
+argument_open_row_type(FunctionCallInfo fcinfo, int argno)
+{
+	return relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, argno)));
+}
+
+/* The columns of a key, or NULL; in the current memory context. */
+ArrayType *
+argument_key(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(argno);
+}
+
+/* A filter, or NULL; in the current memory context. */
+text *
+argument_filter(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_P_COPY(argno);
+}
+
+/* A position as it is written, or NULL. */
+Jsonb *
+argument_jsonb(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P(argno);
 }
 
 /* An int or bigint that must be there and over 0.  Errors: 22004, 22023. */

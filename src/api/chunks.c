@@ -85,17 +85,12 @@ read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
 	request->relid = argument_relation(fcinfo, 0);
 	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
-	request->after = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
-	next++;
-	request->upto = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
-	next++;
-	request->key = PG_ARGISNULL(next) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(next);
-	next++;
-	request->filter = PG_ARGISNULL(next) ? NULL : PG_GETARG_TEXT_P_COPY(next);
-	next++;
+	request->after = argument_jsonb(fcinfo, next++);
+	request->upto = argument_jsonb(fcinfo, next++);
+	request->key = argument_key(fcinfo, next++);
+	request->filter = argument_filter(fcinfo, next++);
 	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
-	next++;
-	request->alias = argument_alias(fcinfo, next);
+	request->alias = argument_alias(fcinfo, next + 1);
 }
 
 static void
@@ -104,8 +99,8 @@ read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 	request->relid = argument_relation(fcinfo, 0);
 	request->parts = argument_positive(fcinfo, 1, "parts");
 	request->exact = argument_boolean(fcinfo, 2, "exact");
-	request->key = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(3);
-	request->filter = PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_P_COPY(4);
+	request->key = argument_key(fcinfo, 3);
+	request->filter = argument_filter(fcinfo, 4);
 	request->alias = argument_alias(fcinfo, 5);
 }
 

@@ -43,10 +43,9 @@ pg_noreturn static void report_past_end(int64 page_number);
 Datum
 chunked_row_count(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		rows = count_relation(rel, argument_boolean(fcinfo, 1, "exact"),
-									  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-									  PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+									  argument_key(fcinfo, 2), argument_filter(fcinfo, 3));
 
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(rows);
@@ -63,7 +62,7 @@ Datum
 chunked_seek(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		rank = argument_positive(fcinfo, 1, "rank");
 	bool		exact = argument_boolean(fcinfo, 2, "exact");
 	Walk	   *walk;
@@ -71,8 +70,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 	Jsonb	   *result = NULL;
 
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
-					 PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
+	walk = walk_open(rel, argument_key(fcinfo, 3), argument_filter(fcinfo, 4));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	position = count_nth(walk, rel, rank, exact, false);
 	MemoryContextSwitchTo(context);
@@ -95,13 +93,12 @@ chunked_seek(PG_FUNCTION_ARGS)
 Datum
 chunked_paginator(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		per_page = argument_positive(fcinfo, 1, "per_page");
 	int64		orphans = argument_orphans(fcinfo, 2);
 	bool		allow_empty = argument_boolean(fcinfo, 3, "allow_empty_first_page");
 	int64		rows = count_relation(rel, argument_boolean(fcinfo, 4, "exact"),
-									  PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-									  PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+									  argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
 	int64		pages = 0;
 	TupleDesc	tupdesc;
 	Datum		values[2];
@@ -132,7 +129,7 @@ chunked_paginator(PG_FUNCTION_ARGS)
 Datum
 chunked_paginate(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	Relation	rel = argument_open_row_type(fcinfo, 0);
 	int64		per_page = argument_positive(fcinfo, 2, "per_page");
 	int64		orphans = argument_orphans(fcinfo, 3);
 	bool		exact = argument_boolean(fcinfo, 4, "exact");
@@ -152,8 +149,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, false);
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	walk = walk_open(rel, argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 
 	if (skip > 0)

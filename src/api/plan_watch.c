@@ -58,7 +58,7 @@ static bool is_watched(uint32 function);
 static const char *type_name_at(const char *text, int location);
 static const char *skip_space(const char *text);
 static const char *skip_word(const char *text, const char *word);
-static void on_relation_change(Datum arg, Oid relid);
+static void note_relation_change(Datum arg, Oid relid);
 static void invalidate_statements(void);
 
 /*
@@ -73,7 +73,7 @@ plan_watch(Oid relid, Oid function)
 	bool		known;
 
 	if (relations == NULL)
-		CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+		CacheRegisterRelcacheCallback(note_relation_change, (Datum) 0);
 	else if (hash_get_num_entries(relations) >= MAX_RELATIONS &&
 			 hash_search(relations, &relid, HASH_FIND, NULL) == NULL)
 	{
@@ -235,7 +235,7 @@ skip_word(const char *text, const char *word)
 }
 
 static void
-on_relation_change(Datum arg, Oid relid)
+note_relation_change(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	WatchedRelation *watched;

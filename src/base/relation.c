@@ -29,7 +29,7 @@
 
 #include "base/relation.h"
 
-static bool estimate_rows(Relation rel, double *here, double *elsewhere);
+static bool estimate_with_parts(Relation rel, double *here, double *elsewhere);
 
 /*
  * The relation whose row type this is.  row_type: the declared type of an
@@ -204,7 +204,7 @@ relation_estimate_rows(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	(void) estimate_rows(rel, &here, &elsewhere);
+	(void) estimate_with_parts(rel, &here, &elsewhere);
 	return here + elsewhere;
 }
 
@@ -229,7 +229,7 @@ relation_estimate_rows_here(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	(void) estimate_rows(rel, &here, &elsewhere);
+	(void) estimate_with_parts(rel, &here, &elsewhere);
 	return here;
 }
 
@@ -240,11 +240,11 @@ relation_has_estimate(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	return estimate_rows(rel, &here, &elsewhere);
+	return estimate_with_parts(rel, &here, &elsewhere);
 }
 
 static bool
-estimate_rows(Relation rel, double *here, double *elsewhere)
+estimate_with_parts(Relation rel, double *here, double *elsewhere)
 {
 	bool		known = true;
 	ListCell   *lc;

@@ -57,7 +57,7 @@ static void leave_heap(BtreeIndex *btree);
 static void page_take(BtreePage *page, Buffer buffer);
 static void read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level);
 static void take_step(BtreeIndex *btree, BtreePage *page);
-static bool is_within(BtreeIndex *btree, int64 pages);
+static bool has_pages(BtreeIndex *btree, int64 pages);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
 static bool is_of_fixed_size(Relation index);
@@ -263,7 +263,7 @@ read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level)
 
 	btree_page_release(btree, page);
 	CHECK_FOR_INTERRUPTS();
-	if (!is_within(btree, (int64) block + 1))
+	if (!has_pages(btree, (int64) block + 1))
 		report_damage(btree->index, block, "A link leads to this block, which the index does not have.");
 	buffer = ReadBufferExtended(btree->index, MAIN_FORKNUM, block, RBM_NORMAL, btree->strategy);
 	LockBuffer(buffer, BT_READ);
@@ -381,13 +381,13 @@ btree_page_step_left(BtreeIndex *btree, BtreePage *page)
 static void
 take_step(BtreeIndex *btree, BtreePage *page)
 {
-	if (!is_within(btree, ++page->steps))
+	if (!has_pages(btree, ++page->steps))
 		report_damage(btree->index, page->block, "The links between the pages of a level go in a circle.");
 }
 
 /* Has the index so many pages? */
 static bool
-is_within(BtreeIndex *btree, int64 pages)
+has_pages(BtreeIndex *btree, int64 pages)
 {
 	if (pages > btree->nblocks)
 		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
@@ -724,7 +724,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel
 		int64		n = Max((int64) page->last - page->first + 1, 0);
 
 		/* as each page has one parent */
-		if (!is_within(btree, level->nchildren + n))
+		if (!has_pages(btree, level->nchildren + n))
 			report_damage(btree->index, page->block, "Its level leads to more pages than there are.");
 		if (level->nchildren + n > room)
 		{

@@ -84,10 +84,10 @@ static bool may_be_redirected(Relation rel);
 static char *walk_text(Relation rel, const WalkKey *key, const char *condition);
 static Probe probe_of(Relation rel, const char *sql);
 static Probe *find_probe(const char *sql);
-static void pin(Probe *probe);
-static void unpin(void *arg);
+static void pin_probe(Probe *probe);
+static void unpin_probe(void *arg);
 static void drop_probe(Probe *probe);
-static void examine(Probe *probe, PlannedStmt *stmt);
+static void examine_plan(Probe *probe, PlannedStmt *stmt);
 static Plan *scan_of(Plan *plan);
 static bool is_scan(const Plan *plan);
 static bool reads_only(Plan *plan, List *rtable, Oid relid);
@@ -270,14 +270,14 @@ probe_of(Relation rel, const char *sql)
 
 	SPI_connect();
 	probe = find_probe(sql);
-	pin(probe);
+	pin_probe(probe);
 	cached = SPI_plan_get_cached_plan(probe->plan);
 	if (cached == NULL)
 		elog(ERROR, "could not plan \"%s\"", sql);
 	if (probe->generation != cached->generation || probe->relid != RelationGetRelid(rel))
 	{
 		probe->relid = RelationGetRelid(rel);
-		examine(probe, linitial_node(PlannedStmt, cached->stmt_list));
+		examine_plan(probe, linitial_node(PlannedStmt, cached->stmt_list));
 		probe->generation = cached->generation;
 	}
 	found = *probe;
@@ -330,18 +330,18 @@ find_probe(const char *sql)
 
 /* Keep it until SPI_finish(), however that comes: planning may call us again. */
 static void
-pin(Probe *probe)
+pin_probe(Probe *probe)
 {
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-	callback->func = unpin;
+	callback->func = unpin_probe;
 	callback->arg = probe;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	probe->users++;
 }
 
 static void
-unpin(void *arg)
+unpin_probe(void *arg)
 {
 	((Probe *) arg)->users--;
 }
@@ -358,7 +358,7 @@ drop_probe(Probe *probe)
 
 /* The relation is the query's only one, so that it is the first of the plan's. */
 static void
-examine(Probe *probe, PlannedStmt *stmt)
+examine_plan(Probe *probe, PlannedStmt *stmt)
 {
 	RangeTblEntry *rte = stmt->rtable == NIL ? NULL : linitial_node(RangeTblEntry, stmt->rtable);
 	Plan	   *scan = scan_of(stmt->planTree);

@@ -62,7 +62,7 @@ typedef struct Analysis
 } Analysis;
 
 static bool writes_foreign(SPIPlanPtr plan);
-static Query *analyse(Analysis *analysis, const StatementText *statement, const Walk *walk);
+static Query *analyse_statement(Analysis *analysis, const StatementText *statement, const Walk *walk);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
@@ -89,7 +89,7 @@ void
 statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
 	Analysis	analysis = {0};
-	Query	   *query = analyse(&analysis, statement, walk);
+	Query	   *query = analyse_statement(&analysis, statement, walk);
 
 	statement_refuse_part_of_rows(query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
@@ -104,7 +104,7 @@ void
 statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
 	Analysis	analysis = {0};
-	Query	   *query = analyse(&analysis, statement, walk);
+	Query	   *query = analyse_statement(&analysis, statement, walk);
 	ListCell   *lc;
 
 	statement_warn_of_other_rows(query, analysis.bound, walk);
@@ -171,7 +171,7 @@ writes_foreign(SPIPlanPtr plan)
 
 /* Parse analysis, without the hooks that count it as a statement. */
 static Query *
-analyse(Analysis *analysis, const StatementText *statement, const Walk *walk)
+analyse_statement(Analysis *analysis, const StatementText *statement, const Walk *walk)
 {
 	RawStmt    *parsed;
 	ParseState *pstate = make_parsestate(NULL);

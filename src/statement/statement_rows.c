@@ -51,7 +51,7 @@ static CommonTableExpr *find_cte(const RangeTblEntry *rte, List *queries, List *
 static bool is_of_walk(const RangeTblEntry *rte, const Walk *walk);
 static bool is_joined_by_key(Query *query, List *outer, Index varno, Search *search);
 static List *joined_conditions(Node *jointree);
-static bool equates(Node *condition, Query *query, List *outer, Index varno, int column, Search *search);
+static bool equates_key(Node *condition, Query *query, List *outer, Index varno, int column, Search *search);
 static bool leads_to_key(Node *arg, Query *query, List *outer, int column, Search *search);
 
 /* Error: 0A000. */
@@ -325,7 +325,7 @@ is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 
 	for (int i = 0; i < norder; i++)
 		foreach(lc, conditions)
-			if (equates(lfirst(lc), query, outer, varno, i, search))
+			if (equates_key(lfirst(lc), query, outer, varno, i, search))
 			{
 				joined++;
 				break;
@@ -357,7 +357,7 @@ joined_conditions(Node *jointree)
 
 /* Is it "a column of the key of this entry = the same of rows that a condition picks"? */
 static bool
-equates(Node *condition, Query *query, List *outer, Index varno, int column, Search *search)
+equates_key(Node *condition, Query *query, List *outer, Index varno, int column, Search *search)
 {
 	const KeyColumn *key = &search->walk->key->columns[column];
 	Query	   *picked = NULL;

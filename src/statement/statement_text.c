@@ -61,7 +61,7 @@ static bool is_restricted(Node *node, void *context);
 static bool has_marker(Node *condition);
 static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
-static char *expand(const StatementText *statement, PlaceholderWriter writer, void *arg);
+static char *replace_placeholders(const StatementText *statement, PlaceholderWriter writer, void *arg);
 static void write_marker(StringInfo buf, const StatementText *statement,
 						 const Placeholder *placeholder, void *arg);
 static void write_chunk_condition(StringInfo buf, const StatementText *statement,
@@ -92,7 +92,7 @@ statement_text_with_literals(const StatementText *statement, const Walk *walk, c
 	ConditionToWrite condition = {.walk = walk,.range = range};
 
 	condition.style = condition_style(walk, range, rows);
-	return expand(statement, write_chunk_condition, &condition);
+	return replace_placeholders(statement, write_chunk_condition, &condition);
 }
 
 /* The same with parameters, which are *query's. */
@@ -104,7 +104,7 @@ statement_text_with_parameters(const StatementText *statement, const Walk *walk,
 	char	   *text;
 
 	condition.style = condition_style(walk, range, rows);
-	text = expand(statement, write_chunk_condition, &condition);
+	text = replace_placeholders(statement, write_chunk_condition, &condition);
 	*query = condition.query;
 	return text;
 }
@@ -117,7 +117,7 @@ char *
 statement_text_with_names(const StatementText *statement, const WalkKey *key, List **conditions)
 {
 	NamesToWrite names = {.key = key};
-	char	   *text = expand(statement, write_names, &names);
+	char	   *text = replace_placeholders(statement, write_names, &names);
 
 	*conditions = names.conditions;
 	return text;
@@ -235,7 +235,7 @@ static void
 check_parsed(const StatementText *statement)
 {
 	char	   *complaint;
-	List	   *parsed = parse_text(expand(statement, write_marker, NULL), RAW_PARSE_DEFAULT, &complaint);
+	List	   *parsed = parse_text(replace_placeholders(statement, write_marker, NULL), RAW_PARSE_DEFAULT, &complaint);
 	Node	   *stmt;
 
 	if (complaint != NULL)
@@ -359,7 +359,7 @@ has_into(const SelectStmt *select)
 
 /* The text with something else in place of its placeholders. */
 static char *
-expand(const StatementText *statement, PlaceholderWriter writer, void *arg)
+replace_placeholders(const StatementText *statement, PlaceholderWriter writer, void *arg)
 {
 	StringInfoData buf;
 	int			from = 0;

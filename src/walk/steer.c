@@ -46,7 +46,7 @@ static void after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *i
 					   RelOptInfo *output_rel, void *extra);
 static List *ordered_paths(PlannerInfo *root, List *paths);
 static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
-static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
+static bool is_steered(PlannerInfo *root, RelOptInfo *rel);
 static bool index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid);
 
 /* Called once, when the library is loaded. */
@@ -100,7 +100,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 		next_relation_hook(COMPAT_RELATION_HOOK_ARGS);
 
 	if (steered_walk != NULL && OidIsValid(steered_index) &&
-		is_walked(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
+		is_steered(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
 	{
 		Oid			relation = planner_rt_fetch(rel->relid, root)->relid;
 		List	   *kept = NIL;
@@ -126,7 +126,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		next_pathlist_hook(root, rel, rti, rte);
 
 	if (steered_walk == NULL || IS_DUMMY_REL(rel) ||
-		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_walked(root, rel)))
+		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_steered(root, rel)))
 		return;
 
 	if (OidIsValid(steered_index) && !rte->inh)
@@ -236,7 +236,7 @@ index_paths(PlannerInfo *root, RelOptInfo *rel)
  * one range table entry of the query's FROM; others come from the filter.
  */
 static bool
-is_walked(PlannerInfo *root, RelOptInfo *rel)
+is_steered(PlannerInfo *root, RelOptInfo *rel)
 {
 	Index		rti = rel->relid;
 
