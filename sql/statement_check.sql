@@ -347,7 +347,7 @@ SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
 --
--- What would leave rows of a chunk undone
+-- What would leave out rows of a chunk
 --
 SELECT refusal('WITH b AS (SELECT id FROM twice WHERE {chunk} LIMIT 10) UPDATE twice t SET v = 1 FROM b WHERE t.id = b.id AND {chunk:t}', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} OFFSET 1', 'twice');

@@ -215,5 +215,5 @@ report_past_end(int64 page_number)
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("page " INT64_FORMAT " contains no results", page_number),
-			 errhint("paginator() tells the number of pages.")));
+			 errhint("paginator() returns the number of pages.")));
 }

@@ -96,14 +96,14 @@ relation_report_changed(const char *name)
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the relation that the statement names by its row type is not there any more"),
+				 errmsg("the relation that the statement names by its row type no longer exists"),
 				 errdetail("It was dropped or renamed after the statement was parsed."),
-				 errhint("Execute the statement again: it is then parsed again, and finds what has that name now.")));
+				 errhint("Execute the statement again: it will be parsed again, and find what has that name now.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the columns of relation \"%s\" have changed since the statement was parsed", name),
 			 errdetail("A column was dropped or has another type."),
-			 errhint("Execute the statement again: it is then parsed again, with the columns that there are.")));
+			 errhint("Execute the statement again: it will be parsed again, with the columns as they are now.")));
 }
 
 /*

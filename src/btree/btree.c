@@ -813,5 +813,5 @@ void
 btree_report_item(const BtreePage *page, OffsetNumber offset)
 {
 	report_damage(page->index, page->block,
-				  psprintf("Item %u of it goes beyond its bounds.", offset));
+				  psprintf("Item %u goes beyond its bounds.", offset));
 }

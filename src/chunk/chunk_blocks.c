@@ -108,7 +108,7 @@ chunk_blocks_begin(const ChunkRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("scan_limit does not apply to chunks by ctid"),
-				 errhint("Leave it out: a block range bounds the rows examined by itself.")));
+				 errhint("Leave it out: a range of blocks limits the rows examined by itself.")));
 	if (request->filter != NULL)
 		filter_check_syntax(text_to_cstring(request->filter), &clock_literal);
 
@@ -171,7 +171,7 @@ open_parts(ChunkBlocks *split, Relation rel)
 		if (request->after != NULL || request->upto != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("after and upto cannot tell the partitions of \"%s\" apart by ctid",
+					 errmsg("after and upto cannot distinguish the partitions of \"%s\" by ctid",
 							RelationGetRelationName(rel)),
 					 errhint("Leave them out, so that one call splits all of it, or split a partition by its own name.")));
 		relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);

@@ -62,7 +62,7 @@ key_column_parse(Relation rel, const char *element)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("\"%s\" in the key is neither a direction nor a btree operator class",
 						NameListToString(elem->opclass)),
-				 errhint("Write ASC or DESC behind the column, or an operator class such as text_pattern_ops.")));
+				 errhint("Write ASC or DESC after the column, or an operator class such as text_pattern_ops.")));
 	if (elem->opclass != NIL)
 		opclass = ResolveOpClass(elem->opclass, attr->atttypid, "btree", BTREE_AM_OID);
 	else
@@ -280,7 +280,7 @@ default_opclass(const char *name, Oid typid)
 				 errmsg("key column \"%s\" of type %s has no order",
 						name, format_type_be(typid)),
 				 errdetail("The type has no default btree operator class."),
-				 errhint("Choose other key columns, or name an operator class behind the column.")));
+				 errhint("Choose other key columns, or name an operator class after the column.")));
 	return opclass;
 }
 

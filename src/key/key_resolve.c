@@ -304,7 +304,7 @@ report_no_key(Relation rel)
 				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 				 errmsg("relation \"%s\" has no unique key to walk by",
 						RelationGetRelationName(rel)),
-				 errdetail("Views and foreign tables have no indexes that could tell."),
+				 errdetail("Views and foreign tables have no indexes that could show one."),
 				 errhint("Pass the columns that order its rows uniquely, for example key => '{id}'.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),

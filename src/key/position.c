@@ -397,7 +397,7 @@ check_order(const WalkKey *key, Jsonb *json, const char *argument)
 				 value->type == jbvString ?
 				 errdetail("It is of the key (%.*s); the walk's key is (%s).",
 						   value->val.string.len, value->val.string.val, key->order) : 0,
-				 errhint("Name the columns of the position's key in the argument key, as it has them. The default key may have become another since.")));
+				 errhint("In the argument key, name the columns of the position's key as it has them. The default key may have changed since.")));
 }
 
 static char *

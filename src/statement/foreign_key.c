@@ -231,7 +231,7 @@ warn_unless_indexed(Search *search, const Reference *reference, Oid constraint, 
 			 errmsg("foreign key \"%s\" reads all of \"%s\" for every row that is updated",
 					topmost_name(constraint), RelationGetRelationName(rel)),
 			 errdetail("It has %.0f pages without an index that leads with (%s).", pages, columns.data),
-			 errhint("Run this first: CREATE INDEX %sON %s (%s)",
+			 errhint("Create an index: CREATE INDEX %sON %s (%s)",
 					 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "CONCURRENTLY ",
 					 relation_quoted_name(rel), columns.data)));
 	relation_close(rel, NoLock);

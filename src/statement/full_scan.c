@@ -105,11 +105,11 @@ full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
 
 	name = get_rel_name(found.relid);
 	if (relation_is_or_is_in(found.relid, walk->relid) && !OidIsValid(walk->key->index))
-		hint = psprintf("Run this first, or pass check_plan => false: %s", walk->key->create_index);
+		hint = psprintf("Create an index, or pass check_plan => false: %s", walk->key->create_index);
 	else if (relation_is_or_is_in(found.relid, walk->relid))
 		hint = "Put {chunk} into the WHERE of that table, with its alias, {chunk:e}; or pass check_plan => false.";
 	else
-		hint = psprintf("Run this first, or pass check_plan => false: %s",
+		hint = psprintf("Create an index, or pass check_plan => false: %s",
 						index_to_create(&found));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

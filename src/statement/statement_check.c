@@ -128,7 +128,7 @@ statement_check_refuse_foreign_writes(SPIPlanPtr plan)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement writes to a foreign table"),
-				 errdetail("A chunk that has been committed there may fail here or on another server, and is then done again."),
+				 errdetail("A chunk that has been committed there may fail here or on another server, and is then processed again."),
 				 errhint("Where that does no harm, pass on_foreign_write => 'at_least_once'.")));
 }
 
@@ -281,7 +281,7 @@ report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("%s is bound to columns of \"%s\", not of \"%s\"", condition->placeholder,
 					bound, name),
-			 errdetail("Rows would be done several times, or not at all."),
+			 errdetail("Rows would be processed several times, or not at all."),
 			 alias != NULL ?
 			 errhint("Write {chunk:%s}.", alias) :
 			 errhint("Write {chunk:e} in the WHERE of the query that reads \"%s\", where e is its alias there.", name)));
@@ -508,8 +508,8 @@ warn_of_insert(const Write *write, const Walk *walk)
 		return;
 	ereport(WARNING,
 			(errmsg("the statement inserts into \"%s\", which the walk reads", get_rel_name(write->relid)),
-			 errdetail("Rows that it inserts ahead of a chunk and below the high-water mark are processed as well, by a later chunk."),
-			 errhint("Have it give them keys past the high-water mark, or tell them apart by a condition next to {chunk}.")));
+			 errdetail("Rows that it inserts after the current chunk and before the high-water mark are processed as well, by a later chunk."),
+			 errhint("Have it give them keys past the high-water mark, or distinguish them by a condition next to {chunk}.")));
 }
 
 /* Can a row that is inserted, or moved by an update, end up in a foreign partition? */

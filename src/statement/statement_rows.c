@@ -82,8 +82,8 @@ statement_warn_of_other_rows(Query *query, List *bound, const Walk *walk)
 			 search.written ?
 			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement writes", name) :
 			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement reads", name),
-			 errdetail("It picks rows of another mention of the relation. A row that goes with those of several chunks is done several times."),
-			 errhint("If each row is to be done once, let {chunk:%s} be the only one, in the WHERE of the query that has \"%s\".",
+			 errdetail("It picks rows of another mention of the relation. A row that goes with the rows of several chunks is processed several times."),
+			 errhint("To have each row processed once, let {chunk:%s} be the only one, in the WHERE of the query that has \"%s\".",
 					 quote_identifier(name), name)));
 }
 
@@ -205,9 +205,9 @@ refuse_part(Node *node, void *context)
 		if (what != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s would leave rows of a chunk undone", what),
+					 errmsg("%s would leave out rows of a chunk", what),
 					 errdetail("The chunk counts as done when its statement has been executed."),
-					 errhint("Leave it out; chunk_size says how many rows are done at a time.")));
+					 errhint("Leave it out; chunk_size says how many rows are processed at a time.")));
 	}
 	return query_tree_walker((Query *) query, refuse_part, context, 0);
 }

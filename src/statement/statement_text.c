@@ -244,12 +244,12 @@ check_parsed(const StatementText *statement)
 				 errmsg("the statement is malformed: %s", complaint),
 				 strstr(complaint, "\"(\"") != NULL ?
 				 errhint("{chunk} is a condition: it goes into WHERE, by itself or after AND.") :
-				 errhint("It is plain SQL but for {chunk}: try it with (true) in its place.")));
+				 errhint("Apart from {chunk} it is plain SQL: try it with (true) in its place.")));
 	if (list_length(parsed) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the statement is not one statement"),
-				 errhint("Put several into one by WITH, or into a function.")));
+				 errmsg("the statement is more than one statement"),
+				 errhint("Combine them by WITH, or put them into a function.")));
 	stmt = linitial_node(RawStmt, parsed)->stmt;
 	if (IsA(stmt, SelectStmt) && has_into((SelectStmt *) stmt))
 		ereport(ERROR,
@@ -261,7 +261,7 @@ check_parsed(const StatementText *statement)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement is not an INSERT, UPDATE, DELETE, MERGE or SELECT"),
-				 errhint("Call a function by SELECT f(e) FROM event e WHERE {chunk:e}.")));
+				 errhint("To call a function, write SELECT f(e) FROM event e WHERE {chunk:e}.")));
 	if (!is_restricted(stmt, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -38,7 +38,7 @@ filter_check_syntax(const char *filter, bool *clock_literal)
 
 	*clock_literal = false;
 	if (complaint != NULL)
-		report_not_expression(complaint);
+		report_not_expression(psprintf("The parser says: %s.", complaint));
 
 	select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
 	if (list_length(select->targetList) != 1 ||
@@ -47,12 +47,12 @@ filter_check_syntax(const char *filter, bool *clock_literal)
 		select->havingClause != NULL || select->windowClause != NIL ||
 		select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL)
-		report_not_expression("it has clauses of a query");
+		report_not_expression("It has clauses of a query.");
 	target = linitial_node(ResTarget, select->targetList);
 	if (target->name != NULL || target->indirection != NIL)
-		report_not_expression("it has an alias");
+		report_not_expression("It has an alias.");
 	if (find_parameter(target->val, clock_literal))
-		report_not_expression("it has a parameter");
+		report_not_expression("It has a parameter.");
 }
 
 /* Walks the raw expression; *clock_literal as above. */
@@ -97,6 +97,6 @@ report_not_expression(const char *detail)
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
 			 errmsg("filter is not a boolean expression"),
-			 errdetail("The filter is refused: %s.", detail),
-			 errhint("Write what would stand behind WHERE in one comparison or several: 'kind = 1 AND created_at > now()'.")));
+			 errdetail_internal("%s", detail),
+			 errhint("Write what would follow WHERE, one comparison or several: 'kind = 1 AND created_at > now()'.")));
 }

@@ -190,7 +190,7 @@ walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned)
 					RelationGetRelationName(rel)) :
 			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
 					RelationGetRelationName(rel)),
-			 errhint("%s", walk->key->create_index)));
+			 errhint("Create an index: %s", walk->key->create_index)));
 }
 
 static void
