@@ -5,7 +5,7 @@
  *
  * Page numbers, orphans and empty pages are those of Django's
  * django.core.paginator.Paginator.  A page is found by the rank of the row
- * ahead of it, so that its cost is that of counting index entries, or of a
+ * before it, so that its cost is that of counting index entries, or of a
  * look at the index's upper pages, never of fetching the rows it skips.
  */
 #include "postgres.h"

@@ -1,14 +1,14 @@
 /*
  * support.c
- *		What the planner is told of page(), paginate(), chunks() and next_chunk():
- *		how many rows they bring, as far as their arguments are known.
+ *		What the planner learns about page(), paginate(), chunks() and next_chunk():
+ *		how many rows they return, as far as their arguments are known.
  *
  * The planner asks this of every call that it plans, so that here is also where
  * a call of page() or paginate() first meets its relation.  A SELECT locks the
  * table when it is parsed; a row type is not locked, and by the time of the call
- * the executor has already made up its mind on the columns.  So the lock is
+ * the executor has already decided on the columns.  So the lock is
  * taken when the call is planned, and the columns that the statement uses are
- * compared with what is found behind the lock.
+ * compared with what is found once it is locked.
  */
 #include "postgres.h"
 
@@ -31,7 +31,7 @@
 /* As many rows as can be, where the catalog has no count */
 #define UNKNOWN_ROWS ((double) PG_INT64_MAX)
 
-/* A search for uses of a call's columns that are not there any more */
+/* A search for uses of a call's columns that no longer exist */
 typedef struct ColumnUse
 {
 	const Query *query;			/* that the call is in */
@@ -173,7 +173,7 @@ meet_relation(PlannerInfo *root, const FuncExpr *call)
 
 /*
  * Have the relation locked whenever a kept plan is used again, and the plan made
- * anew if the relation has changed by then: by an entry in the range table that
+ * again if the relation has changed by then: by an entry in the range table that
  * no scan reads, like those that views leave there.  Unless it is too late for
  * that in planning; then the call alone takes the lock.
  */

@@ -88,7 +88,7 @@ relation_open_to_walk(Oid relid)
 
 /*
  * The statement was parsed for a relation that has become another one since, or
- * that is gone (name NULL), and cannot be told to use the one that there is.
+ * that is gone (name NULL), and cannot be made to use the one that exists now.
  */
 void
 relation_report_changed(const char *name)
@@ -108,7 +108,7 @@ relation_report_changed(const char *name)
 
 /*
  * ALTER TABLE that rewrites a table, and TRUNCATE, take the rows away from
- * snapshots from before.  One that was taken ahead of the lock on rel, which
+ * snapshots from before.  One that was taken before the lock on rel, which
  * then waited, or one of an older transaction, would see a table without rows,
  * and the walk would be over.  Error: 40001 if so.
  */

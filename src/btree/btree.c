@@ -4,8 +4,9 @@
  *
  * Each page is copied under a share lock and interpreted from the copy, so that
  * no lock is held over visibility checks or interrupts.  (A caller that only
- * looks at the items can do so in place, as nbtree does.)  What the copy says stays usable however the index changes meanwhile, by the rules of
- * Lehman and Yao that nbtree keeps: keys only move right, a downlink's
+ * looks at the items can do so in place, as nbtree does.)  What the copy says
+ * stays usable however the index changes meanwhile, by the rules of Lehman and
+ * Yao that nbtree keeps: keys only move right, a downlink's
  * separator stays a lower bound of what is to be found from its child on, and a
  * deleted page is not reused while our snapshot is live, so that its links can
  * be followed.  Stepping right follows the link that was in the copy: a page
@@ -71,7 +72,7 @@ static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators
 /*
  * Open the index that supports this key for direct reading, or NULL if that is
  * not sound here: then SPI is the way, and so it is for a key that may have
- * duplicates, which the walk has to look out for.
+ * duplicates, which the walk has to watch for.
  */
 BtreeIndex *
 btree_open(Relation rel, const WalkKey *key)
@@ -434,7 +435,7 @@ btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after)
 
 /*
  * Go to the leaf from which on, rightwards or leftwards in index order, the
- * items beyond a position (NULL: all) are to be found, inclusive: those at it
+ * items beyond a position (NULL: all) are found; inclusive: those at the position
  * as well.
  */
 bool
@@ -450,7 +451,7 @@ btree_descend_to(BtreeIndex *btree, BtreePage *page, const Position *position,
 		skip_ignored(btree, page);
 
 		/*
-		 * Leftwards, the items wanted may go on behind a split that the parent
+		 * Leftwards, the items wanted may go on after a split that the parent
 		 * does not know of.  Rightwards, starting too far left only costs time.
 		 */
 		while (leftward && page->next != P_NONE &&

@@ -37,7 +37,7 @@ typedef struct BtreePage
 	bool		in_place;		/* leave pages that are read next locked, not copied */
 	BlockNumber steps;			/* to siblings, since a page was read by its number */
 
-	/* of the page in hand */
+	/* of the current page */
 	Relation	index;
 	Buffer		buffer;			/* pinned */
 	bool		locked;			/* share-locked, and not copied yet */

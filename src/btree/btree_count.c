@@ -57,7 +57,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 				btree_position(btree, btree_page_item(page, offset), count->end);
 				break;
 			}
-			after = NULL;		/* all that follows is behind it */
+			after = NULL;		/* all that follows is after it */
 		}
 		if (last_page)
 			break;
@@ -152,7 +152,7 @@ count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 
 /*
  * The items of a page that are in the range, *from to *to; *last_page: none can
- * follow on the pages behind, in walk order.
+ * be on the pages that follow in walk order.
  */
 static void
 items_in_range(const BtreeIndex *btree, const BtreePage *page,
@@ -167,7 +167,7 @@ items_in_range(const BtreeIndex *btree, const BtreePage *page,
 	if (page->last < page->first)
 		return;
 
-	/* one comparison tells for most pages that they are wholly inside */
+	/* one comparison shows of most pages that they are wholly inside */
 	if (low != NULL)
 	{
 		int			order = btree_compare(btree, btree_page_item(page, page->first), low);

@@ -31,7 +31,7 @@
  * Keys merged of several partitions, for each child wanted, where there are so
  * many children.  By theory a chunk is off by half the square root of its keys
  * or of the partitions, whichever are fewer: where partitions are many, more
- * keys tell little more.
+ * keys help little.
  */
 #define KEYS_PER_CHILD 2
 #define MANY_PARTS 128
@@ -51,7 +51,7 @@ typedef struct EstimateKey
 	bool		isnull;
 	double		rows;			/* that it stands for, from "from" of its part on */
 	double		from;
-	double		rows_before;	/* estimated rows ahead of these, of all parts */
+	double		rows_before;	/* estimated rows before these, of all parts */
 } EstimateKey;
 
 struct BtreeEstimate
@@ -120,14 +120,14 @@ btree_estimate_rows(const BtreeEstimate *estimate)
 	return estimate->rows;
 }
 
-/* The number of pages between which the estimate can tell ranks apart. */
+/* The number of pages between which the estimate can distinguish ranks. */
 int64
 btree_estimate_children(const BtreeEstimate *estimate)
 {
 	return estimate->nchildren;
 }
 
-/* Is it of several partitions, between whose rows no one index tells the order? */
+/* Is it of several partitions, whose rows no single index puts into order? */
 bool
 btree_estimate_is_merged(const BtreeEstimate *estimate)
 {
@@ -327,7 +327,7 @@ find_part(BtreeEstimate *estimate, double *place)
 			high = middle;
 	}
 
-	/* between two keys of one part, with no other's between them, its own rows tell more */
+	/* between two keys of one part, with no other's between them, its own rows say more */
 	key = &estimate->keys[low];
 	phase = fmod((key->part + 1) * PHASE, 1);
 	beyond = Min(Max(*place - key->rows_before, 0), key->rows);

@@ -228,7 +228,7 @@ size_units(BtreeRanks *ranks, const LeafLook *looks, int nlooks)
 	int			nother = 0;
 	double		size = 0;
 
-	/* a posting list is longer than its key by what depends on how many share it */
+	/* how much longer a posting list is than its key depends on how many rows share it */
 	if (ranks->level.level == 0 || ranks->level.even || !ranks->btree->key->unique)
 		return NULL;
 
@@ -348,7 +348,7 @@ look_at_leaf(BtreeRanks *ranks, BtreePage *page, LeafLook *look)
 	else
 	{
 		OffsetNumber offset = page->first;
-		int64		before = 0; /* rows of items ahead of offset */
+		int64		before = 0; /* rows of items before offset */
 
 		btree_page_unlock(page);
 		for (looked = 0; looked < Min(nrows, most); looked++)
@@ -418,7 +418,7 @@ go_to_leaf(BtreeRanks *ranks, BtreePage *page, int64 child, double *fraction)
 	}
 }
 
-/* The rows of a leaf's items ahead of one. */
+/* The rows of a leaf's items before one. */
 static int64
 rows_on_leaf(const BtreeIndex *btree, const BtreePage *page, OffsetNumber end)
 {
@@ -454,7 +454,7 @@ offset_on_leaf(const BtreeIndex *btree, const BtreePage *page, double fraction)
 
 /*
  * The rows of the item that has a leaf's row of this number, counted from 0, or
- * of the last item.  The search goes on from *offset, ahead of which there are
+ * of the last item.  The search goes on from *offset, before which there are
  * *before rows.
  */
 static ItemPointer

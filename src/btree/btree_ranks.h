@@ -7,7 +7,7 @@
 
 #include "btree/btree_parts.h"
 
-/* The children of one level of an index, and the rows ahead of each */
+/* The children of one level of an index, and the rows before each */
 typedef struct BtreeRanks
 {
 	Relation	rel;			/* whose index it is */
@@ -15,7 +15,7 @@ typedef struct BtreeRanks
 	BtreeLevel	level;
 	int64		nchildren;		/* of the level; 1 if the root is a leaf */
 	double		rows;
-	double	   *rows_before;	/* estimated rows ahead of each child, and in all */
+	double	   *rows_before;	/* estimated rows before each child, and in all */
 } BtreeRanks;
 
 extern void btree_ranks_begin(BtreeRanks *ranks, const BtreePart *part);

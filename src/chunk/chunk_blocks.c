@@ -40,18 +40,18 @@
 #include "key/redirect.h"
 #include "walk/filter.h"
 
-/* The highest offset that a TID can have: behind every row of its block */
+/* The highest offset that a TID can have: after every row of its block */
 #define END_OF_BLOCK PG_UINT16_MAX
 
 /* One table or leaf partition to read */
 typedef struct BlockPart
 {
 	Oid			relid;
-	char	   *name;			/* if a condition must tell it from its children: quoted */
+	char	   *name;			/* if a condition must exclude its children: quoted */
 	int64		first_block;	/* the range that was asked for */
 	int64		end_block;		/* one past it */
 	double		rows_per_block; /* estimated */
-	bool		count;			/* not to be shown: policies hide rows */
+	bool		count;			/* estimates must not be shown: policies hide rows */
 	double		weight;			/* bytes, TOAST counted */
 	int64		nchunks;
 } BlockPart;
@@ -64,7 +64,7 @@ typedef struct ChunkBlocks
 	BlockPart   *parts;
 
 	int64		number;			/* of the last chunk */
-	int			part;			/* in hand */
+	int			part;			/* the current one */
 	int64		chunk;			/* in that part, from 0 */
 } ChunkBlocks;
 
@@ -294,7 +294,7 @@ share_out(ChunkBlocks *split)
 		left -= part->nchunks;
 	}
 
-	/* mostly at once, by proportion rounded down; then one by one */
+	/* most of them at once, by proportion rounded down; then one by one */
 	if (left > 0)
 	{
 		double		weight = 0;

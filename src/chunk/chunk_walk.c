@@ -2,12 +2,12 @@
  * chunk_walk.c
  *		Chunks along a key: counted as the walk goes, or estimated beforehand.
  *
- * A counted chunk ends at its last row, so that the next one starts behind that
+ * A counted chunk ends at its last row, so that the next one starts after that
  * row's position; the last one ends at the high-water mark, the last position
  * when the walk was planned.  Where the key is not unique a chunk takes in all
- * rows that share its end, which its condition holds anyway.  Each step starts anew from the last position,
- * under the statement's snapshot: between the calls of a set-returning function
- * nothing but memory can be held.
+ * rows that share its end, which its condition holds anyway.  Each step starts
+ * again from the last position, under the statement's snapshot: between the calls
+ * of a set-returning function nothing but memory can be held.
  *
  * The rows are counted on the index's leaf pages where that is sound
  * (btree_count.c), else by queries; both end the chunk at the same row.
@@ -63,7 +63,7 @@ typedef struct ChunkWalk
 	bool		warned;
 	bool		warned_large;
 
-	/* after and high_water as datums, as long as the walk is this one */
+	/* after and high_water as datums, good for the walk of this serial */
 	uint64		serial;
 	Position   *after_position;
 	Position   *high_water_position;
@@ -74,7 +74,7 @@ typedef struct ChunkWalk
 typedef struct ChunkCount
 {
 	int64		chunk_size;
-	AttrNumber	match_attnum;	/* of WALK_MATCHES's verdict; 0: all rows match */
+	AttrNumber	match_attnum;	/* of WALK_MATCHES's result; 0: all rows match */
 	int64		rows;
 } ChunkCount;
 
@@ -224,7 +224,7 @@ refresh_positions(ChunkWalk *split, Walk *walk)
 
 /*
  * Set split->planned, in keep, from an estimate.  False, and nothing planned, if the
- * index cannot be read directly or is too small to tell the chunks apart: then
+ * index cannot be read directly or is too small to distinguish the chunks: then
  * counting is quick, or the only sound way.
  */
 static bool
@@ -240,7 +240,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *par
 	double		size;
 	double		nchunks;
 	double		last_rank;
-	double		rank = 0;		/* of the last end, behind the first */
+	double		rank = 0;		/* of the last end, from the first on */
 	MemoryContext scratch;
 	int64		wanted;
 
@@ -376,7 +376,7 @@ find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *r
 	return reader.count > 0;
 }
 
-/* Once a walk. */
+/* Once for each walk. */
 static void
 warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows)
 {

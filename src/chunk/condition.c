@@ -57,7 +57,7 @@ condition_style(const Walk *walk, const Range *range, double rows)
 	if (range->after != NULL && range->upto != NULL)
 		column = position_common_prefix(key, range->after, range->upto);
 	if (column >= key->ncolumns - 1 || key->columns[column].nullable)
-		return style;			/* there is but one form */
+		return style;			/* there is only one form */
 	tuples = relation_tuples(walk->relid);
 	if (tuples < 0)
 		return style;
@@ -106,7 +106,7 @@ equal_selectivity(Oid relid, const KeyColumn *column, Datum value, double tuples
 }
 
 /*
- * Below zero where statistics tell nothing, or are not the caller's to know: of
+ * Below zero where statistics say nothing, or the caller may not know them: of
  * views, of tables that were never analysed, and where policies hide rows.
  */
 static double

@@ -28,7 +28,7 @@
 #include "walk/remote.h"
 #include "walk/walk_read.h"
 
-/* Children of an index level wanted to tell one rank from another */
+/* Children of an index level wanted to distinguish ranks */
 #define CHILDREN_WANTED 10000
 
 /* With fewer leaves than this, counting is as quick */
@@ -249,7 +249,7 @@ count_nth(Walk *walk, Relation rel, int64 n, bool exact, bool paging)
 
 /*
  * The same from the index's upper pages; *known is false if they cannot be read
- * directly, cannot tell, or are so few that counting is as quick.
+ * directly, do not say, or are so few that counting is as quick.
  */
 Position *
 count_nth_estimated(Walk *walk, Relation rel, int64 n, bool paging, bool *known)

@@ -3,7 +3,7 @@
  *		A key as text: what makes it this key, and as a caller would write it.
  *
  * Both forms are kept where a walk goes on in another session: whether the key
- * is still the same there is told by the first, and the second gives it again,
+ * is still the same there, the first form shows; the second gives the key again,
  * whatever the relation's default key has become and its columns are called.
  */
 #include "postgres.h"
@@ -24,8 +24,8 @@ static const char *element_suffix(const char *element, char **name);
  * that does not depend on OIDs: two keys of the same description are alike.
  * Whole numbers of all sizes and decimals are, and texts of limited length and of
  * any, so that a column may be made wider: the order is the same, and a value that
- * cannot be read is an error.  Columns of certain names (char *) are told as of
- * others.
+ * cannot be read is an error.  Columns with one of
+ * the first names (char *) are described by the name in the second list.
  */
 char *
 key_describe(const WalkKey *key, const List *names, const List *as)
@@ -125,7 +125,7 @@ key_with_names(ArrayType *elements, List *names, List **former)
 	return construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* What stands behind the name that such an element begins with. */
+/* What follows the name that such an element begins with. */
 static const char *
 element_suffix(const char *element, char **name)
 {

@@ -1,6 +1,6 @@
 /*
  * key_index.c
- *		What a relation's indexes say of a key: which columns make the default
+ *		What a relation's indexes say about a key: which columns make the default
  *		key, whether a key is unique, and which index supports its order.
  *
  * A unique index promises something about a key only if its equality is the
@@ -242,7 +242,7 @@ index_may_be_default(Relation rel, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
-	/* not one that tells apart what the column's own collation holds equal */
+	/* not one that distinguishes what the column's own collation holds equal */
 	for (int i = 0; i < form->indnkeyatts; i++)
 	{
 		AttrNumber	attnum = form->indkey.values[i];

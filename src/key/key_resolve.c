@@ -10,9 +10,9 @@
  * Which columns are the default key's, and in what order, is up to the indexes
  * of the moment.  A position that holds the columns of another key is refused
  * for that; of two keys with the same columns it must say which it is of.  So
- * one of them, told from the table alone, is the order that positions need not
- * name: that of the columns in the table, each ascending as its type is by
- * itself.  A position of any other order names it, for as much of the key as
+ * one of them, known from the table alone, is the order that positions need not
+ * name: that of the columns in the table, each ascending in its type's default
+ * order.  A position of any other order names it, for as much of the key as
  * the caller did not write.
  */
 #include "postgres.h"
@@ -164,7 +164,7 @@ column_is_in(List *columns, AttrNumber attnum)
 	return false;
 }
 
-/* Are the columns from that one on in the order that goes without saying? */
+/* Are the columns from that one on in the order that positions need not name? */
 static bool
 columns_as_in_table(Relation rel, const WalkKey *key, int from)
 {
@@ -183,8 +183,8 @@ columns_as_in_table(Relation rel, const WalkKey *key, int from)
 }
 
 /*
- * The key as a caller would write it: what tells it from others that have the
- * same columns, and depends on no setting.
+ * The key as a caller would write it: what distinguishes it from others that have
+ * the same columns, and depends on no setting.
  */
 static char *
 order_text(const WalkKey *key)

@@ -38,8 +38,9 @@ static const char *const text_settings[][2] = {
 
 static int	begin_text_settings(const WalkKey *key);
 static char *literal_text(const KeyColumn *column, Datum value, const char *text);
-static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, const Datum *elements,
-							const bool *nulls, FmgrInfo *output, const char *type);
+static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next,
+							const Datum *elements, const bool *nulls, FmgrInfo *output,
+							const char *type);
 static char *json_string(const char *text);
 static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
 							 const char *argument);
@@ -64,8 +65,8 @@ position_make(const WalkKey *key)
 /*
  * Read a position from its jsonb form.  argument names the SQL argument in
  * errors: 22023 not an object, missing or unknown columns, columns of another
- * key, or a value of the wrong JSON type; 23502 a null for a column without nulls; else the SQLSTATE
- * of the type's input function.
+ * key, or a value of the wrong JSON type; 23502 a null for a column without
+ * nulls; else the SQLSTATE of the type's input function.
  */
 Position *
 position_read(const WalkKey *key, Jsonb *json, const char *argument)
@@ -95,7 +96,7 @@ position_read(const WalkKey *key, Jsonb *json, const char *argument)
 
 /*
  * The jsonb form of a position: column name to text form, null for null; and
- * the order of the columns where it does not go without saying.
+ * the order of the columns where it must be named.
  */
 Jsonb *
 position_write(const WalkKey *key, Position *position)
@@ -176,7 +177,7 @@ position_literals(const WalkKey *key, Position *position)
 /*
  * A value as SQL, to be cast to its type.  Within the text settings.
  * An array that holds nulls is spelt out, since array_nulls may be off where it is
- * read; but for one that does not start at 1, whose bounds would be lost.
+ * read; except one that does not start at 1, whose bounds would be lost.
  */
 static char *
 literal_text(const KeyColumn *column, Datum value, const char *text)
@@ -372,7 +373,7 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 
 /*
  * Is it of this key, and not of another with the same columns?  Else the walk
- * would go on elsewhere in silence, when the default key became another.
+ * would silently go on elsewhere when the default key has changed.
  */
 static void
 check_order(const WalkKey *key, Jsonb *json, const char *argument)
@@ -440,7 +441,7 @@ json_value_text(const KeyColumn *column, const JsonbValue *value, const char *ar
 	}
 }
 
-/* Call the type's input function, and let its complaints name the column. */
+/* Call the type's input function; its errors get the column's name. */
 static void
 read_value(const KeyColumn *column, const char *text, const char *argument, Datum *result)
 {

@@ -3,7 +3,7 @@
  *		A place in the order of a walk: a value for every key column.
  *
  * Knows the jsonb form of a position and how two compare; nothing of ranges or
- * of the rows behind it, which may be gone.
+ * of the rows that it came from, which may be gone.
  */
 #ifndef PG_CHUNKED_POSITION_H
 #define PG_CHUNKED_POSITION_H

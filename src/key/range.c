@@ -202,7 +202,7 @@ write_condition(RangeWriter *writer, RangeStyle style, const Range *range)
 }
 
 /*
- * A range of the column behind an equal prefix and, where the rows that share an
+ * A range of the column after an equal prefix and, where the rows that share an
  * end's value are not all in it, which of them are.
  */
 static void
@@ -468,7 +468,7 @@ write_and_test(RangeWriter *writer, const RangeTest *test)
 
 /*
  * All branches as one condition.  Where the leading column holds no nulls its
- * bounds stand in front, so that one index range or one partition can be had.
+ * bounds are written first, so that one index range or one partition is enough.
  */
 static void
 write_expanded(RangeWriter *writer, const Range *range, List *branches)

@@ -12,8 +12,8 @@
  * and planner_hook, which may exchange the relation, set_rel_pathlist_hook and
  * create_upper_paths_hook, which may add scans of their own.  While nobody but
  * this library is in them there is nothing to ask, and when somebody comes,
- * whatever was found before counts no more.  (The executor's hooks get a plan
- * that is made; what they might do with it, no plan would show.)
+ * whatever was found before no longer counts.  (The executor's hooks get a
+ * finished plan; what they might do with it, no plan would show.)
  *
  * The plans are kept and revalidated by the server's plan cache, and so is what
  * was found in them: it is looked for again when the plan is another.
@@ -93,14 +93,14 @@ static bool is_scan(const Plan *plan);
 static bool reads_only(Plan *plan, List *rtable, Oid relid);
 static bool all_read_only(List *plans, List *rtable, Oid relid);
 
-/* Called when the library is loaded: before it takes its places in hooks, ... */
+/* Called when the library is loaded: before it installs its hooks, ... */
 void
 redirect_before_hooks(void)
 {
 	hooks_before = current_hooks();
 }
 
-/* ... and behind that. */
+/* ... and after that. */
 void
 redirect_after_hooks(void)
 {
@@ -122,8 +122,8 @@ redirect_generation(void)
 }
 
 /*
- * Is a walk's query made to read something else than its relation, so that this
- * one's indexes tell nothing of it?  What becomes of single partitions and
+ * Is a walk's query made to read something other than its relation, so that the
+ * relation's indexes say nothing about it?  What becomes of single partitions and
  * children is not looked at: planning for all of them may take long.
  */
 bool
@@ -169,7 +169,7 @@ redirect_of_blocks(Relation rel)
 
 /*
  * Does a prepared query mention a relation whose queries read something else?
- * Who sees to that may refuse to plan it without values, or, given values, make
+ * Whoever arranges that may refuse to plan it without values, or, given values, make
  * a plan that is good for these alone.
  */
 bool

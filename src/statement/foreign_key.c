@@ -88,7 +88,7 @@ foreign_key_warn(Oid relid, bool deletes, Bitmapset *updated)
 		names = lappend(names, makeString(get_attname(relid, attnum, false)));
 	add_change(&search, relid, deletes, names);
 
-	/* grows meanwhile */
+	/* the list grows meanwhile */
 	foreach(lc, search.changes)
 	{
 		Change	   *change = lfirst(lc);
@@ -100,7 +100,7 @@ foreign_key_warn(Oid relid, bool deletes, Bitmapset *updated)
 	}
 }
 
-/* Note a change to be looked at, unless there is one already that says as much. */
+/* Note a change to be looked at, unless one that is noted covers it. */
 static void
 add_change(Search *search, Oid relid, bool deletes, List *updated)
 {

@@ -72,8 +72,7 @@ static bool is_of_others(Node *node);
 /*
  * Refuse a kept plan, made for a chunk of so many rows (0: not known), that
  * reads a large table in full, which it would do for every one of so many
- * chunks.  SPI must be connected.  Error: 0A000, with the
- * index to create.
+ * chunks.  SPI must be connected.  Error: 0A000, with the index to create.
  */
 void
 full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)

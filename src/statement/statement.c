@@ -41,7 +41,7 @@ struct Statement
 	/* changing */
 	int			nplans;
 	StatementPlan plans[MAX_PLANS];
-	SPIPlanPtr	plan;			/* of the chunk in hand */
+	SPIPlanPtr	plan;			/* of the current chunk */
 	ParamListInfo params;
 	double		rows;			/* of that chunk; 0: not known */
 };
@@ -106,7 +106,7 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range, do
 
 		slot = find_plan(statement, walk, sql, query);
 	}
-	/* where a plan for parameters cannot be had, or not kept: one a chunk, for its values */
+	/* where a plan for parameters cannot be made, or not kept: one for each chunk, for its values */
 	if (slot == NULL ||
 		((slot->generation == 0 || !SPI_plan_is_valid(slot->plan)) && redirect_of_plan(slot->plan)))
 	{
@@ -125,7 +125,7 @@ statement_prepare(Statement *statement, const Walk *walk, const Range *range, do
 	statement->plan = slot->plan;
 	statement_plan_make(statement->plan, walk, params, statement->rows);
 
-	/* planned anew: something under it has changed, and its names with it */
+	/* planned again: something under it has changed, and its names with it */
 	generation = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(slot->plan)))->generation;
 	if (slot->generation != 0 && slot->generation != generation)
 		statement_check(slot->plan, &statement->text, walk);

@@ -2,11 +2,11 @@
  * statement_check.c
  *		What a job's statement must not do, and what its author should know.
  *
- * A statement does each row once if its condition picks rows of the walked
+ * A statement processes each row once if its condition picks rows of the walked
  * relation, and if none of them moves in the order of the key.
  *
  * The first is asked of the parser itself, by its hook for column references:
- * it tells what each name within the condition was resolved to, before anything
+ * it shows what each name within the condition was resolved to, before anything
  * is made of it.  The names are the same for every range, so that a text with
  * all the key's columns in place of {chunk} is analysed, not a chunk's own.
  *
@@ -97,7 +97,7 @@ statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *wal
 
 /*
  * Warn of what is allowed but may not be meant: rows that no condition picks,
- * rows inserted where the walk still comes by, and foreign keys that make every
+ * rows inserted where the walk is still to come, and foreign keys that make every
  * row expensive.
  */
 void
@@ -134,7 +134,7 @@ statement_check_refuse_foreign_writes(SPIPlanPtr plan)
 
 /*
  * May the statement write to a foreign table, by itself or as a partition?
- * (What triggers and functions do cannot be told.)
+ * (What triggers and functions do cannot be known.)
  */
 static bool
 writes_foreign(SPIPlanPtr plan)

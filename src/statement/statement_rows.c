@@ -6,7 +6,8 @@
  * leave out some of the rows that the condition picks: that is refused.  And the
  * rows that a query goes over should be those of the mention of the relation that
  * the condition picks from, or be joined to them by the key: else a row may be
- * done for several chunks, which is warned of, since it may be meant.
+ * processed for several chunks; that is warned of, not refused, since it may be
+ * meant.
  */
 #include "postgres.h"
 

@@ -5,7 +5,7 @@
  * A filter is put between parentheses into generated queries.  That is sound
  * only for text that by itself is one whole expression: the server's grammar is
  * asked, in the mode made for PL/pgSQL's expressions, and whatever else that
- * mode allows (a FROM, several columns, an alias) is refused.  A newline behind
+ * mode allows (a FROM, several columns, an alias) is refused.  A newline after
  * the text ends a comment in it.  Types and names are checked by the query's
  * own parse analysis.
  */

@@ -9,8 +9,8 @@
  * it.  So, while one of these queries is planned, the planner is shown no other
  * index of the relation, and of the ways to read it only those in walk order.
  *
- * This is in force just while steer_plan() has the plan made, not while it
- * runs, so that functions called from a filter are planned as ever.
+ * This is in force only while steer_plan() has the plan made, not while it
+ * runs, so that functions called from a filter are planned as usual.
  */
 #include "postgres.h"
 
@@ -62,7 +62,7 @@ steer_install(void)
 }
 
 /*
- * Have the generic plan made, or made anew if it has become invalid, for this
+ * Have the generic plan made, or made again if it has become invalid, for this
  * index (InvalidOid for what is foreign); the plan must be a kept one.
  * by_partitions: the query puts together those of foreign partitions.  It is run
  * without JIT, which would cost more than a page.
@@ -139,7 +139,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		rel->partial_pathlist = NIL;
 
 		/*
-		 * Of a partitioned table the planner would make all paths anew, to have
+		 * Of a partitioned table the planner would make all paths again, to have
 		 * the output computed below Append, and sort where that seems cheaper.
 		 * It does not where there seem to be no partitions.
 		 */
@@ -153,7 +153,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 }
 
 /*
- * create_upper_paths_hook: once the ways to read in order are there.  Give the
+ * create_upper_paths_hook: once the ways to read in order are known.  Give the
  * partitions back, which are needed to prune; and have a foreign table's server
  * do the LIMIT, which it is asked for next, whatever that is thought to cost.
  */
@@ -202,7 +202,7 @@ ordered_paths(PlannerInfo *root, List *paths)
 }
 
 /*
- * The paths of a table by its indexes alone, made anew, since a sequential or a
+ * The paths of a table by its indexes alone, made again, since a sequential or a
  * bitmap scan that seems cheaper may have pushed them out of its list, which is
  * left as it is.
  */
@@ -251,8 +251,8 @@ is_steered(PlannerInfo *root, RelOptInfo *rel)
 }
 
 /*
- * Is an index of this relation that index of the walk, a partition of it, or
- * one like it of a child?
+ * Is this index of a relation that index of the walk, a partition of it, or one
+ * like it of a child?
  */
 bool
 steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate, Oid relid)

@@ -1,6 +1,6 @@
 /*
  * walk.c
- *		The walks of a session: built once for each relation, key and filter.
+ *		The walks of a session, built once for each relation, key and filter.
  *
  * An entry is dropped when the server reports a change to its relation (ALTER,
  * DROP, CREATE INDEX, ATTACH PARTITION all do) or to what names are made of
@@ -173,7 +173,7 @@ walk_all_keys(const Walk *walk)
 /*
  * Warn, unless *warned, that no index gives the order of this walk, with the
  * index to create; and set *warned.  Silent for small relations, and for those
- * (foreign partitions, too) whose indexes are not ours to know.
+ * (foreign partitions, too) whose indexes we cannot know.
  */
 void
 walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned)
@@ -233,7 +233,7 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 /*
- * What tells walks apart.  Collations and operator classes in a key are looked
+ * What distinguishes walks.  Collations and operator classes in a key are looked
  * up along search_path, and the literals in a filter are read under the
  * session's settings when its query is parsed, so these belong to it.
  */

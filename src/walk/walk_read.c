@@ -9,7 +9,7 @@
  *
  * Where an index supports the order, the queries are planned once, and so that
  * this index is used whatever the statistics say (steer.c): every page costs
- * alike.
+ * the same.
  */
 #include "postgres.h"
 
@@ -242,7 +242,7 @@ read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
 	}
 
-	/* a remote server is only told of a limit that is known when planning */
+	/* a limit reaches a remote server only if it is known when planning */
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
 	if (reader->skip > 0 && partitions == NIL)
@@ -285,7 +285,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 	int			result;
 
 	if (reader->boundary && !walk->key->unique)
-		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows behind the last one, to compare */
+		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows after the last one, to compare */
 	limit = Min(limit, PG_INT64_MAX);
 
 	for (int i = 0; i < nargs; i++)
@@ -371,7 +371,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 	WalkReceiver *receiver = (WalkReceiver *) self;
 	WalkReader *reader = receiver->reader;
 	Walk	   *walk = receiver->walk;
-	bool		look_behind = reader->boundary && !walk->key->unique;
+	bool		look_further = reader->boundary && !walk->key->unique;
 	bool		more = true;
 
 	if (reader->ended)
@@ -394,7 +394,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 
 	reader->ended = true;
-	if (reader->keep_end || look_behind)
+	if (reader->keep_end || look_further)
 	{
 		MemoryContext context = MemoryContextSwitchTo(receiver->context);
 
@@ -403,10 +403,10 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
 		MemoryContextSwitchTo(context);
 	}
-	return look_behind;
+	return look_further;
 }
 
-/* Does the row behind the last one share its key? */
+/* Does the row after the last one share its key? */
 static bool
 is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 {
@@ -426,7 +426,7 @@ is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 	return true;
 }
 
-/* Refuse to go on behind a position that several rows share: one would be skipped. */
+/* Refuse to go on after a position that several rows share: one would be skipped. */
 void
 walk_report_tie(const Walk *walk, Position *position)
 {
