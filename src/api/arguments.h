@@ -1,6 +1,8 @@
 /*
  * arguments.h
  *		Arguments that several SQL functions take, read and checked alike.
+ *
+ * Knows the calls' arguments; nothing of what they are for.
  */
 #ifndef PG_CHUNKED_ARGUMENTS_H
 #define PG_CHUNKED_ARGUMENTS_H

@@ -110,7 +110,7 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 	FuncCallContext *funcctx;
 	ChunkSource *source;
 	Chunk		chunk;
-	char	   *condition;
+	char	   *predicate;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -131,11 +131,11 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 
 	funcctx = SRF_PERCALL_SETUP();
 	source = funcctx->user_fctx;
-	if (source->over || !source->next(source, &chunk, &condition, funcctx->multi_call_memory_ctx))
+	if (source->over || !source->next(source, &chunk, &predicate, funcctx->multi_call_memory_ctx))
 		SRF_RETURN_DONE(funcctx);
 	if (read_request == read_next_chunk_request)
 		source->over = true;
-	SRF_RETURN_NEXT(funcctx, chunk_datum(&chunk, condition, funcctx->tuple_desc));
+	SRF_RETURN_NEXT(funcctx, chunk_datum(&chunk, predicate, funcctx->tuple_desc));
 }
 
 static Datum

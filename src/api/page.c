@@ -71,7 +71,7 @@ chunked_page(PG_FUNCTION_ARGS)
 
 /*
  * chunked.page(relation text, ...) and paginate(relation text, ...): what an
- * untyped name such as 'event' resolves to; says how to name the table instead.
+ * untyped name such as 'event' resolves to; the error says how to name the table.
  */
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
@@ -103,7 +103,7 @@ chunked_position_of(PG_FUNCTION_ARGS)
 	Position   *position;
 	Jsonb	   *result;
 
-	/* of a type that is gone, relation_of_row_type() says so */
+	/* if the type is gone, relation_of_row_type() says so */
 	if (!OidIsValid(get_typ_typrelid(row_type)) && SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

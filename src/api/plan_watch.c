@@ -9,7 +9,7 @@
  * were.  What it depends on is the function.  So when the server reports a
  * change to a relation that was planned for, this session's kept statements are
  * invalidated as if the function had changed: they are analyzed again, from their text,
- * when they are used next, just as those are that name the table in FROM.
+ * when they are used next, just as statements are that name the table in FROM.
  *
  * Too late for that is a change between a statement's analysis and its lock on
  * the relation, while it waited for the lock or was prepared and not planned.

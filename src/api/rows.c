@@ -87,7 +87,7 @@ put_reversed(RowSink *sink, uint64 count)
 
 	if (count > 0)
 		(void) tuplestore_skiptuples(sink->reversed, (int64) count, true);
-	(void) tuplestore_advance(sink->reversed, true);	/* reach the end, to turn there */
+	(void) tuplestore_advance(sink->reversed, true);	/* go to the end, to turn there */
 	while (tuplestore_gettupleslot(sink->reversed, false, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();

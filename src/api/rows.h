@@ -1,6 +1,8 @@
 /*
  * rows.h
  *		Rows of a walk as the result of a set-returning function.
+ *
+ * Knows tuplestores; nothing of which rows are read.
  */
 #ifndef PG_CHUNKED_ROWS_H
 #define PG_CHUNKED_ROWS_H

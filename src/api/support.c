@@ -28,7 +28,7 @@
 #include "api/plan_watch.h"
 #include "base/relation.h"
 
-/* As many rows as can be, where the catalog has no count */
+/* As many rows as possible, where the catalog has no count */
 #define UNKNOWN_ROWS ((double) PG_INT64_MAX)
 
 /* A search for uses of a call's columns that no longer exist */
@@ -55,7 +55,7 @@ static double constant_number(SupportRequestRows *request, int argno, double oth
 static double relation_rows(Oid relid);
 
 /*
- * chunked.page_support(internal) RETURNS internal: page() brings page_size
+ * chunked.page_support(internal) RETURNS internal: page() returns page_size
  * rows, or the whole table if that is smaller.
  */
 Datum
@@ -93,8 +93,8 @@ chunked_paginate_support(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.chunks_support(internal) RETURNS internal: chunks() brings one row
- * for every chunk_size of the relation.
+ * chunked.chunks_support(internal) RETURNS internal: chunks() returns one
+ * row for every chunk_size rows of the relation.
  */
 Datum
 chunked_chunks_support(PG_FUNCTION_ARGS)
@@ -141,7 +141,7 @@ meet_relation(PlannerInfo *root, const FuncExpr *call)
 	Oid			row_type = exprType(linitial(call->args));
 	Oid			relid = get_typ_typrelid(row_type);
 
-	/* of what is no row type of a relation with rows, the call complains */
+	/* the call itself refuses what is no row type of a relation with rows */
 	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
 		return;
 	if (OidIsValid(relid))
@@ -289,7 +289,7 @@ constant_number(SupportRequestRows *request, int argno, double otherwise)
 		(double) DatumGetInt64(constant->constvalue);
 }
 
-/* The catalog's row count; as many as can be if it has none. */
+/* The catalog's row count; as many as possible if it has none. */
 static double
 relation_rows(Oid relid)
 {

@@ -1,6 +1,8 @@
 /*
  * quote.h
  *		Names and literals in generated SQL.
+ *
+ * Knows how SQL is spelt; nothing of what the names stand for.
  */
 #ifndef PG_CHUNKED_QUOTE_H
 #define PG_CHUNKED_QUOTE_H

@@ -41,7 +41,7 @@ relation_of_row_type(Oid row_type)
 	Oid			relid;
 
 	relid = OidIsValid(row_type) ? get_typ_typrelid(row_type) : InvalidOid;
-	/* a plan that is kept holds the type's oid, and not all are made again when the table is dropped */
+	/* a kept plan holds the type's OID, and not all are made again when the table is dropped */
 	if (!OidIsValid(relid) && OidIsValid(row_type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
 		relation_report_changed(NULL);
 	if (!OidIsValid(relid))
@@ -87,7 +87,7 @@ relation_open_to_walk(Oid relid)
 }
 
 /*
- * The statement was parsed for a relation that has become another one since, or
+ * The statement was parsed for a relation that has changed since, or
  * that is gone (name NULL), and cannot be made to use the one that exists now.
  */
 void
@@ -108,8 +108,8 @@ relation_report_changed(const char *name)
 
 /*
  * ALTER TABLE that rewrites a table, and TRUNCATE, take the rows away from
- * snapshots from before.  One that was taken before the lock on rel, which
- * then waited, or one of an older transaction, would see a table without rows,
+ * earlier snapshots.  One that was taken before the lock on rel, which then had
+ * to wait, or one of an older transaction, would see a table without rows,
  * and the walk would be over.  Error: 40001 if so.
  */
 void
@@ -120,7 +120,7 @@ relation_check_rewrite(Relation rel)
 	List	   *relids;
 	ListCell   *lc;
 
-	/* a materialized view's rows are everybody's, and others have none */
+	/* every snapshot sees a materialized view's rows, and others have none of their own */
 	if (!ActiveSnapshotSet() || !IsMVCCSnapshot(GetActiveSnapshot()) ||
 		(rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
 		return;

@@ -7,7 +7,7 @@
  * looks at the items can do so in place, as nbtree does.)  What the copy says
  * stays usable however the index changes meanwhile, by the rules of Lehman and
  * Yao that nbtree keeps: keys only move right, a downlink's
- * separator stays a lower bound of what is to be found from its child on, and a
+ * separator stays a lower bound of what is found from its child on, and a
  * deleted page is not reused while our snapshot is live, so that its links can
  * be followed.  Stepping right follows the link that was in the copy: a page
  * split off meanwhile lies between, and its items were in the copy already.
@@ -71,7 +71,7 @@ static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators
 
 /*
  * Open the index that supports this key for direct reading, or NULL if that is
- * not sound here: then SPI is the way, and so it is for a key that may have
+ * not sound here: then the rows are read through SPI, and so they are for a key that may have
  * duplicates, which the walk has to watch for.
  */
 BtreeIndex *
@@ -83,7 +83,7 @@ btree_open(Relation rel, const WalkKey *key)
 		btree = btree_open_part(rel, key->index, key);
 	if (btree != NULL && btree->strategy == NULL)
 	{
-		/* all of it may be read, so its size is worth a look */
+		/* all of it may be read, so its size is worth looking up */
 		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
 		choose_strategy(btree);
 	}
@@ -93,8 +93,8 @@ btree_open(Relation rel, const WalkKey *key)
 /*
  * May the caller see the key of every row of this relation, so that reading
  * around the executor shows nothing more?  And would the executor read the
- * same, under an ordinary snapshot?  SERIALIZABLE's predicate locks we would
- * not take.
+ * same, under an ordinary snapshot?  We would not take
+ * SERIALIZABLE's predicate locks.
  */
 bool
 btree_caller_may_read(Relation rel, const WalkKey *key)
@@ -343,8 +343,8 @@ btree_page_step_right(BtreeIndex *btree, BtreePage *page)
 
 /*
  * Go to the page on the left; false at the end of the level.  The left link may
- * be out of date: the page that it names may have split, so that our neighbour
- * is to be found on its right, or been deleted; and so may the page we are on.
+ * be out of date: the page that it names may have been split, so that our
+ * neighbour is to its right, or deleted; and so may the page that we are on.
  */
 bool
 btree_page_step_left(BtreeIndex *btree, BtreePage *page)
@@ -375,9 +375,9 @@ btree_page_step_left(BtreeIndex *btree, BtreePage *page)
 }
 
 /*
- * Count a step along a level.  No page comes twice on one way, since what was
- * deleted is not used again while our snapshot is live: links that have led to
- * more pages than there are go in a circle.
+ * Count a step along a level.  No page is met twice on the way, since a deleted
+ * page is not used again while our snapshot is live: links that have led to more
+ * pages than there are go in a circle.
  */
 static void
 take_step(BtreeIndex *btree, BtreePage *page)
@@ -386,7 +386,7 @@ take_step(BtreeIndex *btree, BtreePage *page)
 		report_damage(btree->index, page->block, "The links between the pages of a level go in a circle.");
 }
 
-/* Has the index so many pages? */
+/* Does the index have so many pages? */
 static bool
 has_pages(BtreeIndex *btree, int64 pages)
 {
@@ -424,7 +424,7 @@ skip_ignored(BtreeIndex *btree, BtreePage *page)
 
 /*
  * Go to the leaf from which on, in walk order, the rows after "after" (NULL:
- * all rows) are to be found; items that are not after it may come first.  False
+ * all rows) are; items that are not after it may come first.  False
  * if the index is empty.
  */
 bool
@@ -609,7 +609,7 @@ btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 								  &tuple, NULL, true);
 }
 
-/* Does any row of this leaf item show?  The leaf must be pinned. */
+/* Is any row of this leaf item visible?  The leaf must be pinned. */
 bool
 btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
 {
@@ -770,7 +770,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel
 	} while (btree_page_step_right(btree, page));
 }
 
-/* Do all keys take the same room, but for nulls? */
+/* Do all keys take the same room, except for nulls? */
 static bool
 is_of_fixed_size(Relation index)
 {
@@ -809,7 +809,7 @@ report_damage(Relation index, BlockNumber block, const char *detail)
 												RelationGetRelationName(index)))));
 }
 
-/* Report an item that reaches beyond its place. */
+/* Report an item that goes beyond its bounds. */
 void
 btree_report_item(const BtreePage *page, OffsetNumber offset)
 {

@@ -4,7 +4,7 @@
  *
  * Knows pages, descents and visibility; nothing of chunks.  Whether a caller
  * may read an index this way at all is decided in one place, btree_open() and
- * what it asks.
+ * the functions that it asks.
  */
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
@@ -126,7 +126,7 @@ btree_page_item(const BtreePage *page, OffsetNumber offset)
 }
 
 /*
- * May this leaf item be passed over unseen?  A standby's snapshot may see rows
+ * May this leaf item be skipped?  A standby's snapshot may see rows
  * that the primary, where items are marked, holds dead.
  */
 static inline bool
@@ -135,7 +135,7 @@ btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 	return btree->skip_dead && ItemIdIsDead(PageGetItemId(btree_page_data(page), offset));
 }
 
-/* Is a leaf item's one row known to show, with no more than btree_block_known_visible() asks? */
+/* Is a leaf item's one row known to be visible, by btree_block_known_visible() alone? */
 static inline bool
 btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
 {

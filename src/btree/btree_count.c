@@ -73,8 +73,8 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
  * they are limit, *offset is the item of the last one.
  *
  * Where the rows' heap blocks are known to be all-visible, the page is read in
- * its place, under its lock; the first item that takes more than that has it
- * copied.  (Copying every leaf took a fifth of the time of a count.)
+ * its place, under its lock; the first item that takes more than that makes us
+ * copy it.  (Copying every leaf took a fifth of the time of a count.)
  */
 static int64
 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,

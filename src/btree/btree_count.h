@@ -1,6 +1,8 @@
 /*
  * btree_count.h
  *		Counting the visible rows along a btree index.
+ *
+ * Knows pages and visibility; nothing of filters, or of several indexes.
  */
 #ifndef PG_CHUNKED_BTREE_COUNT_H
 #define PG_CHUNKED_BTREE_COUNT_H

@@ -1,6 +1,9 @@
 /*
  * btree_parts.h
  *		The btree indexes of a relation, one for each leaf partition.
+ *
+ * Knows which there are and whether they may be read; of what is on their pages
+ * only the last position.
  */
 #ifndef PG_CHUNKED_BTREE_PARTS_H
 #define PG_CHUNKED_BTREE_PARTS_H

@@ -1,6 +1,8 @@
 /*
  * btree_ranks.h
  *		How many rows of one btree index come before a place in it, by estimate.
+ *
+ * Knows one index, in index order; nothing of walk order or of other indexes.
  */
 #ifndef PG_CHUNKED_BTREE_RANKS_H
 #define PG_CHUNKED_BTREE_RANKS_H

@@ -23,7 +23,7 @@ typedef struct ChunkRequest
 	ArrayType  *key;			/* or NULL */
 	text	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
-	char	   *alias;			/* for conditions: quoted, or NULL */
+	char	   *alias;			/* for predicates: quoted, or NULL */
 	bool		quiet;			/* no warning of a missing index */
 } ChunkRequest;
 
@@ -40,11 +40,11 @@ typedef struct Chunk
 typedef struct ChunkSource
 {
 	/*
-	 * The next chunk, or false when there is none; and its condition, unless
-	 * condition is NULL.  Both are good until the next call; what that needs
+	 * The next chunk, or false when there is none; and its predicate, unless
+	 * predicate is NULL.  Both are good until the next call; what that needs
 	 * goes into keep.
 	 */
-	bool		(*next) (struct ChunkSource *source, Chunk *chunk, char **condition,
+	bool		(*next) (struct ChunkSource *source, Chunk *chunk, char **predicate,
 						 MemoryContext keep);
 	bool		over;
 } ChunkSource;

@@ -68,14 +68,14 @@ typedef struct ChunkBlocks
 	int64		chunk;			/* in that part, from 0 */
 } ChunkBlocks;
 
-static bool next_block_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep);
+static bool next_block_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep);
 static void open_parts(ChunkBlocks *split, Relation rel);
 static BlockPart read_part(const ChunkRequest *request, Relation rel);
 static void bound_part(const ChunkRequest *request, BlockPart *part);
 static int64 position_block(Jsonb *position, const char *argument);
 static Jsonb *block_position(int64 block);
 static void share_out(ChunkBlocks *split);
-static char *block_condition(const char *qualifier, const char *name, int64 from, int64 to);
+static char *block_predicate(const char *qualifier, const char *name, int64 from, int64 to);
 static int64 count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to);
 
 /* Is this key the physical one, '{ctid}'? */
@@ -121,7 +121,7 @@ chunk_blocks_begin(const ChunkRequest *request)
 }
 
 static bool
-next_block_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep)
+next_block_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep)
 {
 	ChunkBlocks  *split = (ChunkBlocks *) source;
 	const ChunkRequest *request = &split->request;
@@ -153,8 +153,8 @@ next_block_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryCont
 	chunk->row_count = request->exact || request->filter != NULL || part->count ?
 		count_in_blocks(request, part->relid, from, to) :
 		(int64) rint((to - from) * part->rows_per_block);
-	if (condition != NULL)
-		*condition = block_condition(request->alias, part->name, from, to);
+	if (predicate != NULL)
+		*predicate = block_predicate(request->alias, part->name, from, to);
 	return true;
 }
 
@@ -340,7 +340,7 @@ share_out(ChunkBlocks *split)
  * rows must belong, since its children have such blocks as well.
  */
 static char *
-block_condition(const char *qualifier, const char *name, int64 from, int64 to)
+block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 {
 	char	   *prefix = qualifier == NULL ? "" : psprintf("%s.", qualifier);
 	StringInfoData buf;
@@ -366,7 +366,7 @@ count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	int64		rows = count_by_query(psprintf("ONLY %s", relation_quoted_name(rel)),
-									  block_condition(NULL, NULL, from, to),
+									  block_predicate(NULL, NULL, from, to),
 									  request->filter);
 
 	relation_close(rel, NoLock);

@@ -1,6 +1,8 @@
 /*
  * chunk_blocks.h
  *		Chunks by block ranges: key => '{ctid}'.
+ *
+ * Knows tables and their blocks; nothing of walks.
  */
 #ifndef PG_CHUNKED_CHUNK_BLOCKS_H
 #define PG_CHUNKED_CHUNK_BLOCKS_H

@@ -78,7 +78,7 @@ typedef struct ChunkCount
 	int64		rows;
 } ChunkCount;
 
-static bool next_walk_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep);
+static bool next_walk_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
@@ -156,7 +156,7 @@ chunk_walk_begin(const ChunkRequest *request)
  * contexts that take turns.
  */
 static bool
-next_walk_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryContext keep)
+next_walk_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep)
 {
 	ChunkWalk  *split = (ChunkWalk *) source;
 	MemoryContext context = CurrentMemoryContext;
@@ -185,8 +185,8 @@ next_walk_chunk(ChunkSource *source, Chunk *chunk, char **condition, MemoryConte
 		chunk->after = split->after;
 		chunk->upto = split->nplanned > 0 ? split->planned[split->number - 1].upto :
 			position_write(walk->key, range.upto);
-		if (condition != NULL)
-			*condition = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
+		if (predicate != NULL)
+			*predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
 										 split->request.alias, &range);
 
 		MemoryContextSwitchTo(next);
@@ -291,7 +291,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *par
 	return split->nplanned > 0;
 }
 
-/* The jsonb of a position in keep, with what is left of making it thrown away. */
+/* The jsonb of a position in keep, with what is left over from making it freed. */
 static Jsonb *
 write_and_keep(const WalkKey *key, const Position *position, MemoryContext scratch,
 			   MemoryContext keep)
@@ -411,7 +411,7 @@ size_of_chunk(const ChunkWalk *split, int64 number)
 }
 
 /*
- * Read one chunk off the index's leaf pages, with the outcome that walk_read()
+ * Read one chunk off the index's leaf pages, with the result that walk_read()
  * would have; false if that is not sound here.
  */
 static bool
@@ -431,7 +431,7 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 
 /*
  * Find the end of one chunk of a foreign table, or of foreign partitions, and
- * count its rows, with the outcome that walk_read() would have, but with no rows
+ * count its rows, with the result that walk_read() would have, but with no rows
  * coming here.
  */
 static void

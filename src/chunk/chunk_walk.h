@@ -1,6 +1,8 @@
 /*
  * chunk_walk.h
- *		Chunks along a key.
+ *		Chunks along a key, counted or estimated.
+ *
+ * Knows where each chunk ends; nothing of what is done with it.
  */
 #ifndef PG_CHUNKED_CHUNK_WALK_H
 #define PG_CHUNKED_CHUNK_WALK_H

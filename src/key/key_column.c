@@ -135,7 +135,7 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 		column->collate = collate_text(collation);
 
 	/*
-	 * Where the operators are declared on another type than the column's, cast
+	 * Where the operators are declared for another type than the column's, cast
 	 * both sides, so that the parser finds just these operators.  A polymorphic
 	 * operator takes the column's type as it is, once a domain is taken off.
 	 */
@@ -205,8 +205,8 @@ key_column_compare(const KeyColumn *column, Datum a, bool a_null, Datum b, bool 
 
 /*
  * Append the column as an element of a key, or of CREATE INDEX.  quoted_name:
- * how its name is to be written; nulls_first: the placement of nulls to write,
- * which goes without saying where it is the direction's own.
+ * how its name is to be written; nulls_first: the placement of nulls,
+ * which is left out where it is the direction's default.
  */
 void
 key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_name, bool nulls_first)

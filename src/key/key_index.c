@@ -191,7 +191,7 @@ index_is_finished(Relation index)
 
 /*
  * For columns without nulls their placement means nothing to the walk, but must
- * be the index's for the planner to see that it serves.
+ * be the index's, or the planner would not see that it can be used.
  */
 static void
 take_nulls_placement(WalkKey *key, Relation index, bool backward)
@@ -281,7 +281,7 @@ default_rank(Relation rel, Relation index)
 	return rank;
 }
 
-/* Among equals what REINDEX CONCURRENTLY keeps, which an OID is not. */
+/* Among equals, by what REINDEX CONCURRENTLY keeps, which an OID is not. */
 static int
 compare_ranks(const DefaultRank *a, const DefaultRank *b)
 {

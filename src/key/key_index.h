@@ -1,6 +1,8 @@
 /*
  * key_index.h
  *		What a relation's indexes say about a key.
+ *
+ * Knows uniqueness, order and partial indexes; nothing of reading an index.
  */
 #ifndef PG_CHUNKED_KEY_INDEX_H
 #define PG_CHUNKED_KEY_INDEX_H

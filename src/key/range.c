@@ -16,8 +16,8 @@
  *									a > 1 AND a < 4
  *									a = 4 AND b <= 7
  *
- * A condition for others to run has that form, its equal prefix said once, or the
- * bounded one: which of them, condition.c decides.  The queries of pages have the
+ * A condition for others to run has that form, with its equal prefix written once,
+ * or the bounded one: condition.c decides which.  The queries of pages have the
  * row comparison, since their plans are steered (steer.c).
  *
  * Every comparison is the operator of the key's own operator family, named with
@@ -58,7 +58,7 @@ typedef struct RangeBranch
 	RangeTest	tests[FLEXIBLE_ARRAY_MEMBER];
 } RangeBranch;
 
-/* Where the text goes, and how values are said: as parameters or as literals */
+/* Where the text goes, and how values are written: as parameters or as literals */
 typedef struct RangeWriter
 {
 	const WalkKey *key;
@@ -299,7 +299,7 @@ range_order_by(StringInfo buf, const WalkKey *key, const char *qualifier, bool b
 	}
 }
 
-/* A remote server may order text otherwise than we do: it finds out itself. */
+/* A remote server may order text differently: it finds out itself. */
 static bool
 range_is_empty(const WalkKey *key, RangeStyle style, const Range *range)
 {

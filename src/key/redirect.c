@@ -11,8 +11,8 @@
  * Only code in one of four hooks can make such a plan: post_parse_analyze_hook
  * and planner_hook, which may exchange the relation, set_rel_pathlist_hook and
  * create_upper_paths_hook, which may add scans of their own.  While nobody but
- * this library is in them there is nothing to ask, and when somebody comes,
- * whatever was found before no longer counts.  (The executor's hooks get a
+ * this library is in them there is nothing to ask, and when somebody else
+ * comes, whatever was found before no longer counts.  (The executor's hooks get a
  * finished plan; what they might do with it, no plan would show.)
  *
  * The plans are kept and revalidated by the server's plan cache, and so is what
@@ -107,7 +107,7 @@ redirect_after_hooks(void)
 	hooks_own = hooks_seen = current_hooks();
 }
 
-/* A number that is another as soon as the hooks are. */
+/* A number that changes whenever the hooks do. */
 uint64
 redirect_generation(void)
 {
@@ -230,7 +230,7 @@ same_hooks(const Hooks *a, const Hooks *b)
 
 /*
  * Not while the hooks are our own, nor where the query would be refused, as it
- * will be when it comes.
+ * will be when it is executed.
  */
 static bool
 may_be_redirected(Relation rel)
@@ -286,7 +286,7 @@ probe_of(Relation rel, const char *sql)
 	return found;
 }
 
-/* The probe by this query; SPI must be connected. */
+/* The probe of this query; SPI must be connected. */
 static Probe *
 find_probe(const char *sql)
 {
@@ -328,7 +328,7 @@ find_probe(const char *sql)
 	return made;
 }
 
-/* Keep it until SPI_finish(), however that comes: planning may call us again. */
+/* Keep it until SPI_finish() or an error: planning may call us again. */
 static void
 pin_probe(Probe *probe)
 {
@@ -396,7 +396,7 @@ scan_of(Plan *plan)
 	}
 }
 
-/* Does it read a relation of the query's, or several, in a way of the server's own? */
+/* Does it read one or more relations of the query by the server's own nodes? */
 static bool
 is_scan(const Plan *plan)
 {

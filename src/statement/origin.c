@@ -56,7 +56,7 @@ static bool is_in_list(const Origin *origin, void *list);
 static bool add_to_list(const Origin *origin, void *list);
 
 /*
- * Is this expression, just analysed in that state of the parser, one of these
+ * Is this expression, just analyzed in that state of the parser, one of these
  * columns (Origin), whichever arm of a UNION it comes from?
  */
 bool

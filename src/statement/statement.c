@@ -242,7 +242,7 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 	return slot;
 }
 
-/* A column of the key may have got another type since. */
+/* A column of the key may have another type by now. */
 static bool
 has_types(SPIPlanPtr plan, const RangeQuery *query)
 {

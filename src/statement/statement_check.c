@@ -5,12 +5,12 @@
  * A statement processes each row once if its condition picks rows of the walked
  * relation, and if none of them moves in the order of the key.
  *
- * The first is asked of the parser itself, by its hook for column references:
+ * The parser itself answers the first, by its hook for column references:
  * it shows what each name within the condition was resolved to, before anything
  * is made of it.  The names are the same for every range, so that a text with
- * all the key's columns in place of {chunk} is analysed, not a chunk's own.
+ * all the key's columns in place of {chunk} is analyzed, not a chunk's own.
  *
- * The second is asked of the statement as it is written, which may name a view,
+ * The statement answers the second as it is written, which may name a view,
  * and of what the rewriter has made of it.  Columns are compared by relation
  * and number, through views down to tables.
  */
@@ -50,7 +50,7 @@ typedef struct Write
 	Bitmapset  *updated;		/* column numbers */
 } Write;
 
-/* A text that is analysed, and the walk that its conditions belong to */
+/* A text that is analyzed, and the walk that its conditions belong to */
 typedef struct Analysis
 {
 	const char *text;			/* with names in place of {chunk} */
@@ -62,7 +62,7 @@ typedef struct Analysis
 } Analysis;
 
 static bool writes_foreign(SPIPlanPtr plan);
-static Query *analyse_statement(Analysis *analysis, const StatementText *statement, const Walk *walk);
+static Query *analyze_statement(Analysis *analysis, const StatementText *statement, const Walk *walk);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
@@ -89,7 +89,7 @@ void
 statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
 	Analysis	analysis = {0};
-	Query	   *query = analyse_statement(&analysis, statement, walk);
+	Query	   *query = analyze_statement(&analysis, statement, walk);
 
 	statement_refuse_part_of_rows(query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
@@ -104,7 +104,7 @@ void
 statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
 	Analysis	analysis = {0};
-	Query	   *query = analyse_statement(&analysis, statement, walk);
+	Query	   *query = analyze_statement(&analysis, statement, walk);
 	ListCell   *lc;
 
 	statement_warn_of_other_rows(query, analysis.bound, walk);
@@ -118,8 +118,8 @@ statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk
 }
 
 /*
- * A chunk that is written to a foreign server is not done exactly once: that one
- * may have committed when another, or this one, fails.  Error: 0A000.
+ * A chunk that is written to a foreign server is not processed exactly once: that
+ * server may have committed when another, or this one, fails.  Error: 0A000.
  */
 void
 statement_check_refuse_foreign_writes(SPIPlanPtr plan)
@@ -171,7 +171,7 @@ writes_foreign(SPIPlanPtr plan)
 
 /* Parse analysis, without the hooks that count it as a statement. */
 static Query *
-analyse_statement(Analysis *analysis, const StatementText *statement, const Walk *walk)
+analyze_statement(Analysis *analysis, const StatementText *statement, const Walk *walk)
 {
 	RawStmt    *parsed;
 	ParseState *pstate = make_parsestate(NULL);
@@ -196,7 +196,7 @@ analyse_statement(Analysis *analysis, const StatementText *statement, const Walk
 	free_parsestate(pstate);
 	error_context_stack = callback.previous;
 	if (bms_num_members(analysis->seen) != list_length(analysis->conditions) * key->ncolumns)
-		elog(ERROR, "%d columns in %d conditions of %d were analysed",
+		elog(ERROR, "%d columns in %d conditions of %d were analyzed",
 			 bms_num_members(analysis->seen), list_length(analysis->conditions), key->ncolumns);
 	return query;
 }

@@ -1,6 +1,8 @@
 /*
  * statement_check.h
  *		What a job's statement must not do, and what its author should know.
+ *
+ * Knows what its names mean and what it writes; nothing of executing it.
  */
 #ifndef PG_CHUNKED_STATEMENT_CHECK_H
 #define PG_CHUNKED_STATEMENT_CHECK_H

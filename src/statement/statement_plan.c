@@ -4,8 +4,8 @@
  *
  * Two things are known of a chunk that the planner cannot know: how many rows
  * it has, and that its condition is one range of the walk's index.  Without
- * that a row comparison in the middle of a table is taken for a quarter of it,
- * and after a purge everything for what it was before.  So, while a job's
+ * that, a row comparison in the middle of a table is taken for a quarter of it,
+ * and after a purge everything is taken for what it was before.  So, while a job's
  * statement is planned, a relation that carries the whole of a chunk's
  * condition has the chunk's rows, times what its other restrictions let
  * through, and is read by the walk's index, which reads those rows and no
@@ -13,12 +13,12 @@
  * promise rests on statistics; a sequential scan is one of the ways only where
  * the table is small, or the chunk most of it.
  *
- * A statement has no parameters of its own, so any that is met is the chunk's.
+ * A statement has no parameters of its own, so any that is found is the chunk's.
  * But an equality with one may be handed on to another relation: only one that
  * has them all carries the condition.
  *
  * The rows of all relations are known before any path is made, and no hook
- * comes between.  So they are put right when the first relation's paths have
+ * comes between.  So they are corrected when the first relation's paths have
  * been made, and these are made again.
  *
  * Planning for values but with parameters is what the planner does when it is
@@ -394,7 +394,7 @@ chunk_clauses(PlannerInfo *root, RelOptInfo *rel, List **others)
 	return clauses;
 }
 
-/* Such a test stands beside the comparisons where a bound is null. */
+/* Such a test is next to the comparisons where a bound is null. */
 static bool
 is_null_test_of_key(PlannerInfo *root, const Expr *clause)
 {

@@ -280,7 +280,7 @@ find_others_below(Query *query, List *outer, Search *search)
 			if (cte != NULL && IsA(cte->ctequery, Query))
 				below = (Query *) cte->ctequery;
 		}
-		/* what a query writes has been looked at; what it sums up is no row of its own */
+		/* what a query writes has been looked at; what it sums up is not a row */
 		if (below != NULL && below->commandType == CMD_SELECT && !below->hasAggs &&
 			find_others(below, rest, search))
 			return true;

@@ -22,7 +22,7 @@
 #include "chunk/condition.h"
 #include "statement/statement_text.h"
 
-/* Stands for placeholders where a statement is just parsed; no name that anybody gives */
+/* Stands for placeholders where a statement is just parsed; no name that anybody would give */
 #define MARKER "{chunk}"
 
 typedef struct Placeholder
@@ -271,7 +271,7 @@ check_parsed(const StatementText *statement)
 }
 
 /*
- * Does a placeholder stand where no row passes it by: in WHERE or an inner join's
+ * Does a placeholder stand where no row escapes it: in WHERE or an inner join's
  * ON, by itself or after AND?  (Others may stand where they like.)
  */
 static bool
@@ -303,7 +303,7 @@ is_restricted(Node *node, void *context)
 				return true;
 			break;
 		case T_BoolExpr:
-			/* what a sub-select under NOT picks is what does not pass */
+			/* what a sub-select under NOT picks is what is left out */
 			if (((BoolExpr *) node)->boolop == NOT_EXPR)
 				return false;
 			break;

@@ -3,10 +3,10 @@
  *		Planning the queries of a walk for its index, whatever costs say.
  *
  * A page must cost the same wherever it starts, so the plan must be a scan of
- * the index that supports the order.  Settings such as enable_sort do not make
- * sure of that: they lose against costs from bad statistics, and with an equal
- * prefix another index may seem to give the order, reading the whole table by
- * it.  So, while one of these queries is planned, the planner is shown no other
+ * the index that supports the order.  Settings such as enable_sort do not
+ * ensure that: they lose against costs from bad statistics, and with an equal
+ * prefix another index may seem to give the order, and the whole table would be
+ * read by it.  So, while one of these queries is planned, the planner is shown no other
  * index of the relation, and of the ways to read it only those in walk order.
  *
  * This is in force only while steer_plan() has the plan made, not while it
@@ -155,7 +155,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 /*
  * create_upper_paths_hook: once the ways to read in order are known.  Give the
  * partitions back, which are needed to prune; and have a foreign table's server
- * do the LIMIT, which it is asked for next, whatever that is thought to cost.
+ * do the LIMIT, which it is asked for next, whatever that seems to cost.
  */
 static void
 after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
@@ -265,7 +265,7 @@ steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate, Oi
 		index_has_key_columns(walk->key, candidate, relid);
 }
 
-/* Do a child's index's leading columns bear the names of the key's columns? */
+/* Do the leading columns of a child's index have the names of the key's columns? */
 static bool
 index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid)
 {

@@ -5,7 +5,7 @@
  * An entry is dropped when the server reports a change to its relation (ALTER,
  * DROP, CREATE INDEX, ATTACH PARTITION all do) or to what names are made of
  * (schemas, types, operators, collations).  It is linked in before it is built,
- * so that a change reported in between is not lost.  The call that uses an
+ * so that a change reported meanwhile is not lost.  The call that uses an
  * entry pins it, and may finish with it after such a report, since the
  * relation is locked; it is freed by a later call.  At most MAX_WALKS entries
  * with MAX_PLANS queries each are kept, the least recently used going first.
@@ -138,7 +138,7 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
 
-	/* if a call further out uses these plans too, this one lasts for the call */
+	/* if an outer call uses these plans too, this one lasts only for the call */
 	if (walk->nplans == MAX_PLANS && walk->pins > 1)
 	{
 		*kept = false;
@@ -358,7 +358,7 @@ build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
 	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
-	/* who redirects queries may refuse to plan them without their values */
+	/* whoever redirects queries may refuse to plan them without their values */
 	walk->planned_by_value = (relkind == RELKIND_VIEW) || walk->redirected;
 	if (walk->redirected)
 	{

@@ -12,7 +12,7 @@
 #include "lib/ilist.h"
 #include "key/range.h"
 
-/* What a read brings of each row */
+/* What a read returns of each row */
 typedef enum WalkOutput
 {
 	WALK_ROWS,					/* all columns, at their attribute numbers */

@@ -35,7 +35,7 @@
 #define NTH_BY_READING 5000
 #define NTH_ROUNDS 8
 
-/* Takes the rows of a query and hands them on to the reader */
+/* Takes the rows of a query and passes them on to the reader */
 typedef struct WalkReceiver
 {
 	DestReceiver pub;
@@ -102,7 +102,7 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 	return reader.end;
 }
 
-/* Can rows be passed over where they are, so that they need not come here? */
+/* Can rows be skipped where they are, so that they need not come here? */
 bool
 walk_can_skip(const Walk *walk)
 {
@@ -111,7 +111,7 @@ walk_can_skip(const Walk *walk)
 
 /*
  * The position of the n-th row of a range, counted from 1, or NULL if there are
- * fewer; rows that can be passed over where they are do not come here.  *through,
+ * fewer; rows that can be skipped where they are do not come here.  *through,
  * unless that is NULL: the rows up to this position, with those that share it.
  * SPI must be connected.
  *
@@ -328,7 +328,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 }
 
-/* Does the query bring only rows that match the filter? */
+/* Does the query return only rows that match the filter? */
 static bool
 is_filtered(const Walk *walk, const WalkReader *reader)
 {

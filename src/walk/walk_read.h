@@ -22,13 +22,13 @@ typedef struct WalkReader
 	bool		ties;			/* with boundary: take in those rows instead,
 								 * beyond limit and whatever row() says */
 	bool		keep_end;		/* set end */
-	int64		skip;			/* pass over so many rows first, of each partition
+	int64		skip;			/* skip so many rows first, of each partition
 								 * by itself; only where walk_can_skip() */
 	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
 								/* called for each row; false: it is the last */
 	void	   *arg;			/* for row() */
 
-	uint64		count;			/* rows brought */
+	uint64		count;			/* rows read */
 	bool		ended;			/* by limit or row(), not by the range's end */
 	Position   *end;			/* that last row's position, if ended */
 } WalkReader;
