@@ -11,15 +11,22 @@
 #include "api/arguments.h"
 #include "base/relation.h"
 
-/* A regclass that must be there.  Error: 22004. */
-Oid
-argument_relation(FunctionCallInfo fcinfo, int argno)
+/* Error: 22004, with this hint, if the argument is null. */
+void
+argument_require(FunctionCallInfo fcinfo, int argno, const char *name, const char *hint)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("relation must not be null"),
-				 errhint("Name a table, for example 'event'.")));
+				 errmsg("%s must not be null", name),
+				 errhint("%s", hint)));
+}
+
+/* A regclass that must be there.  Error: 22004. */
+Oid
+argument_relation(FunctionCallInfo fcinfo, int argno)
+{
+	argument_require(fcinfo, argno, "relation", "Name a table, for example 'event'.");
 	return PG_GETARG_OID(argno);
 }
 
@@ -64,11 +71,7 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	int64		value;
 
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhint("Give a number, such as 1000.")));
+	argument_require(fcinfo, argno, name, "Give a number, such as 1000.");
 	value = get_fn_expr_argtype(fcinfo->flinfo, argno) == INT4OID ?
 		PG_GETARG_INT32(argno) : PG_GETARG_INT64(argno);
 	if (value <= 0)
@@ -83,11 +86,7 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 bool
 argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhint("Leave it out for the default, or give true or false.")));
+	argument_require(fcinfo, argno, name, "Leave it out for the default, or give true or false.");
 	return PG_GETARG_BOOL(argno);
 }
 
@@ -121,11 +120,7 @@ argument_alias(FunctionCallInfo fcinfo, int argno)
 int64
 argument_page_number(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("page_number must not be null"),
-				 errhint("The first page is number 1.")));
+	argument_require(fcinfo, argno, "page_number", "The first page is number 1.");
 	if (PG_GETARG_INT64(argno) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

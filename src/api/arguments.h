@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "key/position.h"
 
+extern void argument_require(FunctionCallInfo fcinfo, int argno, const char *name, const char *hint);
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_row_type(FunctionCallInfo fcinfo, int argno);

@@ -196,11 +196,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 static int64
 argument_orphans(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("orphans must not be null"),
-				 errhint("Leave it out for none, or give a number of rows.")));
+	argument_require(fcinfo, argno, "orphans", "Leave it out for none, or give a number of rows.");
 	if (PG_GETARG_INT64(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

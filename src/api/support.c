@@ -44,6 +44,7 @@ PG_FUNCTION_INFO_V1(chunked_page_support);
 PG_FUNCTION_INFO_V1(chunked_paginate_support);
 PG_FUNCTION_INFO_V1(chunked_chunks_support);
 
+static Node *support_page(Node *node, int argno, double by_default);
 static double page_rows(SupportRequestRows *request, int argno, double otherwise);
 static void meet_relation(PlannerInfo *root, const FuncExpr *call);
 static bool is_same_call(Node *node, const FuncExpr *call);
@@ -61,16 +62,7 @@ static double relation_rows(Oid relid);
 Datum
 chunked_page_support(PG_FUNCTION_ARGS)
 {
-	Node	   *node = (Node *) PG_GETARG_POINTER(0);
-
-	if (IsA(node, SupportRequestSimplify))
-		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
-	if (IsA(node, SupportRequestRows))
-	{
-		((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, 1, 1000);
-		PG_RETURN_POINTER(node);
-	}
-	PG_RETURN_POINTER(NULL);
+	PG_RETURN_POINTER(support_page((Node *) PG_GETARG_POINTER(0), 1, 1000));
 }
 
 /*
@@ -80,16 +72,7 @@ chunked_page_support(PG_FUNCTION_ARGS)
 Datum
 chunked_paginate_support(PG_FUNCTION_ARGS)
 {
-	Node	   *node = (Node *) PG_GETARG_POINTER(0);
-
-	if (IsA(node, SupportRequestSimplify))
-		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
-	if (IsA(node, SupportRequestRows))
-	{
-		((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, 2, 100);
-		PG_RETURN_POINTER(node);
-	}
-	PG_RETURN_POINTER(NULL);
+	PG_RETURN_POINTER(support_page((Node *) PG_GETARG_POINTER(0), 2, 100));
 }
 
 /*
@@ -116,6 +99,21 @@ chunked_chunks_support(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(request);
 	}
 	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * Answer the planner for a call whose argument argno says how many rows a page
+ * has, by default so many.
+ */
+static Node *
+support_page(Node *node, int argno, double by_default)
+{
+	if (IsA(node, SupportRequestSimplify))
+		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
+	if (!IsA(node, SupportRequestRows))
+		return NULL;
+	((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, argno, by_default);
+	return node;
 }
 
 /* As many as argument argno says, or the whole table if that is smaller. */

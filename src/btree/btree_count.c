@@ -70,7 +70,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 
 /*
  * The visible rows of a leaf's items from *offset to end, in walk order; once
- * they are limit, *offset is the item of the last one.
+ * there are limit of them, *offset is the item of the last one.
  *
  * Where the rows' heap blocks are known to be all-visible, the page is read in
  * its place, under its lock; the first item that takes more than that makes us

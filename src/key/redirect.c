@@ -39,6 +39,7 @@
 #include "utils/resowner.h"
 #include "utils/rls.h"
 
+#include "base/pin.h"
 #include "base/relation.h"
 #include "key/range.h"
 #include "key/redirect.h"
@@ -84,8 +85,6 @@ static bool may_be_redirected(Relation rel);
 static char *walk_text(Relation rel, const WalkKey *key, const char *condition);
 static Probe probe_of(Relation rel, const char *sql);
 static Probe *find_probe(const char *sql);
-static void pin_probe(Probe *probe);
-static void unpin_probe(void *arg);
 static void drop_probe(Probe *probe);
 static void examine_plan(Probe *probe, PlannedStmt *stmt);
 static Plan *scan_of(Plan *plan);
@@ -270,7 +269,7 @@ probe_of(Relation rel, const char *sql)
 
 	SPI_connect();
 	probe = find_probe(sql);
-	pin_probe(probe);
+	pin_until_reset(&probe->users);	/* planning may call us again */
 	cached = SPI_plan_get_cached_plan(probe->plan);
 	if (cached == NULL)
 		elog(ERROR, "could not plan \"%s\"", sql);
@@ -326,24 +325,6 @@ find_probe(const char *sql)
 	dlist_push_head(&probes, &made->node);
 	nprobes++;
 	return made;
-}
-
-/* Keep it until SPI_finish() or an error: planning may call us again. */
-static void
-pin_probe(Probe *probe)
-{
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-	callback->func = unpin_probe;
-	callback->arg = probe;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	probe->users++;
-}
-
-static void
-unpin_probe(void *arg)
-{
-	((Probe *) arg)->users--;
 }
 
 static void

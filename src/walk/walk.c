@@ -30,6 +30,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/pin.h"
 #include "base/relation.h"
 #include "key/key_index.h"
 #include "key/key_resolve.h"
@@ -57,8 +58,6 @@ static Walk *cache_find(const StringInfo identity, uint32 hash);
 static void cache_make_room(void);
 static void cache_drop(Walk *walk);
 static void drop_plans(Walk *walk);
-static void pin_walk(Walk *walk);
-static void unpin_walk(void *arg);
 static void build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter);
 static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
@@ -90,7 +89,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	if (walk != NULL)
 	{
 		dlist_move_head(&walks, &walk->node);
-		pin_walk(walk);
+		pin_until_reset(&walk->pins);
 		return walk;
 	}
 
@@ -108,7 +107,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	walk->valid = true;
 	dlist_push_head(&walks, &walk->node);
 	nwalks++;
-	pin_walk(walk);
+	pin_until_reset(&walk->pins);
 
 	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
@@ -323,23 +322,6 @@ drop_plans(Walk *walk)
 		SPI_freeplan(slot->plan);
 		pfree(slot->sql);
 	}
-}
-
-static void
-pin_walk(Walk *walk)
-{
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-	callback->func = unpin_walk;
-	callback->arg = walk;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	walk->pins++;
-}
-
-static void
-unpin_walk(void *arg)
-{
-	((Walk *) arg)->pins--;
 }
 
 /* Fill in a new walk, in its own memory context. */
