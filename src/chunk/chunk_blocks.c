@@ -61,7 +61,7 @@ typedef struct ChunkBlocks
 	ChunkSource source;
 	ChunkRequest request;
 	int			nparts;
-	BlockPart   *parts;
+	BlockPart  *parts;
 
 	int64		number;			/* of the last chunk */
 	int			part;			/* the current one */
@@ -100,7 +100,7 @@ chunk_blocks_is_key(ArrayType *key)
 ChunkSource *
 chunk_blocks_begin(const ChunkRequest *request)
 {
-	ChunkBlocks  *split = palloc0(sizeof(ChunkBlocks));
+	ChunkBlocks *split = palloc0(sizeof(ChunkBlocks));
 	Relation	rel = relation_open_to_walk(request->relid);
 	bool		clock_literal;
 
@@ -123,9 +123,9 @@ chunk_blocks_begin(const ChunkRequest *request)
 static bool
 next_block_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep)
 {
-	ChunkBlocks  *split = (ChunkBlocks *) source;
+	ChunkBlocks *split = (ChunkBlocks *) source;
 	const ChunkRequest *request = &split->request;
-	BlockPart   *part;
+	BlockPart  *part;
 	int64		blocks;
 	int64		from;
 	int64		to;
@@ -285,7 +285,7 @@ share_out(ChunkBlocks *split)
 
 	for (int i = 0; i < split->nparts; i++)
 	{
-		BlockPart   *part = &split->parts[i];
+		BlockPart  *part = &split->parts[i];
 		int64		blocks = part->end_block - part->first_block;
 
 		part->nchunks = Min(blocks, 1);
@@ -304,7 +304,7 @@ share_out(ChunkBlocks *split)
 			weight += split->parts[i].weight;
 		for (int i = 0; i < split->nparts && weight > 0; i++)
 		{
-			BlockPart   *part = &split->parts[i];
+			BlockPart  *part = &split->parts[i];
 			int64		blocks = part->end_block - part->first_block;
 			int64		more = Min(blocks - part->nchunks,
 								   Max((int64) (request->parts * part->weight / weight) - part->nchunks, 0));
@@ -317,12 +317,12 @@ share_out(ChunkBlocks *split)
 	}
 	for (; left > 0; left--)
 	{
-		BlockPart   *largest = NULL;
+		BlockPart  *largest = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < split->nparts; i++)
 		{
-			BlockPart   *part = &split->parts[i];
+			BlockPart  *part = &split->parts[i];
 
 			if (part->nchunks > 0 && part->nchunks < part->end_block - part->first_block &&
 				(largest == NULL ||

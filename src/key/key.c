@@ -24,8 +24,8 @@ static const char *element_suffix(const char *element, char **name);
  * that does not depend on OIDs: two keys of the same description are alike.
  * Whole numbers of all sizes and decimals are, and texts of limited length and of
  * any, so that a column may be made wider: the order is the same, and a value that
- * cannot be read is an error.  Columns with one of
- * the first names (char *) are described by the name in the second list.
+ * cannot be read is an error.  Columns that have one of these names (char *) are
+ * described by the name that is at the same place in the list "as".
  */
 char *
 key_describe(const WalkKey *key, const List *names, const List *as)

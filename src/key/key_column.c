@@ -205,8 +205,8 @@ key_column_compare(const KeyColumn *column, Datum a, bool a_null, Datum b, bool 
 
 /*
  * Append the column as an element of a key, or of CREATE INDEX.  quoted_name:
- * how its name is to be written; nulls_first: the placement of nulls,
- * which is left out where it is the direction's default.
+ * how its name is to be written; nulls_first: the placement of nulls, which is
+ * left out where it is the direction's default.
  */
 void
 key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_name, bool nulls_first)
@@ -296,7 +296,7 @@ collate_text(Oid collation)
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	text = psprintf(" COLLATE %s",
 					quote_name(get_namespace_name(form->collnamespace),
-								   NameStr(form->collname)));
+							   NameStr(form->collname)));
 	ReleaseSysCache(tuple);
 	return text;
 }
@@ -312,7 +312,7 @@ opclass_text(Oid opclass)
 		elog(ERROR, "cache lookup failed for operator class %u", opclass);
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
 	text = psprintf(" %s", quote_name(get_namespace_name(form->opcnamespace),
-										  NameStr(form->opcname)));
+									  NameStr(form->opcname)));
 	ReleaseSysCache(tuple);
 	return text;
 }

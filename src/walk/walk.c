@@ -57,8 +57,8 @@ static void make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filte
 static Walk *cache_find(const StringInfo identity, uint32 hash);
 static void cache_make_room(void);
 static void cache_drop(Walk *walk);
-static void drop_plans(Walk *walk);
-static void build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter);
+static void cache_drop_plans(Walk *walk);
+static void cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
 static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
@@ -111,7 +111,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 
 	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
-	build_walk(walk, rel, key, filter);
+	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
 	walk->ready = true;
 	return walk;
@@ -144,7 +144,7 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 		return plan;
 	}
 	if (walk->nplans == MAX_PLANS)
-		drop_plans(walk);
+		cache_drop_plans(walk);
 
 	{
 		WalkPlan   *slot = &walk->plans[walk->nplans];
@@ -308,12 +308,12 @@ cache_drop(Walk *walk)
 {
 	dlist_delete(&walk->node);
 	nwalks--;
-	drop_plans(walk);
+	cache_drop_plans(walk);
 	MemoryContextDelete(walk->context);
 }
 
 static void
-drop_plans(Walk *walk)
+cache_drop_plans(Walk *walk)
 {
 	while (walk->nplans > 0)
 	{
@@ -326,7 +326,7 @@ drop_plans(Walk *walk)
 
 /* Fill in a new walk, in its own memory context. */
 static void
-build_walk(Walk *walk, Relation rel, ArrayType *elements, text *filter)
+cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 

@@ -183,7 +183,7 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	return (int64) reader.count;
 }
 
-/* The last position of a range, by that output, or NULL. */
+/* The last position of a range, by walk_all_keys(), or NULL. */
 Position *
 walk_last_position(Walk *walk, const Range *range)
 {
