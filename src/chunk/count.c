@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
@@ -34,6 +35,7 @@
 /* With fewer leaves than this, counting is as quick */
 #define MIN_CHILDREN 4
 
+static bool estimate_relation(Relation rel, const WalkKey *key, double *rows);
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);
 static bool count_along_key(Relation rel, bool exact, ArrayType *key, int64 *rows);
@@ -65,21 +67,6 @@ count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
 }
 
 /*
- * What count_relation() estimates along this key; false if it would have to
- * count.
- */
-bool
-count_estimate(Relation rel, const WalkKey *key, double *rows)
-{
-	if (estimate_by_index(rel, key, rows))
-		return true;
-	if (!may_see_catalog_estimate(rel))
-		return false;
-	*rows = relation_estimate_rows(rel);
-	return true;
-}
-
-/*
  * Count rows by a query: those of "from", generated text, that satisfy the
  * condition, generated too, and the filter; either may be NULL.  The server
  * checks privileges and policies.  Errors: those of filter_check_syntax().
@@ -107,6 +94,21 @@ count_by_query(const char *from, const char *condition, text *filter)
 	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return rows;
+}
+
+/*
+ * What count_relation() estimates along this key; false if it would have to
+ * count.
+ */
+static bool
+estimate_relation(Relation rel, const WalkKey *key, double *rows)
+{
+	if (estimate_by_index(rel, key, rows))
+		return true;
+	if (!may_see_catalog_estimate(rel))
+		return false;
+	*rows = relation_estimate_rows(rel);
+	return true;
 }
 
 static bool
@@ -200,6 +202,37 @@ count_at_most(Walk *walk, Relation rel, const Range *range, int64 limit)
 	reader.limit = limit;
 	walk_read(walk, range, &reader);
 	return (int64) reader.count;
+}
+
+/*
+ * The matching rows of a range, by estimate: what row_count() estimates, else the
+ * planner.
+ */
+double
+count_estimate_range(Walk *walk, Relation rel, const Range *range)
+{
+	SPIPlanPtr	plan;
+	CachedPlan *cached;
+	double		rows = 0;
+	double		all = 0;
+	bool		bounded = range->after != NULL || range->upto != NULL;
+	bool		counted = walk->filter == NULL && estimate_relation(rel, walk->key, &all);
+
+	if (counted && !bounded)
+		return all;
+	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
+								walk->filter == NULL ? "TRUE" : walk->filter,
+								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"), 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	cached = SPI_plan_get_cached_plan(plan);
+	if (cached != NULL)
+	{
+		rows = linitial_node(PlannedStmt, cached->stmt_list)->planTree->plan_rows;
+		ReleaseCachedPlan(cached, NULL);	/* no owner, since it is not a kept plan */
+	}
+	SPI_freeplan(plan);
+	return counted ? Min(rows, all) : rows;
 }
 
 /*
