@@ -97,7 +97,7 @@ SELECT oid::regprocedure FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'
 WHERE (proargnames IS NULL OR '' = ANY (proargnames[1:pronargs])) AND prorettype <> 'internal'::regtype;
 SELECT oid::regprocedure FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'::regclass AND objid = oid
 WHERE proname IN ('page', 'position_of', 'bounds', 'chunks', 'next_chunk') AND pronargdefaults <> pronargs - 1;
--- the arguments stand in the comment in their order
+-- the comment has the arguments in their order
 SELECT oid::regprocedure, argument FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'::regclass AND objid = oid,
 	LATERAL (SELECT name, n, lag(regexp_instr(obj_description(oid, 'pg_proc'), format('(\n|, )%s(:|,)', name))) OVER (ORDER BY n) AS before,
 			regexp_instr(obj_description(oid, 'pg_proc'), format('(\n|, )%s(:|,)', name)) AS place

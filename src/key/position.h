@@ -12,7 +12,7 @@
 #include "key/key.h"
 #include "utils/jsonb.h"
 
-/* One entry for each key column, in key order; palloc'd in one piece, values apart. */
+/* One entry for each key column, in key order. */
 typedef struct Position
 {
 	Datum	   *values;

@@ -36,7 +36,7 @@ typedef struct Placeholder
 typedef void (*PlaceholderWriter) (StringInfo buf, const StatementText *statement,
 								   const Placeholder *placeholder, void *arg);
 
-/* For write_condition() */
+/* For write_chunk_condition() */
 typedef struct ConditionToWrite
 {
 	const Walk *walk;
