@@ -6,11 +6,11 @@ DROP EXTENSION pg_chunked;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'chunked';
 
 -- a user who may create things in the database may install it, in a session
--- where false operators, functions and types stand ahead of the real ones
+-- where false operators, functions and types are found before the real ones
 CREATE ROLE regress_chunked_installer;
 DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO regress_chunked_installer', current_database()); END $$;
 SET ROLE regress_chunked_installer;
--- the schema is the extension's to make: what might stand in one that is there is not taken over
+-- the extension creates its own schema: one that exists is not taken over, whatever it holds
 CREATE SCHEMA chunked;
 \set VERBOSITY sqlstate
 CREATE EXTENSION pg_chunked;
@@ -97,7 +97,7 @@ SELECT oid::regprocedure FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'
 WHERE (proargnames IS NULL OR '' = ANY (proargnames[1:pronargs])) AND prorettype <> 'internal'::regtype;
 SELECT oid::regprocedure FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'::regclass AND objid = oid
 WHERE proname IN ('page', 'position_of', 'bounds', 'chunks', 'next_chunk') AND pronargdefaults <> pronargs - 1;
--- the arguments stand in the comment in their order
+-- the comment has the arguments in their order
 SELECT oid::regprocedure, argument FROM pg_proc JOIN pg_temp.member ON classid = 'pg_proc'::regclass AND objid = oid,
 	LATERAL (SELECT name, n, lag(regexp_instr(obj_description(oid, 'pg_proc'), format('(\n|, )%s(:|,)', name))) OVER (ORDER BY n) AS before,
 			regexp_instr(obj_description(oid, 'pg_proc'), format('(\n|, )%s(:|,)', name)) AS place

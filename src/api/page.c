@@ -19,7 +19,7 @@
 #include "api/plan_watch.h"
 #include "api/rows.h"
 #include "base/relation.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 PG_FUNCTION_INFO_V1(chunked_page);
 PG_FUNCTION_INFO_V1(chunked_page_untyped);
@@ -43,7 +43,7 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 Datum
 chunked_page(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	Relation	rel = argument_open_row_type(fcinfo, 0);
 	int64		page_size = argument_positive(fcinfo, 1, "page_size");
 	bool		backward = !PG_ARGISNULL(4);
 	Walk	   *walk;
@@ -54,8 +54,7 @@ chunked_page(PG_FUNCTION_ARGS)
 	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, backward);
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	walk = walk_open(rel, argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	read_range(fcinfo, walk, &range);
 
@@ -72,7 +71,7 @@ chunked_page(PG_FUNCTION_ARGS)
 
 /*
  * chunked.page(relation text, ...) and paginate(relation text, ...): what an
- * untyped name such as 'event' resolves to; says how to name the table instead.
+ * untyped name such as 'event' resolves to; the error says how to name the table.
  */
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
@@ -104,14 +103,14 @@ chunked_position_of(PG_FUNCTION_ARGS)
 	Position   *position;
 	Jsonb	   *result;
 
-	/* of a type that is gone, relation_of_row_type() says so */
+	/* if the type is gone, relation_of_row_type() says so */
 	if (!OidIsValid(get_typ_typrelid(row_type)) && SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("position_of() takes a whole row of a table, not a value of type %s",
 						format_type_be(row_type)),
 				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table.")));
-	rel = relation_open_to_walk(relation_of_row_type(row_type));
+	rel = argument_open_row_type(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 	{
 		table_close(rel, NoLock);
@@ -120,7 +119,7 @@ chunked_position_of(PG_FUNCTION_ARGS)
 	row = PG_GETARG_HEAPTUPLEHEADER(0);
 
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1), NULL);
+	walk = walk_open(rel, argument_key(fcinfo, 1), NULL);
 	position = position_make(walk->key);
 	for (int i = 0; i < walk->key->ncolumns; i++)
 		position->values[i] = GetAttributeByNum(row, walk->key->columns[i].attnum,
@@ -142,7 +141,7 @@ chunked_position_of(PG_FUNCTION_ARGS)
 Datum
 chunked_bounds(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	MemoryContext context = CurrentMemoryContext;
 	Walk	   *walk;
 	Range		all = {0};
@@ -154,8 +153,7 @@ chunked_bounds(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-					 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	walk = walk_open(rel, argument_key(fcinfo, 1), argument_filter(fcinfo, 2));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	for (int i = 0; i < 2; i++)
 	{

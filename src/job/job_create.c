@@ -15,20 +15,20 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/plancache.h"
 #include "utils/rel.h"
 
 #include "api/arguments.h"
 #include "base/relation.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_blocks.h"
 #include "chunk/count.h"
 #include "job/job.h"
 #include "job/job_chunk.h"
 #include "job/ledger.h"
 #include "job/reference.h"
 #include "job/throttle.h"
-#include "statement/statement_check.h"
+#include "statement/statement.h"
 #include "walk/row_security.h"
+#include "walk/walk_read.h"
 
 /* What is found out about a job before it is there */
 typedef struct JobPlan
@@ -70,7 +70,6 @@ static void hint_at_key(void *arg);
 static void plan_job(const JobOptions *options, Relation rel, JobPlan *plan);
 static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobPlan *plan);
-static double estimate_rows(Walk *walk, Relation rel, const Range *range);
 static Datum column_references(Oid relid, const WalkKey *key);
 static int64 insert(const JobOptions *options, const char *name, const WalkKey *key, Jsonb *high_water,
 					double rows);
@@ -145,7 +144,7 @@ job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("name must not be empty"),
 				 errhint("Leave it out to have one made of the relation's.")));
-	if (heap_is_physical_key(options->key))
+	if (chunk_blocks_is_key(options->key))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a job cannot go by ctid"),
@@ -335,7 +334,7 @@ plan_job(const JobOptions *options, Relation rel, JobPlan *plan)
 		return;
 	}
 	all.upto = options->upto == NULL ? NULL : plan->last;
-	plan->rows = estimate_rows(plan->walk, rel, &all);
+	plan->rows = count_estimate_range(plan->walk, rel, &all);
 	if (plan->statement != NULL)
 	{
 		find_first_chunk(options, plan);
@@ -384,34 +383,6 @@ find_first_chunk(const JobOptions *options, JobPlan *plan)
 	walk_read(plan->walk, &plan->first, &reader);
 	if (reader.ended)
 		plan->first.upto = reader.end;
-}
-
-/* The rows of a walk: what row_count() estimates, else by the planner. */
-static double
-estimate_rows(Walk *walk, Relation rel, const Range *range)
-{
-	SPIPlanPtr	plan;
-	CachedPlan *cached;
-	double		rows = 0;
-	double		all = 0;
-	bool		bounded = range->after != NULL || range->upto != NULL;
-	bool		counted = walk->filter == NULL && count_estimate(rel, walk->key, &all);
-
-	if (counted && !bounded)
-		return all;
-	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
-								walk->filter == NULL ? "TRUE" : walk->filter,
-								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"), 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	cached = SPI_plan_get_cached_plan(plan);
-	if (cached != NULL)
-	{
-		rows = linitial_node(PlannedStmt, cached->stmt_list)->planTree->plan_rows;
-		ReleaseCachedPlan(cached, NULL);	/* no owner, since it is not a kept plan */
-	}
-	SPI_freeplan(plan);
-	return counted ? Min(rows, all) : rows;
 }
 
 /* A key's columns, as bigint[] for column_reference[]. */

@@ -9,7 +9,7 @@
  *
  * Where an index supports the order, the queries are planned once, and so that
  * this index is used whatever the statistics say (steer.c): every page costs
- * alike.
+ * the same.
  */
 #include "postgres.h"
 
@@ -18,18 +18,15 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
 #include "base/relation.h"
+#include "base/settings.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
-#include "walk/walk.h"
-
-/* Relations under this many rows are read in a moment without any index */
-#define WARN_MIN_ROWS 10000
+#include "walk/walk_read.h"
 
 /*
  * The n-th row of several partitions is looked for until so few rows are left
@@ -38,7 +35,7 @@
 #define NTH_BY_READING 5000
 #define NTH_ROUNDS 8
 
-/* Takes the rows of a query and hands them on to the reader */
+/* Takes the rows of a query and passes them on to the reader */
 typedef struct WalkReceiver
 {
 	DestReceiver pub;
@@ -49,8 +46,8 @@ typedef struct WalkReceiver
 
 static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
-static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
-						WalkReader *reader, int64 limit);
+static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
+					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
 static void run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader);
@@ -105,7 +102,7 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 	return reader.end;
 }
 
-/* Can rows be passed over where they are, so that they need not come here? */
+/* Can rows be skipped where they are, so that they need not come here? */
 bool
 walk_can_skip(const Walk *walk)
 {
@@ -114,12 +111,13 @@ walk_can_skip(const Walk *walk)
 
 /*
  * The position of the n-th row of a range, counted from 1, or NULL if there are
- * fewer.  Only where walk_can_skip().  *through, unless that is NULL: the rows up
- * to this position, with those that share it.  SPI must be connected.
+ * fewer; rows that can be skipped where they are do not come here.  *through,
+ * unless that is NULL: the rows up to this position, with those that share it.
+ * SPI must be connected.
  *
- * Of k partitions, none has its n/k-th row ahead of the first such row p of all.
- * So no more than n rows are ahead of p, and at least n/k: the search goes on
- * behind it.  Where rows are spread evenly, p is the n-th but for a few.
+ * Of k partitions, none has its n/k-th row before the first such row p of all.
+ * So no more than n rows are before p, and at least n/k: the search goes on
+ * after it.  Where rows are spread evenly, p is nearly the n-th.
  */
 Position *
 walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 n,
@@ -131,7 +129,7 @@ walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 
 
 	for (int round = 0;; round++)
 	{
-		bool		last = npartitions == 1 || left <= Max(NTH_BY_READING, npartitions) ||
+		bool		last = npartitions <= 1 || left <= Max(NTH_BY_READING, npartitions) ||
 			round == NTH_ROUNDS;
 		WalkReader	reader = {0};
 		Range		passed = rest;
@@ -185,45 +183,11 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	return (int64) reader.count;
 }
 
-/*
- * The output to look for positions by: of any row, whether the filter is true
- * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
- */
-WalkOutput
-walk_all_keys(const Walk *walk)
-{
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
-}
-
-/* The last position of a range, by that output, or NULL. */
+/* The last position of a range, by walk_all_keys(), or NULL. */
 Position *
 walk_last_position(Walk *walk, const Range *range)
 {
 	return walk_end_of_range(walk, range, walk_all_keys(walk), true);
-}
-
-/*
- * Warn, unless *warned, that no index gives the order of this walk, with the
- * index to create; and set *warned.  Silent for small relations, and for those
- * (foreign partitions, too) whose indexes are not ours to know.
- */
-void
-walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
-{
-	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
-		walk->redirected || !relation_is_local_table(rel))
-		return;
-	*warned = true;
-	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
-		return;
-	ereport(WARNING,
-			(walk->style.also_expand ?
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
-					RelationGetRelationName(rel)) :
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
-					RelationGetRelationName(rel)),
-			 errhint("%s", walk->key->create_index)));
 }
 
 /* The names of the partitions, if all are foreign and the caller may name them; else NIL. */
@@ -252,8 +216,8 @@ partitions_to_read(const Walk *walk, const WalkReader *reader)
 
 /* The query, of the relation or, put together, of these partitions. */
 static char *
-query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
-		   int64 limit)
+read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
+		  int64 limit)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -278,7 +242,7 @@ query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *re
 		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
 	}
 
-	/* a remote server is only told of a limit that is known when planning */
+	/* a limit reaches a remote server only if it is known when planning */
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
 	if (reader->skip > 0 && partitions == NIL)
@@ -321,7 +285,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 	int			result;
 
 	if (reader->boundary && !walk->key->unique)
-		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows behind the last one, to compare */
+		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows after the last one, to compare */
 	limit = Min(limit, PG_INT64_MAX);
 
 	for (int i = 0; i < nargs; i++)
@@ -339,7 +303,7 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 
 		for (int i = 0; i < nargs; i++)
 			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, query_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+		plan = walk_prepare(walk, read_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
 	}
 
 	receiver.pub.receiveSlot = receiver_row;
@@ -359,13 +323,12 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 		steer_plan(walk, index, partitions != NIL, plan);
 	nest_level = steered ? begin_generic_plans() : 0;
 	result = SPI_execute_plan_extended(plan, &options);
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
+	settings_end(nest_level);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 }
 
-/* Does the query bring only rows that match the filter? */
+/* Does the query return only rows that match the filter? */
 static bool
 is_filtered(const Walk *walk, const WalkReader *reader)
 {
@@ -375,19 +338,16 @@ is_filtered(const Walk *walk, const WalkReader *reader)
 
 /*
  * Have the generic plan used even where the session asks for custom ones, which
- * are made when they run.  Returns the nest level to leave, or 0.
+ * are made when they run.  Returns what settings_end() takes.
  */
 static int
 begin_generic_plans(void)
 {
-	int			nest_level;
+	static const char *const settings[][2] = {{"plan_cache_mode", "auto"}};
 
 	if (plan_cache_mode != PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
 		return 0;
-	nest_level = NewGUCNestLevel();
-	(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
+	return settings_begin(settings, lengthof(settings));
 }
 
 static void
@@ -411,7 +371,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 	WalkReceiver *receiver = (WalkReceiver *) self;
 	WalkReader *reader = receiver->reader;
 	Walk	   *walk = receiver->walk;
-	bool		look_behind = reader->boundary && !walk->key->unique;
+	bool		look_further = reader->boundary && !walk->key->unique;
 	bool		more = true;
 
 	if (reader->ended)
@@ -434,7 +394,7 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 
 	reader->ended = true;
-	if (reader->keep_end || look_behind)
+	if (reader->keep_end || look_further)
 	{
 		MemoryContext context = MemoryContextSwitchTo(receiver->context);
 
@@ -443,10 +403,10 @@ receiver_row(TupleTableSlot *slot, DestReceiver *self)
 						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
 		MemoryContextSwitchTo(context);
 	}
-	return look_behind;
+	return look_further;
 }
 
-/* Does the row behind the last one share its key? */
+/* Does the row after the last one share its key? */
 static bool
 is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 {
@@ -459,14 +419,14 @@ is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, attnums[i], &isnull);
 
-		if (key_compare_datums(&walk->key->columns[i], value, isnull,
+		if (key_column_compare(&walk->key->columns[i], value, isnull,
 							   reader->end->values[i], reader->end->nulls[i]) != 0)
 			return false;
 	}
 	return true;
 }
 
-/* Refuse to go on behind a position that several rows share: one would be skipped. */
+/* Refuse to go on after a position that several rows share: one would be skipped. */
 void
 walk_report_tie(const Walk *walk, Position *position)
 {
