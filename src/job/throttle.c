@@ -7,24 +7,30 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/resowner.h"
 
 #include "base/parse.h"
+#include "base/subtransaction.h"
 #include "job/throttle.h"
 
 #define SELECT_LAG \
 	"SELECT s.application_name, s.replay_lag FROM pg_catalog.pg_stat_replication s" \
 	" WHERE s.replay_lag IS NOT NULL ORDER BY s.replay_lag DESC LIMIT 1"
 
+typedef struct Condition
+{
+	const char *throttle;
+	bool		holds;
+} Condition;
+
 static void hint_at_throttle(void *arg);
 static char *lag_reason(const Job *job);
 static char *condition_reason(const Job *job);
+static void evaluate_condition(void *arg);
 static char *query_text(const char *throttle);
 
 /*
@@ -113,43 +119,30 @@ lag_reason(const Job *job)
 static char *
 condition_reason(const Job *job)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool held = false;
-	char	   *volatile reason = NULL;
+	Condition	condition = {.throttle = job->throttle};
+	ErrorData  *error = subtransaction_run(evaluate_condition, &condition);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	if (error == NULL)
+		return condition.holds ? pstrdup("throttle") : NULL;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	return psprintf("throttle fails: %s", error->message);
+}
+
+/* A step in a subtransaction. */
+static void
+evaluate_condition(void *arg)
+{
+	Condition  *condition = arg;
+
+	SPI_connect();
+	if (SPI_execute(query_text(condition->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
 	{
-		SPI_connect();
-		if (SPI_execute(query_text(job->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
-		{
-			bool		isnull;
+		bool		isnull;
 
-			held = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		}
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		condition->holds = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		reason = psprintf("throttle fails: %s", error->message);
-	}
-	PG_END_TRY();
-	return held ? pstrdup("throttle") : reason;
+	SPI_finish();
 }
 
 /* In parentheses a whole query is an expression as well. */
