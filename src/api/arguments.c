@@ -9,6 +9,7 @@
 #include "utils/varlena.h"
 
 #include "api/arguments.h"
+#include "job/job.h"
 
 /* A regclass that must be there.  Error: 22004. */
 Oid
@@ -105,4 +106,43 @@ argument_warned(FunctionCallInfo fcinfo)
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(bool));
 	return (bool *) fcinfo->flinfo->fn_extra;
+}
+
+/* A job's name.  Error: 22004. */
+char *
+argument_name(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be null"),
+				 errhint("Name a job; the view chunked.jobs lists them.")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* A text, or NULL. */
+char *
+argument_text(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* An interval, or NULL.  zero: it may be 0.  Error: 22023. */
+Interval *
+argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero)
+{
+	Interval   *interval;
+	double		ms;
+
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	interval = PG_GETARG_INTERVAL_P(argno);
+	ms = job_interval_ms(interval);
+	if (ms < 0 || (ms == 0 && !zero))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 zero ? errmsg("%s must be zero or more", name) :
+				 errmsg("%s must be greater than zero", name),
+				 errhint("Give an interval, such as '500 ms'.")));
+	return interval;
 }

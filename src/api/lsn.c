@@ -19,6 +19,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "api/arguments.h"
 #include "job/job.h"
 
 /* Between looks, in ms: at first, and at most */
@@ -52,8 +53,7 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 				 errmsg("lsn and timeout must not be null"),
 				 errhint("Give lsn as claim_chunk() returned it.")));
 	lsn = PG_GETARG_LSN(0);
-	job_check_interval(PG_GETARG_INTERVAL_P(1), "timeout", true);
-	timeout = job_interval_ms(PG_GETARG_INTERVAL_P(1));
+	timeout = job_interval_ms(argument_interval(fcinfo, 1, "timeout", true));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -48,6 +48,7 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "job/ledger.h"
@@ -312,6 +313,36 @@ ledger_int64(int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* The same of an int, 0 if null. */
+int32
+ledger_int32(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+/* The same of a double precision, 0 if null. */
+double
+ledger_float8(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetFloat8(value);
+}
+
+/* The same of a timestamptz, 0 if null. */
+TimestampTz
+ledger_timestamp(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 /* The same of a boolean, false if null. */
 bool
 ledger_bool(int column)
@@ -332,17 +363,49 @@ ledger_text(int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/*
- * The same of an SQLSTATE, as ereport() takes it; that of an internal error where
- * the text is none.
- */
-int
-ledger_sqlstate(int column)
+/* The same of a jsonb, a copy; NULL if null. */
+Jsonb *
+ledger_jsonb(int column)
 {
-	char	   *text = ledger_text(column);
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/* The same of the columns of an error, from this one on. */
+void
+ledger_error(int column, LedgerError *error)
+{
+	error->sqlstate = ledger_text(column);
+	error->message = ledger_text(column + 1);
+	error->detail = ledger_text(column + 2);
+	error->hint = ledger_text(column + 3);
+}
+
+/* Its SQLSTATE as ereport() takes it; that of an internal error where the text is none. */
+int
+ledger_sqlstate(const LedgerError *error)
+{
+	const char *text = error->sqlstate;
 
 	if (text == NULL || strlen(text) != 5 ||
 		strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
 		return ERRCODE_INTERNAL_ERROR;
 	return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
+}
+
+/* -------------------------------------------------------------------- writing */
+
+/* An error as LEDGER_ERROR_COLUMNS arguments of a query. */
+void
+ledger_put_error(const LedgerError *error, Datum *values, bool *nulls)
+{
+	const char *texts[LEDGER_ERROR_COLUMNS] = {error->sqlstate, error->message, error->detail, error->hint};
+
+	for (int i = 0; i < LEDGER_ERROR_COLUMNS; i++)
+	{
+		nulls[i] = (texts[i] == NULL);
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	}
 }

@@ -82,7 +82,7 @@ throttle_check_lag_visible(void)
 
 /*
  * Why the job is to wait, or NULL.  SPI must be connected.  The caller
- * is within job_enter().
+ * is within job_scope_enter().
  */
 char *
 throttle_reason(const Job *job)

@@ -33,8 +33,7 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
-#include "job/job.h"
-#include "job/ledger.h"
+#include "job/job_progress.h"
 #include "job/worker.h"
 
 /* Between looks at the workers, in ms; they wake us when they end */
@@ -121,14 +120,14 @@ worker_run(const Job *job, int nworkers)
 	outcome = run_outcome(job);
 	if (outcome == RUN_GOES_ON)
 	{
-		ErrorData  *error = job_error(id);
+		LedgerError error;
 
-		if (error != NULL)
+		if (job_error(id, &error))
 			ereport(ERROR,
-					(errcode(error->sqlerrcode),
-					 errmsg_internal("%s", error->message),
-					 error->detail == NULL ? 0 : errdetail_internal("%s", error->detail),
-					 error->hint == NULL ? 0 : errhint("%s", error->hint),
+					(errcode(ledger_sqlstate(&error)),
+					 errmsg_internal("%s", error.message),
+					 error.detail == NULL ? 0 : errdetail_internal("%s", error.detail),
+					 error.hint == NULL ? 0 : errhint("%s", error.hint),
 					 errcontext("background worker of job \"%s\"", job->name)));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -303,7 +302,7 @@ wait_for(WorkerGroup *group, int64 id)
 		if (settings_progress_interval > 0 && GetCurrentTimestamp() >= progress_at)
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
-			run_show_progress(id);
+			job_progress_show(id);
 			PopActiveSnapshot();
 			progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
 		}
@@ -413,10 +412,16 @@ take_settings(char *settings)
 static void
 write_error(int64 id, const ErrorData *error)
 {
+	LedgerError kept;
+
+	kept.sqlstate = unpack_sql_state(error->sqlerrcode);
+	kept.message = error->message;
+	kept.detail = error->detail;
+	kept.hint = error->hint;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	job_set_error(id, error);
+	job_set_error(id, &kept);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
