@@ -28,7 +28,7 @@
 
 PG_FUNCTION_INFO_V1(chunked_wait_for_lsn);
 
-static XLogRecPtr reached(void);
+static XLogRecPtr lsn_reached(void);
 static char *lsn_text(XLogRecPtr lsn);
 
 /*
@@ -61,12 +61,12 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 				 errdetail("This transaction would go on reading what was there before the wait."),
 				 errhint("Call it by itself, and BEGIN ISOLATION LEVEL REPEATABLE READ then.")));
 
-	while (reached() < lsn)
+	while (lsn_reached() < lsn)
 	{
 		if (GetCurrentTimestamp() - start >= timeout * 1000)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("this server is at %s, which is before %s", lsn_text(reached()), lsn_text(lsn)),
+					 errmsg("this server is at %s, which is before %s", lsn_text(lsn_reached()), lsn_text(lsn)),
 					 RecoveryInProgress() ?
 					 errhint("Wait again, or longer; or read on the primary.") :
 					 errhint("It is no standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
@@ -79,7 +79,7 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 }
 
 static XLogRecPtr
-reached(void)
+lsn_reached(void)
 {
 	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) : GetXLogInsertRecPtr();
 }

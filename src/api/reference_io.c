@@ -29,8 +29,8 @@ PG_FUNCTION_INFO_V1(chunked_relation_reference_out);
 PG_FUNCTION_INFO_V1(chunked_column_reference_in);
 PG_FUNCTION_INFO_V1(chunked_column_reference_out);
 
-static List *split_name(const char *text);
-static Oid	warn_missing(const char *kind, const char *text);
+static List *split_reference_name(const char *text);
+static Oid	warn_reference_missing(const char *kind, const char *text);
 
 /*
  * chunked.role_reference_in(cstring) RETURNS chunked.role_reference
@@ -46,9 +46,9 @@ chunked_role_reference_in(PG_FUNCTION_ARGS)
 
 	if (strcmp(text, NOTHING) == 0)
 		PG_RETURN_OID(InvalidOid);
-	names = split_name(text);
+	names = split_reference_name(text);
 	role = list_length(names) == 1 ? get_role_oid(linitial(names), true) : InvalidOid;
-	PG_RETURN_OID(OidIsValid(role) ? role : warn_missing("role", text));
+	PG_RETURN_OID(OidIsValid(role) ? role : warn_reference_missing("role", text));
 }
 
 /* chunked.role_reference_out(chunked.role_reference) RETURNS cstring */
@@ -75,7 +75,7 @@ chunked_relation_reference_in(PG_FUNCTION_ARGS)
 
 	if (strcmp(text, NOTHING) == 0)
 		PG_RETURN_OID(InvalidOid);
-	names = split_name(text);
+	names = split_reference_name(text);
 	if (list_length(names) == 2)
 	{
 		Oid			schema = get_namespace_oid(linitial(names), true);
@@ -83,7 +83,7 @@ chunked_relation_reference_in(PG_FUNCTION_ARGS)
 		if (OidIsValid(schema))
 			relid = get_relname_relid(lsecond(names), schema);
 	}
-	PG_RETURN_OID(OidIsValid(relid) ? relid : warn_missing("relation", text));
+	PG_RETURN_OID(OidIsValid(relid) ? relid : warn_reference_missing("relation", text));
 }
 
 /* chunked.relation_reference_out(chunked.relation_reference) RETURNS cstring */
@@ -113,7 +113,7 @@ chunked_column_reference_in(PG_FUNCTION_ARGS)
 
 	if (strcmp(text, NOTHING) == 0)
 		PG_RETURN_INT64(0);
-	names = split_name(text);
+	names = split_reference_name(text);
 	schema = list_length(names) == 3 ? get_namespace_oid(linitial(names), true) : InvalidOid;
 	if (OidIsValid(schema))
 		relid = get_relname_relid(lsecond(names), schema);
@@ -139,7 +139,7 @@ chunked_column_reference_out(PG_FUNCTION_ARGS)
 
 /* The parts of a dotted name, as they are stored. */
 static List *
-split_name(const char *text)
+split_reference_name(const char *text)
 {
 	List	   *names;
 
@@ -153,7 +153,7 @@ split_name(const char *text)
 
 /* InvalidOid, with a warning. */
 static Oid
-warn_missing(const char *kind, const char *text)
+warn_reference_missing(const char *kind, const char *text)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),

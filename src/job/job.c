@@ -148,7 +148,7 @@ LEDGER_QUERY(update_error,
 static Job *read_job(MemoryContext context);
 static double interval_column(int column);
 static const char *role_text(Oid role);
-static void write_error(LedgerQuery *query, int64 id, const LedgerError *error);
+static void write_job_error(LedgerQuery *query, int64 id, const LedgerError *error);
 
 /* ------------------------------------------------------------------ reading */
 
@@ -522,7 +522,7 @@ job_set_waiting(const Job *job, const char *reason)
 void
 job_set_stopped(const Job *job, const LedgerError *error)
 {
-	write_error(&update_stopped, job->id, error);
+	write_job_error(&update_stopped, job->id, error);
 }
 
 /* Its failed chunks are tried again. */
@@ -556,11 +556,11 @@ job_set_turns(const Job *job)
 void
 job_set_error(int64 id, const LedgerError *error)
 {
-	write_error(&update_error, id, error);
+	write_job_error(&update_error, id, error);
 }
 
 static void
-write_error(LedgerQuery *query, int64 id, const LedgerError *error)
+write_job_error(LedgerQuery *query, int64 id, const LedgerError *error)
 {
 	Datum		values[1 + LEDGER_ERROR_COLUMNS];
 	bool		nulls[1 + LEDGER_ERROR_COLUMNS] = {false};

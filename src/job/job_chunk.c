@@ -158,8 +158,8 @@ LEDGER_QUERY(delete_chunks,
 			 "DELETE FROM chunked.ledger_chunks WHERE job = $1",
 			 INT8OID);
 
-static bool read_chunk(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
-static void change_chunk(LedgerQuery *query, const Job *job, Datum *values, const bool *nulls);
+static bool read_job_chunk(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
+static void change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values, const bool *nulls);
 
 /* --------------------------------------------------------------- one, locked */
 
@@ -170,7 +170,7 @@ static void change_chunk(LedgerQuery *query, const Job *job, Datum *values, cons
 bool
 job_chunk_claim(const Job *job, int64 after_number, JobChunk *chunk)
 {
-	if (!read_chunk(&claim_after, job, after_number, chunk))
+	if (!read_job_chunk(&claim_after, job, after_number, chunk))
 		return false;
 	chunk->ahead = ledger_int64(CHUNK_AHEAD);
 	return true;
@@ -180,7 +180,7 @@ job_chunk_claim(const Job *job, int64 after_number, JobChunk *chunk)
 bool
 job_chunk_claim_number(const Job *job, int64 number, JobChunk *chunk)
 {
-	if (!read_chunk(&claim_number, job, number, chunk))
+	if (!read_job_chunk(&claim_number, job, number, chunk))
 		return false;
 	chunk->ahead = ledger_int64(CHUNK_AHEAD);
 	return true;
@@ -190,11 +190,11 @@ job_chunk_claim_number(const Job *job, int64 number, JobChunk *chunk)
 bool
 job_chunk_lock(const Job *job, int64 number, JobChunk *chunk)
 {
-	return read_chunk(&lock_chunk, job, number, chunk);
+	return read_job_chunk(&lock_chunk, job, number, chunk);
 }
 
 static bool
-read_chunk(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
+read_job_chunk(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk)
 {
 	Datum		values[2];
 
@@ -254,7 +254,7 @@ job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started, int64
 	values[2] = Int64GetDatum(rows_affected);
 	nulls[3] = (started == 0);
 	values[3] = TimestampTzGetDatum(started);
-	change_chunk(&update_done, job, values, nulls);
+	change_locked_chunk(&update_done, job, values, nulls);
 }
 
 /*
@@ -276,7 +276,7 @@ job_chunk_put_back(const Job *job, const JobChunk *changed, TimestampTz retry_at
 	nulls[5] = (retry_at == 0);
 	values[5] = TimestampTzGetDatum(retry_at);
 	ledger_put_error(error, &values[6], &nulls[6]);
-	change_chunk(&update_retry, job, values, nulls);
+	change_locked_chunk(&update_retry, job, values, nulls);
 }
 
 /* An attempt failed, and none is left.  key: the row's, or NULL. */
@@ -292,12 +292,12 @@ job_chunk_give_up(const Job *job, const JobChunk *changed, Jsonb *key, const Led
 	nulls[3] = (key == NULL);
 	values[3] = key == NULL ? (Datum) 0 : JsonbPGetDatum(key);
 	ledger_put_error(error, &values[4], &nulls[4]);
-	change_chunk(&update_failed, job, values, nulls);
+	change_locked_chunk(&update_failed, job, values, nulls);
 }
 
 /* Write down a claimed chunk's outcome: the work must not commit without it. */
 static void
-change_chunk(LedgerQuery *query, const Job *job, Datum *values, const bool *nulls)
+change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values, const bool *nulls)
 {
 	if (ledger_execute(query, values, nulls) != 1)
 		ereport(ERROR,

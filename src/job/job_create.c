@@ -43,7 +43,7 @@ static void hint_at_job_key(void *arg);
 static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobDraft *draft);
 static void find_last_chunk(const JobOptions *options, const JobDraft *draft, Range *range);
-static double estimate_rows(Walk *walk, Relation rel, const Range *range);
+static double estimate_job_rows(Walk *walk, Relation rel, const Range *range);
 static Job *insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft, Jsonb *high_water,
 						 MemoryContext context);
 static Job *insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryContext context);
@@ -166,7 +166,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 		return;
 	}
 	all.upto = options->upto == NULL ? NULL : draft->last;
-	draft->rows = estimate_rows(draft->walk, rel, &all);
+	draft->rows = estimate_job_rows(draft->walk, rel, &all);
 	if (draft->statement != NULL)
 	{
 		find_first_chunk(options, draft);
@@ -237,7 +237,7 @@ find_last_chunk(const JobOptions *options, const JobDraft *draft, Range *range)
 
 /* The rows of a walk: what row_count() estimates, else by the planner. */
 static double
-estimate_rows(Walk *walk, Relation rel, const Range *range)
+estimate_job_rows(Walk *walk, Relation rel, const Range *range)
 {
 	SPIPlanPtr	plan;
 	CachedPlan *cached;

@@ -37,12 +37,12 @@ typedef struct Division
 } Division;
 
 static bool divide_unless_blocked(Division *division);
-static void divide(void *arg);
-static Position *find_middle(Walk *walk, const Range *range, int64 *rows);
-static int64 count_range(Walk *walk, const Range *range, WalkOutput output);
-static void put_back(const Division *division, Jsonb *upto, int64 row_count, int strikes,
-					 TimestampTz retry_at);
-static TimestampTz backoff(int attempts, bool blocked);
+static void divide_chunk(void *arg);
+static Position *find_middle_of_range(Walk *walk, const Range *range, int64 *rows);
+static int64 count_rows_in_range(Walk *walk, const Range *range, WalkOutput output);
+static void put_chunk_back(const Division *division, Jsonb *upto, int64 row_count, int strikes,
+						   TimestampTz retry_at);
+static TimestampTz next_attempt_at(int attempts, bool blocked);
 
 /* Is it an error by what other transactions do, which time cures? */
 bool
@@ -73,8 +73,8 @@ job_retry_chunk(const Job *job, const JobChunk *chunk, const JobFailure *failure
 	}
 	if (blocked || strikes < job->max_attempts)
 	{
-		put_back(&division, chunk->upto, chunk->row_count, strikes,
-				 backoff(blocked ? chunk->attempts + 1 : strikes, blocked));
+		put_chunk_back(&division, chunk->upto, chunk->row_count, strikes,
+					   next_attempt_at(blocked ? chunk->attempts + 1 : strikes, blocked));
 		return true;
 	}
 
@@ -86,14 +86,14 @@ job_retry_chunk(const Job *job, const JobChunk *chunk, const JobFailure *failure
 }
 
 /*
- * As divide(); but where others are in the way of that as well, the chunk stays
+ * As divide_chunk(); but where others are in the way of that as well, the chunk stays
  * whole.  False: it cannot be divided.
  */
 static bool
 divide_unless_blocked(Division *division)
 {
 	const JobChunk *chunk = division->chunk;
-	ErrorData  *error = subtransaction_run(divide, division);
+	ErrorData  *error = subtransaction_run(divide_chunk, division);
 
 	if (error == NULL)
 		return division->done;
@@ -101,8 +101,8 @@ divide_unless_blocked(Division *division)
 		ReThrowError(error);
 	FreeErrorData(error);
 	/* not a strike either way, since nothing was found out */
-	put_back(division, chunk->upto, chunk->row_count, chunk->strikes,
-			 backoff(chunk->attempts + 1, true));
+	put_chunk_back(division, chunk->upto, chunk->row_count, chunk->strikes,
+				   next_attempt_at(chunk->attempts + 1, true));
 	return true;
 }
 
@@ -112,14 +112,14 @@ divide_unless_blocked(Division *division)
  * Those of a chunk that used up its attempts have one left each.
  */
 static void
-divide(void *arg)
+divide_chunk(void *arg)
 {
 	Division   *division = arg;
 	const Job  *job = division->job;
 	const JobChunk *chunk = division->chunk;
 	JobFailureCause cause = division->failure->cause;
 	int			strikes = cause == FAILED_ROWS ? job->max_attempts - 1 : chunk->strikes;
-	TimestampTz retry_at = cause == FAILED_BLOCKED ? backoff(1, true) : 0;
+	TimestampTz retry_at = cause == FAILED_BLOCKED ? next_attempt_at(1, true) : 0;
 	JobChunk	second = {0};
 	Relation	rel;
 	Guard		guard;
@@ -136,16 +136,16 @@ divide(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	walk = job_scope_open_walk(job, &rel);
 	job_scope_read_range(job, walk, chunk->after, chunk->upto, &range);
-	rows = count_range(walk, &range, WALK_KEYS_UNFILTERED);
+	rows = count_rows_in_range(walk, &range, WALK_KEYS_UNFILTERED);
 	if (rows > 0)
-		middle = find_middle(walk, &range, &rows);
+		middle = find_middle_of_range(walk, &range, &rows);
 	if (middle != NULL)
 		middle_to_keep = job_scope_position_to_keep(job, position_write(walk->key, middle));
 	if (rows > 1 && middle != NULL)
 	{
-		matches = count_range(walk, &range, WALK_KEYS);
+		matches = count_rows_in_range(walk, &range, WALK_KEYS);
 		range.upto = middle;
-		first_matches = count_range(walk, &range, WALK_KEYS);
+		first_matches = count_rows_in_range(walk, &range, WALK_KEYS);
 	}
 	PopActiveSnapshot();
 	guard_leave(&guard);
@@ -163,7 +163,7 @@ divide(void *arg)
 	second.strikes = strikes;
 	second.fence = 1;			/* its number is out of order, so it must not pass for one that nobody touched */
 	job_chunk_insert(job, &second, retry_at);
-	put_back(division, middle_to_keep, first_matches, strikes, retry_at);
+	put_chunk_back(division, middle_to_keep, first_matches, strikes, retry_at);
 	division->done = true;
 }
 
@@ -173,7 +173,7 @@ divide(void *arg)
  * position, which is the result then.
  */
 static Position *
-find_middle(Walk *walk, const Range *range, int64 *rows)
+find_middle_of_range(Walk *walk, const Range *range, int64 *rows)
 {
 	WalkReader	reader = {0};
 
@@ -195,7 +195,7 @@ find_middle(Walk *walk, const Range *range, int64 *rows)
 }
 
 static int64
-count_range(Walk *walk, const Range *range, WalkOutput output)
+count_rows_in_range(Walk *walk, const Range *range, WalkOutput output)
 {
 	WalkReader	reader = {0};
 
@@ -207,7 +207,7 @@ count_range(Walk *walk, const Range *range, WalkOutput output)
 
 /* Have the chunk tried again, from retry_at on; it may be shorter now. */
 static void
-put_back(const Division *division, Jsonb *upto, int64 row_count, int strikes, TimestampTz retry_at)
+put_chunk_back(const Division *division, Jsonb *upto, int64 row_count, int strikes, TimestampTz retry_at)
 {
 	JobChunk	changed = *division->chunk;
 
@@ -219,7 +219,7 @@ put_back(const Division *division, Jsonb *upto, int64 row_count, int strikes, Ti
 
 /* When to try again after so many failed attempts. */
 static TimestampTz
-backoff(int attempts, bool blocked)
+next_attempt_at(int attempts, bool blocked)
 {
 	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), blocked ? BACKOFF_MOST_BLOCKED : BACKOFF_MOST);
 

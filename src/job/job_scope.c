@@ -37,11 +37,11 @@ static const char *const kept_settings[] = {
 	"backslash_quote", "quote_all_identifiers", "row_security", "session_replication_role"
 };
 
-static void add_setting(ArrayBuildState *pairs, const char *name);
-static void use_setting(const Job *job, const char *name, const char *value);
-static void find_names(const Job *job);
-static bool equal_names(const JobNames *names);
-static Jsonb *rename_members(Jsonb *position, const List *from, const List *to);
+static void add_setting_to_keep(ArrayBuildState *pairs, const char *name);
+static void use_kept_setting(const Job *job, const char *name, const char *value);
+static void find_key_names(const Job *job);
+static bool key_names_are_equal(const JobNames *names);
+static Jsonb *rename_position_members(Jsonb *position, const List *from, const List *to);
 
 /* ----------------------------------------------------------------- settings */
 
@@ -57,19 +57,19 @@ job_scope_settings(const char *names)
 	ListCell   *lc;
 
 	for (size_t i = 0; i < lengthof(kept_settings); i++)
-		add_setting(pairs, kept_settings[i]);
+		add_setting_to_keep(pairs, kept_settings[i]);
 	if (names != NULL && !SplitIdentifierString(pstrdup(names), ',', &more))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("settings is not a list of names: %s", names),
 				 errhint("Write names of settings with commas between them: 'app.tenant, app.user'.")));
 	foreach(lc, more)
-		add_setting(pairs, lfirst(lc));
+		add_setting_to_keep(pairs, lfirst(lc));
 	return DatumGetArrayTypeP(makeArrayResult(pairs, CurrentMemoryContext));
 }
 
 static void
-add_setting(ArrayBuildState *pairs, const char *name)
+add_setting_to_keep(ArrayBuildState *pairs, const char *name)
 {
 	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser",
 	"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
@@ -105,15 +105,15 @@ job_scope_enter(const Job *job, GuardKind kind, Guard *guard)
 	int			nelements;
 
 	guard_enter(kind, guard);
-	use_setting(job, "search_path", job->search_path);
+	use_kept_setting(job, "search_path", job->search_path);
 	deconstruct_array(job->settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &nelements);
 	for (int i = 0; i + 1 < nelements; i += 2)
-		use_setting(job, TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
+		use_kept_setting(job, TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
 }
 
 /* Error: 42501, 22023 and others, as the server's warning tells. */
 static void
-use_setting(const Job *job, const char *name, const char *value)
+use_kept_setting(const Job *job, const char *name, const char *value)
 {
 	const char *current = GetConfigOption(name, true, false);
 
@@ -146,7 +146,7 @@ job_scope_open_walk(const Job *job, Relation *rel)
 				 errhint("Drop the job, by chunked.drop_job(%s), and create another for what has taken its place.",
 						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
-	find_names(job);
+	find_key_names(job);
 	walk = walk_open(*rel, job->names->key, job->filter);
 	if (strcmp(key_describe(walk->key, job->names->now, job->names->then), job->key_described) != 0)
 		ereport(ERROR,
@@ -198,7 +198,7 @@ job_scope_require_rows(const Job *job, Walk *walk, Jsonb *after)
  * name may change before it is used.  Error: 55000 a column is gone.
  */
 static void
-find_names(const Job *job)
+find_key_names(const Job *job)
 {
 	JobNames   *names = job->names;
 	MemoryContext context = MemoryContextSwitchTo(GetMemoryChunkContext(names));
@@ -233,22 +233,22 @@ find_names(const Job *job)
 Jsonb *
 job_scope_position(const Job *job, Jsonb *kept)
 {
-	if (kept == NULL || equal_names(job->names))
+	if (kept == NULL || key_names_are_equal(job->names))
 		return kept;
-	return rename_members(kept, job->names->then, job->names->now);
+	return rename_position_members(kept, job->names->then, job->names->now);
 }
 
 /* The same the other way round. */
 Jsonb *
 job_scope_position_to_keep(const Job *job, Jsonb *position)
 {
-	if (position == NULL || equal_names(job->names))
+	if (position == NULL || key_names_are_equal(job->names))
 		return position;
-	return rename_members(position, job->names->now, job->names->then);
+	return rename_position_members(position, job->names->now, job->names->then);
 }
 
 static bool
-equal_names(const JobNames *names)
+key_names_are_equal(const JobNames *names)
 {
 	ListCell   *then;
 	ListCell   *now;
@@ -260,7 +260,7 @@ equal_names(const JobNames *names)
 }
 
 static Jsonb *
-rename_members(Jsonb *position, const List *from, const List *to)
+rename_position_members(Jsonb *position, const List *from, const List *to)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&position->root);
 	JsonbIteratorToken token;

@@ -72,15 +72,15 @@ static post_parse_analyze_hook_type next_analyze_hook = NULL;
 /* The query that is being executed, which the hook lets through */
 static const LedgerQuery *executing = NULL;
 
-static int	execute_plan(LedgerQuery *query, Datum *values, const char *nulls);
+static int	execute_ledger_plan(LedgerQuery *query, Datum *values, const char *nulls);
 static void require_may_write(const LedgerQuery *query);
-static void let_through(COMPAT_ANALYZE_HOOK_PARAMS);
-static bool bind_node(Node *node, void *context);
-static void bind_relation(Query *query, RangeTblEntry *rte);
+static void let_ledger_through(COMPAT_ANALYZE_HOOK_PARAMS);
+static bool bind_ledger_node(Node *node, void *context);
+static void bind_ledger_relation(Query *query, RangeTblEntry *rte);
 static Oid	schema_owner(Oid schema);
 static bool is_not_builtin(Oid function, void *context);
 static bool is_of_extension(Oid class, Oid object, Oid owner);
-static Oid	find_relation(const char *name);
+static Oid	find_ledger_relation(const char *name);
 static void report_not_ledger(const char *relation);
 
 /*
@@ -103,7 +103,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 	executing = query;
 	PG_TRY();
 	{
-		result = execute_plan(query, values, null_flags);
+		result = execute_ledger_plan(query, values, null_flags);
 	}
 	PG_FINALLY();
 	{
@@ -117,7 +117,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 }
 
 static int
-execute_plan(LedgerQuery *query, Datum *values, const char *nulls)
+execute_ledger_plan(LedgerQuery *query, Datum *values, const char *nulls)
 {
 	if (query->plan == NULL)
 	{
@@ -164,7 +164,7 @@ void
 ledger_install(void)
 {
 	next_analyze_hook = post_parse_analyze_hook;
-	post_parse_analyze_hook = let_through;
+	post_parse_analyze_hook = let_ledger_through;
 }
 
 /*
@@ -173,16 +173,16 @@ ledger_install(void)
  * thus applies no policies, and again whenever the plan is made anew.
  */
 static void
-let_through(COMPAT_ANALYZE_HOOK_PARAMS)
+let_ledger_through(COMPAT_ANALYZE_HOOK_PARAMS)
 {
 	if (next_analyze_hook != NULL)
 		next_analyze_hook(COMPAT_ANALYZE_HOOK_ARGS);
 	if (executing != NULL && strcmp(pstate->p_sourcetext, executing->sql) == 0)
-		(void) bind_node((Node *) query, NULL);
+		(void) bind_ledger_node((Node *) query, NULL);
 }
 
 static bool
-bind_node(Node *node, void *context)
+bind_ledger_node(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
@@ -196,17 +196,17 @@ bind_node(Node *node, void *context)
 			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 			if (rte->rtekind == RTE_RELATION)
-				bind_relation(query, rte);
+				bind_ledger_relation(query, rte);
 		}
-		return query_tree_walker(query, bind_node, context, 0);
+		return query_tree_walker(query, bind_ledger_node, context, 0);
 	}
 	if (check_functions_in_node(node, is_not_builtin, NULL))
 		elog(ERROR, "a query on the ledger calls a function that is not the server's");
-	return expression_tree_walker(node, bind_node, context);
+	return expression_tree_walker(node, bind_ledger_node, context);
 }
 
 static void
-bind_relation(Query *query, RangeTblEntry *rte)
+bind_ledger_relation(Query *query, RangeTblEntry *rte)
 {
 	Relation	rel = table_open(rte->relid, NoLock);
 	Oid			owner = rel->rd_rel->relowner;
@@ -267,7 +267,7 @@ report_not_ledger(const char *relation)
 Oid
 ledger_jobs_relid(void)
 {
-	return find_relation(LEDGER_JOBS);
+	return find_ledger_relation(LEDGER_JOBS);
 }
 
 /* The sequence of fences, looked up once.  Error: 55000 there is no ledger. */
@@ -277,12 +277,12 @@ ledger_fences_relid(void)
 	static Oid	relid = InvalidOid;
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		relid = find_relation(LEDGER_FENCES);
+		relid = find_ledger_relation(LEDGER_FENCES);
 	return relid;
 }
 
 static Oid
-find_relation(const char *name)
+find_ledger_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid(SCHEMA, true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;

@@ -97,20 +97,20 @@ static RunOutcome run_step(Run *run);
 static RunOutcome outcome_of_state(const Job *job);
 static bool must_wait(Run *run, const Job *job);
 static JobCarving run_carve(Run *run, const Job *job, bool wait);
-static void carve_some(void *arg);
+static void carve_for_run(void *arg);
 static bool run_take_turn(Run *run, const Job *job);
-static void take_turn(void *arg);
+static void wait_for_turn(void *arg);
 static bool attempt_unless_blocked(Run *run, void (*step) (void *arg), Attempt *attempt);
 static char *run_chunk(Run *run, const Job *job, const JobChunk *chunk);
 static void execute_chunk(void *arg);
 static void execute_statement(void *arg);
 static void add_chunk_context(void *arg);
-static void keep_done(Run *run, const JobChunk *chunk);
+static void keep_done_range(Run *run, const JobChunk *chunk);
 static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void run_begin(Run *run);
 static void run_commit(Run *run);
 static void fail_at_commit(Run *run, ErrorData *error);
-static void sleep_for(int64 ms);
+static void run_sleep(int64 ms);
 
 /*
  * Work on a job until there is nothing left, or something ends it.  The
@@ -143,7 +143,7 @@ run_job(int64 id, bool in_procedure)
 			outcome = run_step(run);
 			run_commit(run);
 			if (run->sleep > 0)
-				sleep_for(run->sleep);
+				run_sleep(run->sleep);
 		}
 	}
 	PG_FINALLY();
@@ -333,11 +333,11 @@ run_carve(Run *run, const Job *job, bool wait)
 
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
-	return attempt_unless_blocked(run, carve_some, &attempt) ? attempt.carving : CARVING_BUSY;
+	return attempt_unless_blocked(run, carve_for_run, &attempt) ? attempt.carving : CARVING_BUSY;
 }
 
 static void
-carve_some(void *arg)
+carve_for_run(void *arg)
 {
 	Attempt    *attempt = arg;
 
@@ -351,13 +351,13 @@ run_take_turn(Run *run, const Job *job)
 	Attempt		attempt = {.run = run,.job = job};
 
 	if (LockTimeout > 0)
-		return attempt_unless_blocked(run, take_turn, &attempt);
-	take_turn(&attempt);
+		return attempt_unless_blocked(run, wait_for_turn, &attempt);
+	wait_for_turn(&attempt);
 	return true;
 }
 
 static void
-take_turn(void *arg)
+wait_for_turn(void *arg)
 {
 	const Job  *job = ((Attempt *) arg)->job;
 
@@ -399,7 +399,7 @@ run_chunk(Run *run, const Job *job, const JobChunk *chunk)
 
 	if (error == NULL)
 	{
-		keep_done(run, chunk);
+		keep_done_range(run, chunk);
 		learn_rate(run, chunk, started);
 		job_chunk_done(job, chunk, started, attempt.affected);
 		return NULL;
@@ -497,7 +497,7 @@ add_chunk_context(void *arg)
 
 /* By what has been done, errors of the statement are told from those of rows. */
 static void
-keep_done(Run *run, const JobChunk *chunk)
+keep_done_range(Run *run, const JobChunk *chunk)
 {
 	MemoryContext context = MemoryContextSwitchTo(run->context);
 
@@ -628,7 +628,7 @@ fail_at_commit(Run *run, ErrorData *error)
 }
 
 static void
-sleep_for(int64 ms)
+run_sleep(int64 ms)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

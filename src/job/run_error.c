@@ -51,17 +51,17 @@ typedef struct Trial
 	int64		processed;
 } Trial;
 
-static bool is_cancel(const ErrorData *error);
+static bool is_cancel_of_session(const ErrorData *error);
 static ProbeResult try_row(Trial *trial, const ErrorData *like);
 static void execute_in_time(void *arg);
 static void execute_for_row(void *arg);
-static bool find_row(const Trial *trial, Walk *walk, Range *range);
+static bool find_row_to_try(const Trial *trial, Walk *walk, Range *range);
 
 /* By its SQLSTATE, and by what raised it. */
 ErrorKind
 run_error_classify(const ErrorData *error)
 {
-	if (error->elevel != ERROR || is_cancel(error))
+	if (error->elevel != ERROR || is_cancel_of_session(error))
 		return run_timeout_last() != TIMEOUT_NOT_FIRED && error->elevel == ERROR ? OF_OTHERS : OF_SERVER;
 	if (job_retry_is_for_others(error->sqlerrcode))
 		return OF_OTHERS;
@@ -94,7 +94,7 @@ run_error_classify(const ErrorData *error)
 
 /* Was the session's query cancelled, by a user or a timeout, rather than that raised by code? */
 static bool
-is_cancel(const ErrorData *error)
+is_cancel_of_session(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
 		strcmp(error->funcname, "ProcessInterrupts") == 0;
@@ -176,7 +176,7 @@ execute_for_row(void *arg)
 	run_timeout_start();
 	SPI_connect();
 	walk = job_scope_open_walk(trial->job, &rel);
-	if (find_row(trial, walk, &range))
+	if (find_row_to_try(trial, walk, &range))
 	{
 		statement_prepare(trial->statement, walk, &range, 1);
 		trial->processed = statement_execute(trial->statement);
@@ -189,7 +189,7 @@ execute_for_row(void *arg)
 
 /* The range of the row to try, if there is one; within the job's own. */
 static bool
-find_row(const Trial *trial, Walk *walk, Range *range)
+find_row_to_try(const Trial *trial, Walk *walk, Range *range)
 {
 	const Job  *job = trial->job;
 	const JobChunk *chunk = trial->chunk;
@@ -243,7 +243,7 @@ find_row(const Trial *trial, Walk *walk, Range *range)
 void
 run_error_describe(const ErrorData *error, ErrorKind kind, JobFailure *failure)
 {
-	RunTimeout	timeout = is_cancel(error) ? run_timeout_last() : TIMEOUT_NOT_FIRED;
+	RunTimeout	timeout = is_cancel_of_session(error) ? run_timeout_last() : TIMEOUT_NOT_FIRED;
 
 	failure->error.sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
 	failure->error.message = timeout == TIMEOUT_NOT_FIRED ? error->message :

@@ -31,7 +31,7 @@ static void hint_at_throttle(void *arg);
 static char *lag_reason(const Job *job);
 static char *condition_reason(const Job *job);
 static void evaluate_condition(void *arg);
-static char *query_text(const char *throttle);
+static char *throttle_query(const char *throttle);
 
 /*
  * Is it a boolean expression or query?  Errors: 42601, 42804 it is not boolean,
@@ -41,7 +41,7 @@ void
 throttle_check(const char *throttle)
 {
 	char	   *complaint;
-	List	   *parsed = parse_text(query_text(throttle), RAW_PARSE_DEFAULT, &complaint);
+	List	   *parsed = parse_text(throttle_query(throttle), RAW_PARSE_DEFAULT, &complaint);
 	SPIPlanPtr	plan;
 	ErrorContextCallback callback = {.callback = hint_at_throttle};
 
@@ -53,7 +53,7 @@ throttle_check(const char *throttle)
 				 errhint("Write a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.")));
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	plan = SPI_prepare(query_text(throttle), 0, NULL);
+	plan = SPI_prepare(throttle_query(throttle), 0, NULL);
 	error_context_stack = callback.previous;
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -136,7 +136,7 @@ evaluate_condition(void *arg)
 	Condition  *condition = arg;
 
 	SPI_connect();
-	if (SPI_execute(query_text(condition->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
+	if (SPI_execute(throttle_query(condition->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
 	{
 		bool		isnull;
 
@@ -147,7 +147,7 @@ evaluate_condition(void *arg)
 
 /* In parentheses a whole query is an expression as well. */
 static char *
-query_text(const char *throttle)
+throttle_query(const char *throttle)
 {
 	return psprintf("SELECT (%s\n) IS TRUE", throttle);
 }

@@ -70,16 +70,16 @@ typedef struct WorkerGroup
 
 PGDLLEXPORT void chunked_worker_main(Datum argument);
 
-static WorkerGroup *group_make(int nworkers);
-static void start(WorkerGroup *group, const Job *job, int nworkers, bool wait);
-static void wait_until_read(WorkerGroup *group, SettingsSegment *shared);
-static void session_settings(StringInfo buf);
-static bool may_begin(const WorkerArguments *arguments);
-static void terminate(int code, Datum group);
-static void wait_for(WorkerGroup *group, int64 id);
-static char *read_settings(const WorkerArguments *arguments, MemoryContext context);
-static void take_settings(char *settings);
-static void write_error(int64 id, const ErrorData *error);
+static WorkerGroup *workers_make_group(int nworkers);
+static void workers_start(WorkerGroup *group, const Job *job, int nworkers, bool wait);
+static void workers_wait_until_read(WorkerGroup *group, SettingsSegment *shared);
+static void collect_session_settings(StringInfo buf);
+static bool worker_may_begin(const WorkerArguments *arguments);
+static void workers_terminate(int code, Datum group);
+static void workers_wait(WorkerGroup *group, int64 id);
+static char *worker_read_settings(const WorkerArguments *arguments, MemoryContext context);
+static void worker_take_settings(char *settings);
+static void worker_write_error(int64 id, const ErrorData *error);
 
 /* --------------------------------------------------------------- the session */
 
@@ -90,9 +90,9 @@ static void write_error(int64 id, const ErrorData *error);
 int
 worker_start(const Job *job, int nworkers)
 {
-	WorkerGroup *group = group_make(nworkers);
+	WorkerGroup *group = workers_make_group(nworkers);
 
-	start(group, job, nworkers, false);
+	workers_start(group, job, nworkers, false);
 	return group->nworkers;
 }
 
@@ -104,16 +104,16 @@ worker_start(const Job *job, int nworkers)
 RunOutcome
 worker_run(const Job *job, int nworkers)
 {
-	WorkerGroup *group = group_make(nworkers);
+	WorkerGroup *group = workers_make_group(nworkers);
 	RunOutcome	outcome;
 	int64		id = job->id;
 
-	PG_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+	PG_ENSURE_ERROR_CLEANUP(workers_terminate, PointerGetDatum(group));
 	{
-		start(group, job, nworkers, true);
-		wait_for(group, id);
+		workers_start(group, job, nworkers, true);
+		workers_wait(group, id);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+	PG_END_ENSURE_ERROR_CLEANUP(workers_terminate, PointerGetDatum(group));
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	job = job_by_id(id);
@@ -140,7 +140,7 @@ worker_run(const Job *job, int nworkers)
 }
 
 static WorkerGroup *
-group_make(int nworkers)
+workers_make_group(int nworkers)
 {
 	return palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
 }
@@ -150,7 +150,7 @@ group_make(int nworkers)
  * pass.  wait: this session will wait for them, and is not to be waited for.
  */
 static void
-start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
+workers_start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 {
 	BackgroundWorker worker = {0};
 	WorkerArguments arguments = {0};
@@ -159,7 +159,7 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 	SettingsSegment *shared;
 	Size		offset;
 
-	session_settings(&settings);
+	collect_session_settings(&settings);
 	offset = offsetof(SettingsSegment, read) + nworkers * sizeof(pg_atomic_uint32);
 	segment = dsm_create(offset + settings.len, 0);
 	shared = dsm_segment_address(segment);
@@ -195,7 +195,7 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 		if (!RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
 			break;
 	}
-	wait_until_read(group, shared);
+	workers_wait_until_read(group, shared);
 	dsm_detach(segment);
 	if (group->nworkers == 0)
 		ereport(ERROR,
@@ -212,7 +212,7 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 
 /* Wait until every worker has read the settings, or has ended without. */
 static void
-wait_until_read(WorkerGroup *group, SettingsSegment *shared)
+workers_wait_until_read(WorkerGroup *group, SettingsSegment *shared)
 {
 	for (int i = 0; i < group->nworkers;)
 	{
@@ -237,7 +237,7 @@ wait_until_read(WorkerGroup *group, SettingsSegment *shared)
  * triggers may go by.
  */
 static void
-session_settings(StringInfo buf)
+collect_session_settings(StringInfo buf)
 {
 	static const char *const not_these[] = {
 		"application_name", "client_encoding", "client_min_messages", "is_superuser", "role", "search_path",
@@ -268,7 +268,7 @@ session_settings(StringInfo buf)
 }
 
 static void
-terminate(int code, Datum group)
+workers_terminate(int code, Datum group)
 {
 	WorkerGroup *workers = (WorkerGroup *) DatumGetPointer(group);
 
@@ -278,7 +278,7 @@ terminate(int code, Datum group)
 }
 
 static void
-wait_for(WorkerGroup *group, int64 id)
+workers_wait(WorkerGroup *group, int64 id)
 {
 	TimestampTz progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
 
@@ -328,11 +328,11 @@ chunked_worker_main(Datum argument)
 
 	PG_TRY();
 	{
-		char	   *settings = read_settings(&arguments, context);
+		char	   *settings = worker_read_settings(&arguments, context);
 
-		if (settings != NULL && may_begin(&arguments))
+		if (settings != NULL && worker_may_begin(&arguments))
 		{
-			take_settings(settings);
+			worker_take_settings(settings);
 			MemoryContextSwitchTo(context);
 			(void) run_job(arguments.job, false);
 		}
@@ -348,7 +348,7 @@ chunked_worker_main(Datum argument)
 		AbortCurrentTransaction();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
-		write_error(arguments.job, error);
+		worker_write_error(arguments.job, error);
 		proc_exit(1);
 	}
 	PG_END_TRY();
@@ -356,7 +356,7 @@ chunked_worker_main(Datum argument)
 
 /* Wait for the transaction that started us to end, if need be: has it committed? */
 static bool
-may_begin(const WorkerArguments *arguments)
+worker_may_begin(const WorkerArguments *arguments)
 {
 	bool		committed;
 
@@ -371,7 +371,7 @@ may_begin(const WorkerArguments *arguments)
 
 /* A copy of the session's settings; NULL if they are gone, and the starter with them. */
 static char *
-read_settings(const WorkerArguments *arguments, MemoryContext context)
+worker_read_settings(const WorkerArguments *arguments, MemoryContext context)
 {
 	char	   *settings = NULL;
 	dsm_segment *segment;
@@ -393,7 +393,7 @@ read_settings(const WorkerArguments *arguments, MemoryContext context)
 }
 
 static void
-take_settings(char *settings)
+worker_take_settings(char *settings)
 {
 	StartTransactionCommand();
 	/* the role's own settings may have set another one */
@@ -410,7 +410,7 @@ take_settings(char *settings)
 }
 
 static void
-write_error(int64 id, const ErrorData *error)
+worker_write_error(int64 id, const ErrorData *error)
 {
 	LedgerError kept;
 
