@@ -58,12 +58,12 @@ job_options_read(FunctionCallInfo fcinfo, bool of_run, JobOptions *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("name must not be empty"),
-				 errhint("Leave it out to have one made of the relation's.")));
+				 errhint("Leave it out to have one made from the relation's name.")));
 	if (heap_is_physical_key(options->key))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a job cannot go by ctid"),
-				 errdetail("Rows move between blocks from one transaction to the next, so that some would be left out."),
+				 errmsg("a job cannot walk by ctid"),
+				 errdetail("Rows move between blocks from one transaction to the next, so some would be missed."),
 				 errhint("Add a primary key, or pass a key.")));
 	if (options->target_time != NULL)
 		check_target_time(options->statement);

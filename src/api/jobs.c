@@ -121,7 +121,7 @@ require_new_owner(const Job *job, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be able to SET ROLE \"%s\"", GetUserNameFromId(owner, false)),
-				 errhint("A job is given to another role by who has the rights of both.")));
+				 errhint("Only a role with the rights of both owners can give a job away.")));
 	if (owner != job->owner && job_name_is_taken(job->name, owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

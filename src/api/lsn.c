@@ -57,9 +57,9 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_for_lsn() must be called before a transaction that reads by one snapshot"),
+				 errmsg("wait_for_lsn() must be called before a transaction that uses a single snapshot"),
 				 errdetail("This transaction would go on reading what was there before the wait."),
-				 errhint("Call it by itself, and BEGIN ISOLATION LEVEL REPEATABLE READ then.")));
+				 errhint("Call it by itself, and BEGIN ISOLATION LEVEL REPEATABLE READ afterwards.")));
 
 	while (lsn_reached() < lsn)
 	{
@@ -69,7 +69,7 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 					 errmsg("this server is at %s, which is before %s", lsn_text(lsn_reached()), lsn_text(lsn)),
 					 RecoveryInProgress() ?
 					 errhint("Wait again, or longer; or read on the primary.") :
-					 errhint("It is no standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
+					 errhint("It is not a standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

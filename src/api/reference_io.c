@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(chunked_column_reference_in);
 PG_FUNCTION_INFO_V1(chunked_column_reference_out);
 
 static List *split_reference_name(const char *text);
-static Oid	warn_reference_missing(const char *kind, const char *text);
+static Oid	warn_reference_missing(bool is_role, const char *text);
 
 /*
  * chunked.role_reference_in(cstring) RETURNS chunked.role_reference
@@ -48,7 +48,7 @@ chunked_role_reference_in(PG_FUNCTION_ARGS)
 		PG_RETURN_OID(InvalidOid);
 	names = split_reference_name(text);
 	role = list_length(names) == 1 ? get_role_oid(linitial(names), true) : InvalidOid;
-	PG_RETURN_OID(OidIsValid(role) ? role : warn_reference_missing("role", text));
+	PG_RETURN_OID(OidIsValid(role) ? role : warn_reference_missing(true, text));
 }
 
 /* chunked.role_reference_out(chunked.role_reference) RETURNS cstring */
@@ -83,7 +83,7 @@ chunked_relation_reference_in(PG_FUNCTION_ARGS)
 		if (OidIsValid(schema))
 			relid = get_relname_relid(lsecond(names), schema);
 	}
-	PG_RETURN_OID(OidIsValid(relid) ? relid : warn_reference_missing("relation", text));
+	PG_RETURN_OID(OidIsValid(relid) ? relid : warn_reference_missing(false, text));
 }
 
 /* chunked.relation_reference_out(chunked.relation_reference) RETURNS cstring */
@@ -153,11 +153,15 @@ split_reference_name(const char *text)
 
 /* InvalidOid, with a warning. */
 static Oid
-warn_reference_missing(const char *kind, const char *text)
+warn_reference_missing(bool is_role, const char *text)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("%s %s does not exist, and jobs that refer to it are kept without it", kind, text),
-			 errhint("chunked.alter_job() gives a job another owner; one without its relation can only be dropped.")));
+			 is_role ?
+			 errmsg("role %s does not exist, and jobs that refer to it are kept without it", text) :
+			 errmsg("relation %s does not exist, and jobs that refer to it are kept without it", text),
+			 is_role ?
+			 errhint("A superuser can give such a job to another role: chunked.alter_job(..., owner => ...).") :
+			 errhint("Without its relation, a job can only be dropped.")));
 	return InvalidOid;
 }

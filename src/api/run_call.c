@@ -154,7 +154,7 @@ require_may_commit(FunctionCallInfo fcinfo, const char *procedure)
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 			 errmsg("%s() cannot run inside a transaction block", procedure),
 			 errdetail("It commits chunk by chunk."),
-			 errhint("CALL it by itself, with the driver's autocommit on; or call create_job() and start_job() in the transaction, which begin when it commits.")));
+			 errhint("CALL it by itself, with the driver's autocommit on; or call create_job() and start_job() in the transaction: the job begins when it commits.")));
 }
 
 /* A number of workers.  Errors: 22004, 22023. */
@@ -167,8 +167,9 @@ argument_workers(FunctionCallInfo fcinfo, int argno, int least)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("workers must be from %d to %d", least, MAX_WORKERS),
-				 errhint("Give the number of background workers.%s",
-						 least == 0 ? " With 0 this session does the work." : "")));
+				 least == 0 ?
+				 errhint("Give the number of background workers. With 0 this session does the work.") :
+				 errhint("Give the number of background workers.")));
 	return nworkers;
 }
 
@@ -240,8 +241,8 @@ report_outcome(const Job *job, RunOutcome outcome, TimestampTz started)
 						 errhint("CALL chunked.run_job(%s) goes on.", quote_literal_cstr(name))));
 			else if (summary.failed > 0)
 				ereport(WARNING,
-						(errmsg("job \"%s\" is done but for what failed: %s", name, summary.text),
-						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' tells the rows; retry_failed() and run_job() try them again.",
+						(errmsg("job \"%s\" is done, with failed chunks: %s", name, summary.text),
+						 errhint("SELECT * FROM chunked.job_chunks WHERE job = %s AND state = 'failed' shows them; retry_failed() and run_job() try them again.",
 								 quote_literal_cstr(name))));
 			else
 				ereport(NOTICE,
@@ -280,17 +281,20 @@ report_stopped(const Job *job)
 {
 	int64		number;
 	char	   *key;
+	char	   *place;
 	LedgerError error;
 
 	if (!job_chunk_first_failed(job, &number, &key, &error))
-		return;					/* mended meanwhile */
+		return;					/* fixed meanwhile */
+	if (key != NULL)
+		place = psprintf("Chunk " INT64_FORMAT ", position %s.", number, key);
+	else
+		place = psprintf("Chunk " INT64_FORMAT ".", number);
 	ereport(ERROR,
 			(errcode(ledger_sqlstate(&error)),
 			 errmsg("job \"%s\" stopped at a row that fails: %s", job->name, error.message),
-			 errdetail("Chunk " INT64_FORMAT "%s%s. All that was done before is committed.%s%s", number,
-					   key != NULL ? ", position " : "", key != NULL ? key : "",
-					   error.detail != NULL ? "\n" : "", error.detail != NULL ? error.detail : ""),
-			 errhint("%s%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). To go on with the other rows, SELECT chunked.alter_job(%s, on_error => 'continue') first.",
-					 error.hint != NULL ? error.hint : "", error.hint != NULL ? "\n" : "",
-					 quote_literal_cstr(job->name), quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
+			 errdetail("%s All that was done before is committed.%s", place,
+					   error.detail == NULL ? "" : psprintf("\n%s", error.detail)),
+			 errhint("%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). To go on with the other rows, SELECT chunked.alter_job(%s, on_error => 'continue') first.",
+					 error.hint == NULL ? "" : psprintf("%s\n", error.hint), quote_literal_cstr(job->name), quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
 }

@@ -379,7 +379,7 @@ job_require_not_cancelled(const Job *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" was cancelled", job->name),
-				 errhint("Create another job; what this one did stays done.")));
+				 errhint("Create another job; what this one has done stays done.")));
 }
 
 /* Code of a job may pause or cancel it, but not change its chunks.  Error: 55006. */

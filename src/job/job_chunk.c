@@ -302,7 +302,7 @@ change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values, const boo
 	if (ledger_execute(query, values, nulls) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the ledger does not have chunk " INT64_FORMAT " of job \"%s\" once",
+				 errmsg("the ledger does not have exactly one chunk " INT64_FORMAT " of job \"%s\"",
 						DatumGetInt64(values[1]), job->name),
 				 errhint("Drop the job and create another.")));
 }

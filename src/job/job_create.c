@@ -49,7 +49,6 @@ static Job *insert_draft(const JobOptions *options, Relation rel, const JobDraft
 static Job *insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryContext context);
 static void notice_unfinished(const JobOptions *options);
 static ArrayType *column_references(Oid relid, const WalkKey *key);
-static void show_statement(const char *label, const char *text);
 
 /* Create a job; returns it, in the current memory context.  Errors: 42710 the name is taken, and those of draft_job(). */
 Job *
@@ -101,24 +100,20 @@ job_create_dry_run(const JobOptions *options)
 		Range		last;
 
 		find_last_chunk(options, &draft, &last);
-		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be worked on", draft.rows,
+		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be processed", draft.rows,
 								Max(1, ceil(draft.rows / options->chunk_size)))));
-		show_statement("the first statement",
-					   statement_with_literals(draft.statement, draft.walk, &draft.first, options->chunk_size));
-		show_statement("about the last statement",
-					   statement_with_literals(draft.statement, draft.walk, &last, options->chunk_size));
-		show_statement("the plan of the first", psprintf("\n%s", statement_explain(draft.statement)));
+		ereport(NOTICE,
+				(errmsg("the first statement: %s",
+						statement_with_literals(draft.statement, draft.walk, &draft.first, options->chunk_size))));
+		ereport(NOTICE,
+				(errmsg("roughly the last statement: %s",
+						statement_with_literals(draft.statement, draft.walk, &last, options->chunk_size))));
+		ereport(NOTICE, (errmsg("the plan of the first: \n%s", statement_explain(draft.statement))));
 	}
 	statement_free(draft.statement);
 	guard_leave(&guard);
 	SPI_finish();
 	table_close(rel, NoLock);
-}
-
-static void
-show_statement(const char *label, const char *text)
-{
-	ereport(NOTICE, (errmsg("%s: %s", label, text)));
 }
 
 /* ----------------------------------------------------------------- the draft */
@@ -186,7 +181,7 @@ hint_at_job_key(void *arg)
 {
 	(void) arg;
 	if (geterrcode() == ERRCODE_INVALID_COLUMN_REFERENCE)
-		errhint("Add a primary key, or pass columns to go by, for example key => '{created_at}': rows that share their values are in one chunk.");
+		errhint("Add a primary key, or pass columns to order by, for example key => '{created_at}': rows with the same values then share a chunk.");
 }
 
 /* What policies show may be something else when the job runs. */
@@ -197,8 +192,8 @@ warn_row_security(const Walk *walk, Relation rel)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("row-level security applies to you on \"%s\"", RelationGetRelationName(rel)),
-				 errdetail("The job is for the rows that its policies show, as long as they do."),
-				 errhint("Keep the settings that the policies go by with the job: settings => 'app.tenant'.")));
+				 errdetail("The job covers the rows that the policies show, as long as they show them."),
+				 errhint("Keep the settings that the policies depend on with the job: settings => 'app.tenant'.")));
 }
 
 /* Some first chunk: it need not be the one that will be carved. */
@@ -325,7 +320,7 @@ notice_unfinished(const JobOptions *options)
 
 	if (job != NULL)
 		ereport(NOTICE,
-				(errmsg("this is another job than \"%s\", which has the same statement and is not done", job->name),
+				(errmsg("this is a different job from \"%s\", which has the same statement and is not done", job->name),
 				 errhint("To go on with that one, CALL chunked.run_job(%s).", quote_literal_cstr(job->name))));
 }
 

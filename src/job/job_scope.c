@@ -123,7 +123,7 @@ use_kept_setting(const Job *job, const char *name, const char *value)
 						  GUC_ACTION_SAVE, true, WARNING, false) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s cannot be set to \"%s\", as job \"%s\" keeps it", name, value, job->name),
+				 errmsg("setting \"%s\" cannot be set to \"%s\", the value that job \"%s\" keeps", name, value, job->name),
 				 errhint("A superuser may GRANT SET ON PARAMETER %s to the job's owner; or create the job again without it.", name)));
 }
 
@@ -143,7 +143,7 @@ job_scope_open_walk(const Job *job, Relation *rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the relation of job \"%s\" is gone", job->name),
-				 errhint("Drop the job, by chunked.drop_job(%s), and create another for what has taken its place.",
+				 errhint("Drop the job with chunked.drop_job(%s), and create another for what has taken the relation's place.",
 						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
 	find_key_names(job);
@@ -153,9 +153,9 @@ job_scope_open_walk(const Job *job, Relation *rel)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of \"%s\" has changed since job \"%s\" was created",
 						RelationGetRelationName(*rel), job->name),
-				 errdetail("It was %s, and is %s.", job->key_described,
+				 errdetail("It was %s and is now %s.", job->key_described,
 						   key_describe(walk->key, job->names->now, job->names->then)),
-				 errhint("What is done and what is left is no range of the order that it has now. Change the key back, or create another job whose statement tells the rows that are left.")));
+				 errhint("In the order that the key has now, what is done and what is left are not ranges. Change the key back, or create another job whose statement selects the rows that are left.")));
 	return walk;
 }
 
@@ -190,7 +190,7 @@ job_scope_require_rows(const Job *job, Walk *walk, Jsonb *after)
 			 errmsg("row-level security shows job \"%s\" none of the rows that are left", job->name),
 			 errdetail("There were rows up to %s when it was created.",
 					   position_for_message(job->high_water)),
-			 errhint("SET what the policies go by as it was then; create_job() and run() keep it with the job by settings => 'app.tenant'. Or cancel the job if its rows are gone.")));
+			 errhint("SET what the policies depend on as it was then; with settings => 'app.tenant', create_job() and run() keep it with the job. Or cancel the job if its rows are gone.")));
 }
 
 /*
@@ -218,7 +218,7 @@ find_key_names(const Job *job)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("a column of job \"%s\"'s key is gone from \"%s\"", job->name, get_rel_name(job->relid)),
 					 errdetail("The key was %s.", job->key_described),
-					 errhint("Drop the job, by chunked.drop_job(%s), and create another with another key.",
+					 errhint("Drop the job with chunked.drop_job(%s), and create another with another key.",
 							 quote_literal_cstr(job->name))));
 		names->now = lappend(names->now, name);
 	}

@@ -48,8 +48,9 @@ throttle_check(const char *throttle)
 	if (complaint != NULL || list_length(parsed) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("throttle is not a boolean expression or query%s%s", complaint != NULL ? ": " : "",
-						complaint != NULL ? complaint : ""),
+				 complaint != NULL ?
+				 errmsg("throttle is not a boolean expression or query: %s", complaint) :
+				 errmsg("throttle is not a boolean expression or query"),
 				 errhint("Write a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.")));
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
@@ -77,7 +78,7 @@ throttle_check_lag_visible(void)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("max_lag needs the privileges of role pg_monitor"),
 				 errdetail("Without them pg_stat_replication does not show how far the standbys lag."),
-				 errhint("GRANT pg_monitor TO %s", GetUserNameFromId(GetUserId(), false))));
+				 errhint("Grant them: GRANT pg_monitor TO %s", GetUserNameFromId(GetUserId(), false))));
 }
 
 /*

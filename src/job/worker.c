@@ -132,7 +132,7 @@ worker_run(const Job *job, int nworkers)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the workers of job \"%s\" ended before it was done", job->name),
-				 errhint("The server's log tells why. CALL chunked.run_job(%s) goes on.",
+				 errhint("The server's log says why. CALL chunked.run_job(%s) goes on.",
 						 quote_literal_cstr(job->name))));
 	}
 	PopActiveSnapshot();
@@ -200,7 +200,7 @@ workers_start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 	if (group->nworkers == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is available"),
+				 errmsg("could not start a background worker"),
 				 errhint("Raise max_worker_processes, or have this session do it: CALL chunked.run_job(%s).",
 						 quote_literal_cstr(job->name))));
 	if (group->nworkers < nworkers)
