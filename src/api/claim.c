@@ -5,8 +5,8 @@
  *
  * A worker's claim is a lease: until it ends the chunk is the worker's, and
  * after it anybody's.  Every claim has a number of its own, the fence, and whoever
- * speaks of a chunk gives the fence that he claimed it with, so that one whose
- * lease was lost is told so, and changes nothing.  A chunk is worked on at least
+ * speaks of a chunk gives the fence that it was claimed with, so that one whose
+ * lease was lost learns of it, and changes nothing.  A chunk is worked on at least
  * once, and completed once.
  */
 #include "postgres.h"

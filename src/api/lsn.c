@@ -12,14 +12,12 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/fmgrprotos.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
 #include "api/arguments.h"
+#include "base/latch_wait.h"
 #include "job/job.h"
 
 /* Between looks, in ms: at first, and at most */
@@ -70,9 +68,7 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 					 RecoveryInProgress() ?
 					 errhint("Wait again, or longer; or read on the primary.") :
 					 errhint("It is not a standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		latch_wait(poll);
 		poll = Min(poll * 2, POLL_MOST);
 	}
 	PG_RETURN_VOID();

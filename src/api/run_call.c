@@ -69,7 +69,8 @@ chunked_run(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	require_may_commit(fcinfo, "run");
-	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(), options.relid, nworkers);
+	require_may_run(options.name != NULL ? options.name : get_rel_name(options.relid), GetUserId(),
+					options.relid, nworkers);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	run_in_procedure(job_create(&options), nworkers);
@@ -106,7 +107,7 @@ chunked_run_job(PG_FUNCTION_ARGS)
  * chunked.start_job(name text, workers int) RETURNS int
  *
  * The number of background workers started, which go on by themselves.  Errors:
- * as for run_job(); 53400 no worker to be had.
+ * as for run_job(); 53400 no worker could be started.
  */
 Datum
 chunked_start_job(PG_FUNCTION_ARGS)
@@ -126,7 +127,7 @@ chunked_start_job(PG_FUNCTION_ARGS)
 
 /*
  * Here, or by workers?  Errors: 42501, 0A000 workers do not see the relation.
- * One that is gone is for whoever opens it to report.
+ * One that is gone is reported by whatever opens it.
  */
 static void
 require_may_run(const char *name, Oid owner, Oid relid, int nworkers)
@@ -221,13 +222,14 @@ report_outcome(const Job *job, RunOutcome outcome, TimestampTz started)
 	const char *name = job->name;
 	Job		   *now = NULL;
 	JobSummary	summary;
+	double		seconds;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (outcome != RUN_DROPPED)
 	{
 		now = job_by_id(job->id);
-		if (!job_progress_summary(job->id, (GetCurrentTimestamp() - started) / (double) USECS_PER_SEC, &summary) ||
-			now == NULL)
+		seconds = (GetCurrentTimestamp() - started) / (double) USECS_PER_SEC;
+		if (!job_progress_summary(job->id, seconds, &summary) || now == NULL)
 			outcome = RUN_DROPPED;
 	}
 
@@ -282,6 +284,7 @@ report_stopped(const Job *job)
 	int64		number;
 	char	   *key;
 	char	   *place;
+	char	   *name = quote_literal_cstr(job->name);
 	LedgerError error;
 
 	if (!job_chunk_first_failed(job, &number, &key, &error))
@@ -296,5 +299,5 @@ report_stopped(const Job *job)
 			 errdetail("%s All that was done before is committed.%s", place,
 					   error.detail == NULL ? "" : psprintf("\n%s", error.detail)),
 			 errhint("%sFix the row or its cause, then SELECT chunked.retry_failed(%s) and CALL chunked.run_job(%s). To go on with the other rows, SELECT chunked.alter_job(%s, on_error => 'continue') first.",
-					 error.hint == NULL ? "" : psprintf("%s\n", error.hint), quote_literal_cstr(job->name), quote_literal_cstr(job->name), quote_literal_cstr(job->name))));
+					 error.hint == NULL ? "" : psprintf("%s\n", error.hint), name, name, name)));
 }

@@ -18,7 +18,7 @@
 #include "job/fence.h"
 #include "job/ledger.h"
 
-/* Bits of a fence for the sequence's number; above it, timelines but for the first */
+/* Bits of a fence for the sequence's number; above it, the timeline, counted from 0 */
 #define FENCE_NUMBER_BITS 40
 
 /* A number that no claim has had, nor will have. */

@@ -4,7 +4,7 @@
  *
  * A job's texts are code of its owner, who wrote them or let them be written,
  * and so is what they set off: functions, triggers, operators, types.  It runs
- * as the owner alone.  That says little where the session could do more than he:
+ * as the owner alone.  That means little where the session could do more:
  * after SET ROLE, RESET ROLE is all that it takes to have the session user's
  * rights.  So:
  *
@@ -92,7 +92,7 @@ guard_until_commit(void)
 	until_commit = true;
 }
 
-/* An abort has restored what was in force outside when it is told of here. */
+/* By the time of XACT_EVENT_ABORT the abort has restored what was in force outside. */
 static void
 guard_at_transaction_end(XactEvent event, void *arg)
 {

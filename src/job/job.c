@@ -26,8 +26,8 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, key_columns::int8[], filter, search_path," \
-	" settings, key_described, high_water, total_rows, chunk_size, target_time, pause, max_lag," \
+	"id, name, owner::oid, relation::oid, statement, key, key_columns::int8[], filter," \
+	" search_path, settings, key_described, high_water, total_rows, chunk_size, target_time, pause, max_lag," \
 	" throttle, max_attempts, on_error = 'stop', check_plan, on_foreign_write = 'at_least_once'," \
 	" paused, cancelled, stopped, waiting, turns_until, turns_ms"
 
@@ -304,7 +304,10 @@ job_ids_like(const JobOptions *options, Oid owner)
 	return ledger_value(1, &isnull);
 }
 
-/* The ids of a role's jobs that are older than this, as bigint[], and whether each was cancelled, as boolean[]. */
+/*
+ * The ids of a role's jobs that are older than this, as bigint[], and whether each
+ * was cancelled, as boolean[].
+ */
 void
 job_ids_older_than(const Interval *interval, Oid owner, Datum *ids, Datum *cancelled)
 {

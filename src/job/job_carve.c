@@ -5,7 +5,7 @@
  *
  * Boundaries are carved as the work goes, some ahead of it.  Carving commits by
  * itself, under the lock of the job's row in ledger_carving, so that chunks
- * are handed out in the order of the key and never overlap.  Sums are folded, and
+ * are given out in the order of the key and never overlap.  Sums are folded, and
  * chunks taken back, under the same lock.
  */
 #include "postgres.h"
@@ -72,7 +72,8 @@ LEDGER_QUERY(update_carving,
 			 INT8OID, JSONBOID, BOOLOID, INT8OID, INT8OID, FLOAT8OID);
 
 LEDGER_QUERY(update_next_number,
-			 "UPDATE chunked.ledger_carving SET chunks = chunks + 1 WHERE job = $1 RETURNING chunks",
+			 "UPDATE chunked.ledger_carving SET chunks = chunks + 1 WHERE job = $1"
+			 " RETURNING chunks",
 			 INT8OID);
 
 LEDGER_QUERY(update_folded,
@@ -82,7 +83,7 @@ LEDGER_QUERY(update_folded,
 			 " WHERE job = $1",
 			 INT8OID, INT8OID, INT8OID, INT8OID, NUMERICOID, INT8OID);
 
-/* For the rate of the last minute: what was folded then, one mark in ten seconds */
+/* For the rate of the last minute: what was folded by then, one mark in ten seconds */
 LEDGER_QUERY(update_marks,
 			 "UPDATE chunked.ledger_carving v SET"
 			 " marks_at = m.at || clock_timestamp(), marks_rows = m.rows || v.folded_rows"
@@ -116,7 +117,8 @@ LEDGER_QUERY(select_over_for,
 			 "SELECT v.job FROM unnest($1, $2) j (id, cancelled)"
 			 " JOIN chunked.ledger_carving v ON v.job = j.id"
 			 " WHERE (j.cancelled OR (v.carved_all AND NOT " JOB_CHUNK_EXISTS_NOT_DONE("v.job") "))"
-			 " AND coalesce(" JOB_CHUNK_LAST_FINISHED_AT("v.job") " <= clock_timestamp() - $3, true)",
+			 " AND coalesce(" JOB_CHUNK_LAST_FINISHED_AT("v.job")
+			 " <= clock_timestamp() - $3, true)",
 			 INT8ARRAYOID, BOOLARRAYOID, INTERVALOID);
 
 LEDGER_QUERY(delete_carving,
@@ -367,7 +369,8 @@ job_carve_fold(const Job *job, bool over)
 	Carving		carving;
 	JobChunkSums sums;
 
-	if (!over && last_job == job->id && !TimestampDifferenceExceeds(last_fold, GetCurrentTimestamp(), FOLD_INTERVAL))
+	if (!over && last_job == job->id &&
+		!TimestampDifferenceExceeds(last_fold, GetCurrentTimestamp(), FOLD_INTERVAL))
 		return;
 	last_fold = GetCurrentTimestamp();
 	last_job = job->id;
@@ -412,7 +415,7 @@ job_carve_retry_failed(const Job *job)
 	return chunks;
 }
 
-/* -------------------------------------------------------------- of whole jobs */
+/* --------------------------------------------------------------- whole jobs */
 
 /* Is everything carved, and nothing pending? */
 bool
@@ -434,7 +437,7 @@ job_has_done(const Job *job)
 }
 
 /*
- * The range of what is still to be done but for this chunk: the last, which may not
+ * A range that is still to be done, other than this chunk: the last, which may not
  * be carved yet, or the first.
  */
 bool

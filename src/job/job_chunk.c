@@ -159,9 +159,10 @@ LEDGER_QUERY(delete_chunks,
 			 INT8OID);
 
 static bool read_job_chunk(LedgerQuery *query, const Job *job, int64 number, JobChunk *chunk);
-static void change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values, const bool *nulls);
+static void change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values,
+								const bool *nulls);
 
-/* --------------------------------------------------------------- one, locked */
+/* ------------------------------------------------------ one that is locked */
 
 /*
  * Claim the first free chunk of a number over this one.  It is this transaction's
@@ -307,9 +308,9 @@ change_locked_chunk(LedgerQuery *query, const Job *job, Datum *values, const boo
 				 errhint("Drop the job and create another.")));
 }
 
-/* ------------------------------------------------------------ of a whole job */
+/* -------------------------------------------------------------- a whole job */
 
-/* A new chunk, of this number, range, row_count, strikes and fence.  retry_at: 0 for at once. */
+/* A new chunk: its number, range, row_count, strikes, fence.  retry_at: 0 for at once. */
 void
 job_chunk_insert(const Job *job, const JobChunk *chunk, TimestampTz retry_at)
 {
@@ -345,7 +346,7 @@ job_chunk_has_failed(const Job *job)
 	return ledger_execute(&select_failed, &id, NULL) > 0;
 }
 
-/* The first that failed: its number, its row's key, or NULL, and its error; false: none has. */
+/* The first that failed: its number, its row's key or NULL, its error; false: none has. */
 bool
 job_chunk_first_failed(const Job *job, int64 *number, char **key, LedgerError *error)
 {
@@ -357,7 +358,7 @@ job_chunk_first_failed(const Job *job, int64 *number, char **key, LedgerError *e
 	return true;
 }
 
-/* The range of the first or the last that is pending, but for the one of this number. */
+/* The range of the first or the last that is pending, other than the one of this number. */
 bool
 job_chunk_other_pending(const Job *job, int64 number, bool last, JobChunk *range)
 {
@@ -381,7 +382,14 @@ job_chunk_retry_reason(const Job *job)
 
 	if (ledger_execute(&select_retry, &id, NULL) == 0)
 		return NULL;
-	return psprintf("the next attempt at chunk " INT64_FORMAT ": %s", ledger_int64(1), ledger_text(2));
+	return job_chunk_reason_to_wait(ledger_int64(1), ledger_text(2));
+}
+
+/* For the next attempt at a chunk that failed. */
+char *
+job_chunk_reason_to_wait(int64 number, const char *error)
+{
+	return psprintf("the next attempt at chunk " INT64_FORMAT ": %s", number, error);
 }
 
 /*
@@ -423,7 +431,10 @@ job_chunk_take_back(const Job *job, int64 last_number, Jsonb **after)
 	return ledger_int64(1);
 }
 
-/* Those that failed are pending again, with all their attempts.  Returns how many, and the lowest number. */
+/*
+ * Those that failed are pending again, with all their attempts.  Returns how many,
+ * and the lowest number.
+ */
 int64
 job_chunk_retry_failed(const Job *job, int64 *lowest)
 {

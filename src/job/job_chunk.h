@@ -51,7 +51,8 @@ typedef struct JobChunkSums
 extern bool job_chunk_claim(const Job *job, int64 after_number, JobChunk *chunk);
 extern bool job_chunk_claim_number(const Job *job, int64 number, JobChunk *chunk);
 extern bool job_chunk_lock(const Job *job, int64 number, JobChunk *chunk);
-extern void job_chunk_lease(const Job *job, const JobChunk *chunk, const Interval *lease, int64 fence);
+extern void job_chunk_lease(const Job *job, const JobChunk *chunk, const Interval *lease,
+							int64 fence);
 extern void job_chunk_renew_lease(const Job *job, const JobChunk *chunk, const Interval *lease);
 extern void job_chunk_done(const Job *job, const JobChunk *chunk, TimestampTz started,
 						   int64 rows_affected);
@@ -67,7 +68,9 @@ extern bool job_chunk_has_failed(const Job *job);
 extern bool job_chunk_first_failed(const Job *job, int64 *number, char **key, LedgerError *error);
 extern bool job_chunk_other_pending(const Job *job, int64 number, bool last, JobChunk *range);
 extern char *job_chunk_retry_reason(const Job *job);
-extern bool job_chunk_sum_done(const Job *job, int64 after_number, int64 upto_number, JobChunkSums *sums);
+extern char *job_chunk_reason_to_wait(int64 number, const char *error);
+extern bool job_chunk_sum_done(const Job *job, int64 after_number, int64 upto_number,
+							   JobChunkSums *sums);
 extern int64 job_chunk_take_back(const Job *job, int64 last_number, Jsonb **after);
 extern int64 job_chunk_retry_failed(const Job *job, int64 *lowest);
 extern void job_chunk_delete_all(int64 job);

@@ -44,13 +44,17 @@ static void warn_row_security(const Walk *walk, Relation rel);
 static void find_first_chunk(const JobOptions *options, JobDraft *draft);
 static void find_last_chunk(const JobOptions *options, const JobDraft *draft, Range *range);
 static double estimate_job_rows(Walk *walk, Relation rel, const Range *range);
-static Job *insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft, Jsonb *high_water,
-						 MemoryContext context);
-static Job *insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryContext context);
+static Job *insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft,
+						 Jsonb *high_water, MemoryContext context);
+static Job *insert_numbered(const JobOptions *options, Relation rel, Job *fixed,
+							MemoryContext context);
 static void notice_unfinished(const JobOptions *options);
 static ArrayType *column_references(Oid relid, const WalkKey *key);
 
-/* Create a job; returns it, in the current memory context.  Errors: 42710 the name is taken, and those of draft_job(). */
+/*
+ * Create a job; returns it, in the current memory context.  Errors: 42710 the name
+ * is taken, and those of draft_job().
+ */
 Job *
 job_create(const JobOptions *options)
 {
@@ -104,10 +108,12 @@ job_create_dry_run(const JobOptions *options)
 								Max(1, ceil(draft.rows / options->chunk_size)))));
 		ereport(NOTICE,
 				(errmsg("the first statement: %s",
-						statement_with_literals(draft.statement, draft.walk, &draft.first, options->chunk_size))));
+						statement_with_literals(draft.statement, draft.walk, &draft.first,
+												options->chunk_size))));
 		ereport(NOTICE,
 				(errmsg("roughly the last statement: %s",
-						statement_with_literals(draft.statement, draft.walk, &last, options->chunk_size))));
+						statement_with_literals(draft.statement, draft.walk, &last,
+												options->chunk_size))));
 		ereport(NOTICE, (errmsg("the plan of the first: \n%s", statement_explain(draft.statement))));
 	}
 	statement_free(draft.statement);
@@ -150,7 +156,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 		warn_row_security(draft->walk, rel);
 	if (draft->last == NULL)
 	{
-		/* nothing will be done, but it is told what is wrong all the same */
+		/* nothing will be done, but what is wrong is an error all the same */
 		if (draft->statement != NULL)
 		{
 			statement_prepare(draft->statement, draft->walk, &all, 0);
@@ -175,7 +181,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 	}
 }
 
-/* A job's key is to be had more easily than a walk's, but for blocks. */
+/* A job may go by columns that are not unique, but not by ctid. */
 static void
 hint_at_job_key(void *arg)
 {
@@ -184,7 +190,7 @@ hint_at_job_key(void *arg)
 		errhint("Add a primary key, or pass columns to order by, for example key => '{created_at}': rows with the same values then share a chunk.");
 }
 
-/* What policies show may be something else when the job runs. */
+/* The policies may show something else when the job runs. */
 static void
 warn_row_security(const Walk *walk, Relation rel)
 {
@@ -262,8 +268,8 @@ estimate_job_rows(Walk *walk, Relation rel, const Range *range)
 
 /* The new job, in this memory context.  Error: 42710 the name is taken. */
 static Job *
-insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft, Jsonb *high_water,
-			 MemoryContext context)
+insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft,
+			 Jsonb *high_water, MemoryContext context)
 {
 	const WalkKey *key = draft->walk->key;
 	Job			fixed = {0};
@@ -311,7 +317,7 @@ insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryConte
 	return job;
 }
 
-/* One who lost the connection may mean to go on, and calls run() again. */
+/* Someone who lost the connection may mean to go on when calling run() again. */
 static void
 notice_unfinished(const JobOptions *options)
 {
@@ -332,5 +338,6 @@ column_references(Oid relid, const WalkKey *key)
 
 	for (int i = 0; i < key->ncolumns; i++)
 		references[i] = Int64GetDatum(reference_to_column(relid, key->columns[i].attnum));
-	return construct_array(references, key->ncolumns, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	return construct_array(references, key->ncolumns, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+						   TYPALIGN_DOUBLE);
 }

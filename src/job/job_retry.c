@@ -161,7 +161,8 @@ divide_chunk(void *arg)
 	second.upto = chunk->upto;
 	second.row_count = matches - first_matches;
 	second.strikes = strikes;
-	second.fence = 1;			/* its number is out of order, so it must not pass for one that nobody touched */
+	/* its number is out of order, so it must not pass for one that nobody touched */
+	second.fence = 1;
 	job_chunk_insert(job, &second, retry_at);
 	put_chunk_back(division, middle_to_keep, first_matches, strikes, retry_at);
 	division->done = true;
@@ -221,9 +222,10 @@ put_chunk_back(const Division *division, Jsonb *upto, int64 row_count, int strik
 static TimestampTz
 next_attempt_at(int attempts, bool blocked)
 {
-	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), blocked ? BACKOFF_MOST_BLOCKED : BACKOFF_MOST);
+	double		most = blocked ? BACKOFF_MOST_BLOCKED : BACKOFF_MOST;
+	double		ms = Min(BACKOFF_FIRST * pow(2, attempts - 1), most);
 
-	/* workers that were in each other's way shall not meet again */
+	/* workers that were in each other's way must not meet again */
 	ms *= 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) ms);
 }

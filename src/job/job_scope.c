@@ -46,8 +46,8 @@ static Jsonb *rename_position_members(Jsonb *position, const List *from, const L
 /* ----------------------------------------------------------------- settings */
 
 /*
- * The settings that a job keeps, and those of these names besides (NULL: none),
- * as text[] for the ledger: name, value, ...  Errors: 42602, 42704, 22023.
+ * The settings that every job keeps, and those of these names (NULL: none), as
+ * text[] for the ledger: name, value, ...  Errors: 42602, 42704, 22023.
  */
 ArrayType *
 job_scope_settings(const char *names)
@@ -71,8 +71,10 @@ job_scope_settings(const char *names)
 static void
 add_setting_to_keep(ArrayBuildState *pairs, const char *name)
 {
-	static const char *const not_these[] = {"role", "session_authorization", "search_path", "is_superuser",
-	"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
+	static const char *const not_these[] = {
+		"role", "session_authorization", "search_path", "is_superuser",
+		"transaction_isolation", "transaction_read_only", "transaction_deferrable"
+	};
 	const char *value;
 
 	for (size_t i = 0; i < lengthof(not_these); i++)
@@ -111,7 +113,7 @@ job_scope_enter(const Job *job, GuardKind kind, Guard *guard)
 		use_kept_setting(job, TextDatumGetCString(elements[i]), TextDatumGetCString(elements[i + 1]));
 }
 
-/* Error: 42501, 22023 and others, as the server's warning tells. */
+/* Error: 42501, 22023 and others, as the server's warning says. */
 static void
 use_kept_setting(const Job *job, const char *name, const char *value)
 {
@@ -170,7 +172,7 @@ job_scope_read_range(const Job *job, const Walk *walk, Jsonb *after, Jsonb *upto
 }
 
 /*
- * A job that knew rows up to its high-water mark and sees none behind a position
+ * A job that knew rows up to its high-water mark and sees none after a position
  * (NULL: the start) is not done, where policies decide what it sees.  SPI must be
  * connected, within job_scope_enter(), a snapshot active.  Error: 55000.
  */

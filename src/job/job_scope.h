@@ -15,7 +15,8 @@ extern void job_scope_enter(const Job *job, GuardKind kind, Guard *guard);
 
 /* within it */
 extern Walk *job_scope_open_walk(const Job *job, Relation *rel);
-extern void job_scope_read_range(const Job *job, const Walk *walk, Jsonb *after, Jsonb *upto, Range *range);
+extern void job_scope_read_range(const Job *job, const Walk *walk, Jsonb *after, Jsonb *upto,
+								 Range *range);
 extern void job_scope_require_rows(const Job *job, Walk *walk, Jsonb *after);
 
 /* positions: as the ledger has them, and by the names of now; for a walk that was opened */

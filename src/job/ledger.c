@@ -56,7 +56,7 @@
 #define EXTENSION "pg_chunked"
 #define SCHEMA "chunked"
 
-/* So that queries go by the ledger's indexes, whatever its statistics were when it was still empty */
+/* So that queries go by the ledger's indexes, even if its statistics say that it is empty */
 static const char *const settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"enable_seqscan", "off"},
@@ -170,7 +170,7 @@ ledger_install(void)
 /*
  * post_parse_analyze_hook: has the permissions of the query that is being
  * executed checked as the ledger's owner.  It comes ahead of the rewriter, which
- * thus applies no policies, and again whenever the plan is made anew.
+ * thus applies no policies, and again whenever the plan is made again.
  */
 static void
 let_ledger_through(COMPAT_ANALYZE_HOOK_PARAMS)
@@ -243,7 +243,7 @@ is_not_builtin(Oid function, void *context)
 	return function >= FirstNormalObjectId;
 }
 
-/* A plain user who owns the extension may make his own objects members of it. */
+/* A plain user who owns the extension may make objects of that user members of it. */
 static bool
 is_of_extension(Oid class, Oid object, Oid owner)
 {
@@ -401,7 +401,9 @@ ledger_sqlstate(const LedgerError *error)
 void
 ledger_put_error(const LedgerError *error, Datum *values, bool *nulls)
 {
-	const char *texts[LEDGER_ERROR_COLUMNS] = {error->sqlstate, error->message, error->detail, error->hint};
+	const char *texts[LEDGER_ERROR_COLUMNS] = {
+		error->sqlstate, error->message, error->detail, error->hint
+	};
 
 	for (int i = 0; i < LEDGER_ERROR_COLUMNS; i++)
 	{

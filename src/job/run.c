@@ -18,13 +18,13 @@
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/latch_wait.h"
 #include "base/settings.h"
 #include "base/subtransaction.h"
 #include "job/job_carve.h"
@@ -110,7 +110,6 @@ static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void run_begin(Run *run);
 static void run_commit(Run *run);
 static void fail_at_commit(Run *run, ErrorData *error);
-static void run_sleep(int64 ms);
 
 /*
  * Work on a job until there is nothing left, or something ends it.  The
@@ -143,7 +142,7 @@ run_job(int64 id, bool in_procedure)
 			outcome = run_step(run);
 			run_commit(run);
 			if (run->sleep > 0)
-				run_sleep(run->sleep);
+				latch_wait(run->sleep);
 		}
 	}
 	PG_FINALLY();
@@ -417,7 +416,7 @@ run_chunk(Run *run, const Job *job, const JobChunk *chunk)
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		job_set_turns(job);
 	if (failure.cause == FAILED_BLOCKED && chunk->attempts > 0)
-		blocked = psprintf("the next attempt at chunk " INT64_FORMAT ": %s", chunk->number, failure.error.message);
+		blocked = job_chunk_reason_to_wait(chunk->number, failure.error.message);
 	run_timeout_forget();
 	FreeErrorData(error);
 	return blocked;
@@ -490,12 +489,13 @@ add_chunk_context(void *arg)
 	const Attempt *attempt = arg;
 	const JobChunk *chunk = attempt->chunk;
 
-	errcontext("job \"%s\", chunk " INT64_FORMAT ", after %s up to %s", attempt->job->name, chunk->number,
+	errcontext("job \"%s\", chunk " INT64_FORMAT ", after %s up to %s",
+			   attempt->job->name, chunk->number,
 			   chunk->after == NULL ? "the start" : position_for_message(chunk->after),
 			   position_for_message(chunk->upto));
 }
 
-/* By what has been done, errors of the statement are told from those of rows. */
+/* What has been done tells errors of the statement from those of rows. */
 static void
 keep_done_range(Run *run, const JobChunk *chunk)
 {
@@ -625,12 +625,4 @@ fail_at_commit(Run *run, ErrorData *error)
 	}
 	run_commit(run);
 	FreeErrorData(error);
-}
-
-static void
-run_sleep(int64 ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }

@@ -6,7 +6,7 @@
  * disk, is no failure of the chunk: it ends the run, and the job can go on when
  * that is fixed.  Where an error's SQLSTATE leaves open which it is, evidence
  * decides: it is the rows' if a chunk has been done by the same statement, or if
- * a row far away does not fail alike.
+ * a row far away does not fail in the same way.
  */
 #include "postgres.h"
 
@@ -26,7 +26,7 @@ typedef enum Probe
 {
 	PROBE_DONE,					/* the last of the chunk that this run did last */
 	PROBE_FAR,					/* the last and the first of what is still to be done, */
-	PROBE_NEXT,					/* but for the chunk itself */
+	PROBE_NEXT,					/* without the chunk itself */
 	PROBE_FIRST,				/* the chunk's first and last */
 	PROBE_LAST
 } Probe;
@@ -62,7 +62,8 @@ ErrorKind
 run_error_classify(const ErrorData *error)
 {
 	if (error->elevel != ERROR || is_cancel_of_session(error))
-		return run_timeout_last() != TIMEOUT_NOT_FIRED && error->elevel == ERROR ? OF_OTHERS : OF_SERVER;
+		return run_timeout_last() != TIMEOUT_NOT_FIRED && error->elevel == ERROR ?
+			OF_OTHERS : OF_SERVER;
 	if (job_retry_is_for_others(error->sqlerrcode))
 		return OF_OTHERS;
 
@@ -151,9 +152,9 @@ try_row(Trial *trial, const ErrorData *like)
 	if (error->sqlerrcode != like->sqlerrcode)
 		return trial->probe == PROBE_DONE ? PROBE_TELLS_NOTHING : PROBE_DIFFERS;
 
-	/* that of a row that has been done may come of that, and tell of it */
-	return trial->done->upto == NULL || strcmp(error->message, like->message) == 0 ? PROBE_FAILS_ALIKE :
-		PROBE_TELLS_NOTHING;
+	/* a row that has been done may fail for having been done, with a message that says so */
+	return trial->done->upto == NULL || strcmp(error->message, like->message) == 0 ?
+		PROBE_FAILS_ALIKE : PROBE_TELLS_NOTHING;
 }
 
 /* A step in a subtransaction. */
@@ -229,7 +230,7 @@ find_row_to_try(const Trial *trial, Walk *walk, Range *range)
 		return reader.ended && position_compare(walk->key, reader.end, walk_last_position(walk, &rows)) < 0;
 	}
 
-	/* the last row: from behind the one before it */
+	/* the last row: after the one before it */
 	range->upto = walk_last_position(walk, &rows);
 	if (range->upto == NULL)
 		return false;

@@ -16,7 +16,7 @@ typedef enum ErrorKind
 	IN_DOUBT					/* of the rows or of the statement */
 } ErrorKind;
 
-/* A chunk that this run has done, the last one; by it errors of the statement are told from those of rows */
+/* The last chunk that this run has done, which tells errors of the statement from those of rows */
 typedef struct RunDone
 {
 	Jsonb	   *after;			/* where it starts, or NULL */

@@ -2,7 +2,7 @@
  * run_timeout.c
  *		statement_timeout for the execution of a job's statement on a chunk.
  *
- * A timeout of our own, so that it can be told from a cancel by the user, which
+ * A timeout of our own, so that it can be distinguished from a cancel by the user, which
  * ends the run.
  */
 #include "postgres.h"

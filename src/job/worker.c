@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/latch_wait.h"
 #include "base/settings.h"
 #include "job/job_progress.h"
 #include "job/worker.h"
@@ -85,7 +86,7 @@ static void worker_write_error(int64 id, const ErrorData *error);
 
 /*
  * Start workers that go on by themselves, once this transaction has committed.
- * Returns their number.  Error: 53400 there are none to be had.
+ * Returns their number.  Error: 53400 none could be started.
  */
 int
 worker_start(const Job *job, int nworkers)
@@ -98,7 +99,7 @@ worker_start(const Job *job, int nworkers)
 
 /*
  * Have workers do the job, and wait for them, showing progress.  They end if
- * the wait is cut short.  Errors: 53400 there are none to be had; the one that
+ * the wait is interrupted.  Errors: 53400 none could be started; the one that
  * ended a worker, if the job was not done in spite of it.
  */
 RunOutcome
@@ -226,9 +227,7 @@ workers_wait_until_read(WorkerGroup *group, SettingsSegment *shared)
 			i++;
 			continue;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_START, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		latch_wait(POLL_START);
 	}
 }
 
@@ -295,10 +294,7 @@ workers_wait(WorkerGroup *group, int64 id)
 		}
 		if (alive == 0)
 			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_WORKERS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		latch_wait(POLL_WORKERS);
 		if (settings_progress_interval > 0 && GetCurrentTimestamp() >= progress_at)
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
