@@ -159,7 +159,7 @@ create('none', 'UPDATE event SET n = n + 1 WHERE {chunk}');
 for my $call (q{CALL chunked.run_job('none', workers => 1)}, q{SELECT chunked.start_job('none')})
 {
 	(undef, $messages) = $session->query($call);
-	like($messages, qr/^ERROR:  53400: no background worker is available$/m, "no worker left: $call");
+	like($messages, qr/^ERROR:  53400: could not start a background worker$/m, "no worker left: $call");
 }
 is(job('none', 'status'), 'ready', 'the job has not begun');
 value(q{SELECT chunked.cancel_job('held')});

@@ -54,7 +54,7 @@ my $divide = 'UPDATE event SET n = n + 1 / divisor WHERE {chunk}';
 value('UPDATE event SET divisor = 0 WHERE id IN (' . join(', ', @bad) . ')');
 
 my $messages = call("CALL chunked.run('event', '$divide', name => 'poison', workers => 2, on_error => 'continue')");
-like($messages, qr/^WARNING:  01000: job "poison" is done but for what failed: \d+ chunks, 99993 rows in \S+ \S+, \d+ retries, 7 failed$/m,
+like($messages, qr/^WARNING:  01000: job "poison" is done, with failed chunks: \d+ chunks, 99993 rows in \S+ \S+, \d+ retries, 7 failed$/m,
 	'on_error = continue: the summary counts what failed');
 is(value(q{SELECT failed_key->>'id', row_count, error_sqlstate, error FROM chunked.job_chunks WHERE job = 'poison' AND state = 'failed' ORDER BY (failed_key->>'id')::int}),
 	join("\n", map { "$_|1|22012|division by zero" } @bad), 'exactly the rows that fail are found');
