@@ -91,13 +91,20 @@ typedef struct WalkReader
 	Position   *end;			/* that last row's position, if ended */
 } WalkReader;
 
+typedef struct WalkCursor WalkCursor;
+
 /* walk.c */
 extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 
+typedef struct WalkCursor WalkCursor;
+
 /* walk.c */
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
+extern WalkCursor *walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader);
+extern TupleTableSlot *walk_cursor_next(WalkCursor *cursor);
+extern void walk_cursor_close(WalkCursor *cursor);
 extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
 								   bool backward);
 extern bool walk_can_skip(const Walk *walk);
