@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "api/page_scan.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "job/guard.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 							GUC_UNIT_MS, NULL, NULL, NULL);
 	redirect_before_hooks();
 	steer_install();
+	page_scan_install();
 	statement_plan_install();
 	ledger_install();
 	guard_install();

@@ -16,6 +16,7 @@
 #include "utils/syscache.h"
 
 #include "api/arguments.h"
+#include "api/page.h"
 #include "api/plan_watch.h"
 #include "api/rows.h"
 #include "base/relation.h"
@@ -43,31 +44,49 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 Datum
 chunked_page(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
-	int64		page_size = argument_positive(fcinfo, 1, "page_size");
-	bool		backward = !PG_ARGISNULL(4);
-	Walk	   *walk;
-	Range		range = {0};
-	WalkReader	reader = {0};
+	PageRead	page;
 	RowSink		sink;
 
-	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
-	rows_begin(&sink, fcinfo, rel, backward);
+	page_open_relation(&page, fcinfo);
+	rows_begin(&sink, fcinfo, page.rel, !PG_ARGISNULL(PAGE_BEFORE));
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
-	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
-	read_range(fcinfo, walk, &range);
+	page_begin(&page, fcinfo);
+	rows_read(&sink, page.walk, &page.range, &page.reader);
+	SPI_finish();
+	table_close(page.rel, NoLock);
+	return (Datum) 0;
+}
+
+/* Open and lock the relation that a call of page() names. */
+void
+page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
+{
+	page->rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, PAGE_RELATION)));
+	plan_watch_check_name(fcinfo, RelationGetRelid(page->rel));
+}
+
+/*
+ * What the call reads: walk, range and reader.  SPI must be connected; the walk
+ * stays pinned until the current memory context is reset.
+ */
+void
+page_begin(PageRead *page, FunctionCallInfo fcinfo)
+{
+	int64		page_size = argument_positive(fcinfo, PAGE_SIZE, "page_size");
+	Range		nothing = {0};
+	WalkReader	reader = {0};
+
+	page->walk = walk_open(page->rel, PG_ARGISNULL(PAGE_KEY) ? NULL : PG_GETARG_ARRAYTYPE_P(PAGE_KEY),
+						   PG_ARGISNULL(PAGE_FILTER) ? NULL : PG_GETARG_TEXT_PP(PAGE_FILTER));
+	walk_warn_unsupported(page->walk, page->rel, argument_warned(fcinfo));
+	page->range = nothing;
+	read_range(fcinfo, page->walk, &page->range);
 
 	reader.output = WALK_ROWS;
-	reader.backward = backward;
+	reader.backward = !PG_ARGISNULL(PAGE_BEFORE);
 	reader.limit = page_size;
 	reader.boundary = true;
-	rows_read(&sink, walk, &range, &reader);
-
-	SPI_finish();
-	table_close(rel, NoLock);
-	return (Datum) 0;
+	page->reader = reader;
 }
 
 /*

@@ -453,14 +453,16 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	}
 	cursor->owner = CurrentResourceOwner;
 
-	if (steered && kept)
-		steer_plan(walk, index, cursor->partitions != NIL, plan);
-	nest_level = steered ? begin_generic_plans() : 0;
 	source = linitial(SPI_plan_get_plan_sources(plan));
-	cursor->cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
-
+	if (steered && kept)
+		cursor->cached = steer_plan(walk, index, cursor->partitions != NIL, source);
+	else
+	{
+		nest_level = steered ? begin_generic_plans() : 0;
+		cursor->cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
+		if (nest_level > 0)
+			AtEOXact_GUC(true, nest_level);
+	}
 	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
 								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
 	ExecutorStart(cursor->desc, 0);
