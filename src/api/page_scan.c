@@ -51,6 +51,7 @@ typedef struct PageScan
 	FmgrInfo	function;
 	ExprState  *args[PAGE_NARGS];
 	int			ncolumns;		/* of the page's rows, as planned */
+	TupleDesc	planned;		/* those, the dropped ones marked */
 	bool		whole_row;		/* one more column: all of them as one value */
 	Bitmapset  *columns;		/* read from each row, counted from 0 */
 
@@ -216,7 +217,8 @@ static void
 begin_scan(CustomScanState *node, EState *estate, int eflags)
 {
 	PageScan   *scan = (PageScan *) node;
-	FuncExpr   *call = linitial_node(FuncExpr, ((CustomScan *) node->ss.ps.plan)->custom_exprs);
+	CustomScan *plan = (CustomScan *) node->ss.ps.plan;
+	FuncExpr   *call = linitial_node(FuncExpr, plan->custom_exprs);
 	ListCell   *lc;
 
 	(void) estate;
@@ -228,7 +230,12 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	fmgr_info_set_expr((Node *) call, &scan->function);
 	foreach(lc, call->args)
 		scan->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), &node->ss.ps);
-	scan->ncolumns = node->ss.ss_ScanTupleSlot->tts_tupleDescriptor->natts - scan->whole_row;
+
+	scan->planned = CreateTupleDescCopy(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor);
+	scan->ncolumns = scan->planned->natts - scan->whole_row;
+	for (int i = 0; i < scan->ncolumns; i++)
+		TupleDescAttr(scan->planned, i)->attisdropped =
+			IsA(list_nth_node(TargetEntry, plan->custom_scan_tlist, i)->expr, Const);
 }
 
 static TupleTableSlot *
@@ -291,7 +298,7 @@ begin_page(PageScan *scan)
 		fcinfo->args[i].value = ExecEvalExpr(scan->args[i], econtext, &fcinfo->args[i].isnull);
 
 	page_open_relation(&scan->page, fcinfo);
-	rows_check_shape(scan->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor, scan->ncolumns, scan->page.rel);
+	rows_check_shape(scan->planned, scan->ncolumns, scan->page.rel);
 	if (scan->whole_row)
 	{
 		scan->row_type = CreateTupleDescCopy(RelationGetDescr(scan->page.rel));

@@ -56,8 +56,7 @@ rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader)
 }
 
 /*
- * Does rel still have the first ncolumns columns that a statement expects?  A
- * column of NULLs of type int stands for one that was dropped.  Error: 55000.
+ * Does rel still have the first ncolumns columns that a statement expects?  Error: 55000.
  */
 void
 rows_check_shape(TupleDesc expected, int ncolumns, Relation rel)
