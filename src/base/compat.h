@@ -13,6 +13,7 @@
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "optimizer/cost.h"
+#include "utils/jsonb.h"
 
 /* 18: EXPLAIN's state and format got headers of their own */
 #if PG_VERSION_NUM >= 180000
@@ -252,5 +253,19 @@ compat_result_relations(const PlannedStmt *planned)
 	return planned->resultRelations;
 #endif
 }
+
+/* 19: the state of a jsonb value being built got a struct, and holds the result as well */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState CompatJsonb;
+#define compat_push_jsonb(json, token, value) pushJsonbValue(json, token, value)
+#else
+typedef struct CompatJsonb
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+} CompatJsonb;
+#define compat_push_jsonb(json, token, value) \
+	((void) ((json)->result = pushJsonbValue(&(json)->state, token, value)))
+#endif
 
 #endif							/* PG_CHUNKED_COMPAT_H */
