@@ -1,5 +1,5 @@
 -- What a session keeps between calls is never stale: not after a change to the
--- relation, its names, the role or the search_path; and there is no end of it.
+-- relation, its names, the role or the search_path; and it does not grow without end.
 \getenv srcdir PG_ABS_SRCDIR
 \set ECHO none
 \i :srcdir/sql/include/failure.sql
@@ -64,13 +64,13 @@ SELECT ids();
 DROP INDEX event_id;
 SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::event)$$);
 ALTER TABLE event ADD PRIMARY KEY (id);
--- an index comes and goes
+-- an index is created and dropped
 SELECT ids('{kind DESC}');
 CREATE INDEX event_kind ON event (kind DESC, id);
 SELECT ids('{kind DESC}');
 DROP INDEX event_kind;
 SELECT ids('{kind DESC}');
--- uniqueness goes
+-- uniqueness is lost
 CREATE UNIQUE INDEX event_kind ON event (kind);
 ALTER TABLE event ALTER kind SET NOT NULL;
 SELECT chunked.position_of(e, '{kind}') FROM chunked.page(NULL::event, 1) e;
@@ -148,7 +148,7 @@ CREATE TABLE event (id int PRIMARY KEY, kind int NOT NULL);
 INSERT INTO event SELECT i, -i FROM generate_series(1, 6) i;
 SELECT ids();
 
--- partitions come and go
+-- partitions are attached and detached
 CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
 INSERT INTO parts SELECT generate_series(1, 5);
@@ -167,12 +167,12 @@ INSERT INTO child VALUES (2), (4);
 SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::parent, 2)$$);
 DROP TABLE child;
 SELECT pg_temp.walk('parent', 'id');
--- a view becomes another
+-- a view is replaced
 CREATE VIEW look AS SELECT id FROM event WHERE id < 4;
 SELECT pg_temp.walk('look', 'id', '{id}');
 CREATE OR REPLACE VIEW look AS SELECT id FROM event WHERE id > 1;
 SELECT pg_temp.walk('look', 'id', '{id}');
--- a temporary table stands before it
+-- a temporary table hides it
 CREATE TEMP TABLE event (id int PRIMARY KEY);
 INSERT INTO pg_temp.event VALUES (100);
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event);
@@ -239,7 +239,7 @@ SELECT count(*) AS keys, count(*) FILTER (WHERE result = '6 rows in 3 chunks') A
 CREATE TABLE shapes (a int, b int, c int, d int, id int PRIMARY KEY);
 INSERT INTO shapes SELECT NULLIF(i % 3, 0), NULLIF(i / 3 % 3, 0), NULLIF(i / 9 % 3, 0), NULLIF(i / 27 % 3, 0), i FROM generate_series(1, 81) i;
 SELECT size, pg_temp.walk('shapes', 'a, b DESC, c NULLS FIRST, d DESC NULLS LAST, id', '{a,b DESC,c NULLS FIRST,d DESC NULLS LAST}', size) FROM unnest('{1,2,7}'::int[]) size;
--- a thousand statements, and the session's memory has found its level
+-- a thousand statements, and the session's memory no longer grows
 CREATE FUNCTION cached() RETURNS bigint LANGUAGE sql AS
 	$$SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts WHERE name IN ('pg_chunked walk', 'SPI Plan', 'CachedPlan', 'CachedPlanSource', 'CachedPlanQuery')$$;
 CREATE FUNCTION churn(n int) RETURNS bigint LANGUAGE plpgsql AS $$

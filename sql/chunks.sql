@@ -96,7 +96,7 @@ SELECT steps(30, '{kind DESC,id}');
 SELECT steps(3, filter => 'kind = 5');
 SELECT steps(3, filter => 'kind = 5', scan_limit => 20);
 SELECT steps(3, filter => 'false', scan_limit => 20);
--- up to the high-water mark, though rows come in beyond it all the time
+-- up to the high-water mark, though rows are inserted beyond it all the time
 BEGIN;
 SELECT steps(10, grow => 30);
 SELECT count(*) FROM event;
@@ -140,7 +140,7 @@ BEGIN
 	END LOOP;
 END
 $$;
--- under a savepoint that goes away
+-- under a savepoint that is rolled back
 BEGIN;
 DECLARE c CURSOR FOR SELECT (chunked.chunks('event', 30)).number, (chunked.chunks('event', 30)).upto;
 SAVEPOINT s;
@@ -202,7 +202,7 @@ SELECT size, coverage(size) FROM unnest('{1,4,5,6,9,19,20}'::int[]) size;
 SELECT size, coverage(size, $$filter => 'id % 2 = 0'$$, 'id % 2 = 0') FROM unnest('{1,2,3,9,10}'::int[]) size;
 SELECT coverage(100, $$filter => 'id = 7', scan_limit => 4$$, 'id = 7'), coverage(100, $$filter => 'id = 7', scan_limit => 5$$, 'id = 7');
 SELECT number, upto, row_count FROM chunked.next_chunk('doubled', 7, key => '{g}');
--- far more than asked for is worth a warning
+-- for far more than asked for there is a warning
 SET client_min_messages = warning;
 SELECT count(*) FROM chunked.chunks('doubled', 1, key => '{g}', filter => 'g < 0 OR true');
 CREATE TABLE one_value AS SELECT 1 AS a FROM generate_series(1, 100);

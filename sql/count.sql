@@ -57,7 +57,7 @@ FROM unnest(ARRAY['true', 'false', 'NULL', 'kind = 3', 'n IS NULL', 'id > 25000 
 SELECT asked('chunked.row_count(''seen'', key => ''{id}'')'), asked('chunked.row_count(''seen'')') AS without_key, asked('chunked.row_count(''seen'', false)') AS estimate;
 SELECT relation, chunked.row_count(relation, false) BETWEEN 0.9 * n AND 1.1 * n AS about
 FROM (VALUES ('event'::regclass, 5000), ('few', 23), ('nothing', 0), ('keyless', 60), ('part', 6000), ('hashed', 8000), ('made', 23)) r (relation, n);
--- rows that are gone, and rows that only this transaction sees
+-- rows that were deleted, and rows that only this transaction sees
 BEGIN;
 DELETE FROM event WHERE id <= 1000 OR kind = 3;
 INSERT INTO event VALUES (1, 0, 0, md5('1')::uuid), (2, 0, NULL, md5('2')::uuid);
@@ -90,7 +90,7 @@ SELECT key, count(*), bool_and(chunked.seek('event', rank, key => key) = place) 
 	SELECT '{n,id DESC}', row_number() OVER (ORDER BY n, id DESC), chunked.position_of(e, '{n,id DESC}') FROM event e UNION ALL
 	SELECT '{u}', row_number() OVER (ORDER BY u), chunked.position_of(e, '{u}') FROM event e) ranked
 WHERE rank % 97 = 1 OR rank > 4990 GROUP BY key ORDER BY key;
--- by estimate: a row about there
+-- by estimate: a row near there
 SELECT relation, count(*), bool_and((chunked.seek(relation, rank, false)->>'id')::int BETWEEN (rank - 0.1 * n) * step AND (rank + 0.1 * n) * step) AS about
 FROM (VALUES ('event'::regclass, 5000, 10), ('part', 6000, 1), ('hashed', 8000, 1), ('few', 23, 1)) r (relation, n, step), generate_series(1, n, n / 10) rank GROUP BY relation ORDER BY relation;
 SELECT chunked.seek('event', 100000, false), chunked.seek('nothing', 1, false);
@@ -215,7 +215,7 @@ SELECT replace(c, 'event', relation) FROM (VALUES
 $$;
 SET ROLE regress_chunked_user;
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call), pg_temp.state('SET LOCAL pg_chunked.native = off; SELECT * FROM chunked.' || call) AS by_query FROM calls('event');
--- the columns of the key are enough to count and seek by them, not those of another
+-- the columns of the key are enough to count and seek by them, those of another are not
 SET ROLE regress_chunked_owner;
 GRANT SELECT (id) ON event TO regress_chunked_user;
 SET ROLE regress_chunked_user;

@@ -43,10 +43,10 @@ SELECT key, rows, chunks BETWEEN 45 AND 55 AS about, size < 0.25 AS sized, row_c
 FROM unnest(ARRAY['{kind}', '{kind DESC}', '{kind DESC,part}']) key, LATERAL off('shared', format('chunked.chunks(''shared'', 4000, false, key => %L)', key), 4000);
 SELECT key, rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted
 FROM unnest(ARRAY['{kind}', '{kind DESC}']) key, LATERAL off('shared', format('chunked.split(''shared'', 20, key => %L)', key), 10000);
--- half of them gone, VACUUM yet to come
+-- half of them deleted, not yet vacuumed
 DELETE FROM shared WHERE part < 2;
 SELECT chunked.row_count('shared', false, '{kind}') BETWEEN 70000 AND 130000 AS counted;
--- more than a chunk share a value: they make one, and are told
+-- more rows than a chunk has share a value: they make one chunk, with a warning
 CREATE TABLE tied (kind int NOT NULL) WITH (autovacuum_enabled = off);
 INSERT INTO tied SELECT i / 40000 FROM generate_series(0, 199999) i;
 CREATE INDEX ON tied (kind);
@@ -54,7 +54,7 @@ VACUUM ANALYZE tied;
 SELECT number, upto, row_count BETWEEN 38000 AND 42000 AS counted FROM chunked.chunks('tied', 2000, false, key => '{kind}');
 
 --
--- Text whose length goes with its beginning: some pages hold three times the rows of others
+-- Text whose length depends on its beginning: some pages hold three times the rows of others
 --
 CREATE TABLE lengths (id text COLLATE "C" PRIMARY KEY) WITH (autovacuum_enabled = off);
 INSERT INTO lengths SELECT format('%s/%s%s', to_char(i % 300, 'FM000'), repeat('x', abs(hashint4(i % 300)) % 5 * 40), i) FROM generate_series(1, 100000) i ORDER BY 1;
@@ -62,7 +62,7 @@ VACUUM ANALYZE lengths;
 SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('lengths', 'chunked.split(''lengths'', 50)', 2000);
 SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('lengths', 'chunked.split(''lengths'', 50, key => ''{id DESC}'')', 2000);
 SELECT rows, size < 0.25 AS sized FROM off('lengths', 'chunked.chunks(''lengths'', 2000, false)', 2000);
--- with a column of the same size behind each
+-- with a column of the same size after each
 CREATE TABLE included (id text COLLATE "C", n bigint, UNIQUE (id) INCLUDE (n)) WITH (autovacuum_enabled = off);
 INSERT INTO included SELECT id, 1 FROM lengths ORDER BY 1;
 ALTER TABLE included ALTER id SET NOT NULL;
@@ -84,7 +84,7 @@ SELECT rows, chunks, size < 0.1 AS sized, row_count < 0.1 AS counted FROM off('l
 SELECT rows = (SELECT count(*) FROM changed) AS whole, chunks, size < 0.3 AS sized FROM off('changed', 'chunked.split(''changed'', 10)', (SELECT count(*) / 10.0 FROM changed));
 
 --
--- Hash partitions, all of which lie across each other
+-- Hash partitions, all of which overlap each other
 --
 CREATE TABLE hashed (id int PRIMARY KEY) PARTITION BY HASH (id);
 SELECT format('CREATE TABLE hashed_%s PARTITION OF hashed FOR VALUES WITH (MODULUS 100, REMAINDER %1$s)', i) FROM generate_series(0, 99) i

@@ -1,4 +1,4 @@
--- The filter: one boolean expression, read anew wherever its meaning changes.
+-- The filter: one boolean expression, read again wherever its meaning changes.
 \getenv srcdir PG_ABS_SRCDIR
 \set ECHO none
 \i :srcdir/sql/include/failure.sql
@@ -13,7 +13,7 @@ CREATE TABLE event (id int PRIMARY KEY, kind int, ok bool, t text COLLATE "C", a
 INSERT INTO event SELECT i, NULLIF(i % 4, 0), i % 3 = 0, 'it''s ' || i, '2020-01-01 00:00:00+00'::timestamptz + i * interval '1 hour'
 FROM generate_series(1, 20) i;
 
--- what may be written: anything that stands behind WHERE
+-- what may be written: anything that may follow WHERE
 SELECT f AS filter, pg_temp.walk('event', 'id', size => 3, filter => f) FROM (VALUES
 	('true'), ('false'), ('NULL'), ('ok'), ('NOT ok'), ('kind IS NULL'), ('kind = 1 AND id > 5'), ('kind = 1 OR id > 15'),
 	('id IN (1, 2, 3, 17)'), ('t LIKE ''it''''s 1%'''), ('t = $q$it''s 7$q$'), ('at >= ''2020-01-01 10:00:00+00'''),

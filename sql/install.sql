@@ -6,11 +6,11 @@ DROP EXTENSION pg_chunked;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'chunked';
 
 -- a user who may create things in the database may install it, in a session
--- where false operators, functions and types stand ahead of the real ones
+-- where false operators, functions and types are found before the real ones
 CREATE ROLE regress_chunked_installer;
 DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO regress_chunked_installer', current_database()); END $$;
 SET ROLE regress_chunked_installer;
--- the schema is the extension's to make: what might stand in one that is there is not taken over
+-- the extension creates its own schema: one that exists is not taken over, whatever it holds
 CREATE SCHEMA chunked;
 \set VERBOSITY sqlstate
 CREATE EXTENSION pg_chunked;

@@ -94,7 +94,7 @@ SELECT k AS key, pg_temp.walk('ev', o, k, 3) FROM (VALUES
 	('{g,id DESC}', 'g, id DESC'),
 	('{g DESC,id DESC}', 'g DESC, id DESC'),
 	('{id,g}', 'id'),
-	-- NULLs, where SQL puts them and where they are told to go
+	-- NULLs, where SQL puts them and where the caller does
 	('{n}', 'n, id'),
 	('{n DESC}', 'n DESC, id'),
 	('{n NULLS FIRST}', 'n NULLS FIRST, id'),
@@ -172,7 +172,7 @@ SELECT pg_temp.failure($$SELECT chunked.chunks('ev', key => '{nonesuch}')$$);
 SELECT pg_temp.failure($$SELECT chunked.next_chunk('ev', key => '{nonesuch}')$$);
 SELECT count(*) FROM ev;
 
--- a dropped column has no name any more
+-- a dropped column no longer has a name
 CREATE TABLE dropped (gone int, id int PRIMARY KEY);
 INSERT INTO dropped VALUES (1, 1), (2, 2), (3, 3);
 ALTER TABLE dropped DROP COLUMN gone;
@@ -209,7 +209,7 @@ CREATE TABLE traits (w text COLLATE blind NOT NULL, id int PRIMARY KEY);
 CREATE UNIQUE INDEX ON traits (w COLLATE "C");
 INSERT INTO traits VALUES ('b', 1), ('a', 2), ('B', 3), ('A', 4), ('c', 5);
 SELECT pg_temp.walk('traits', 'w, id', '{w}', 1);
--- while two that tell the same things apart do promise it
+-- while two that distinguish the same values do promise it
 CREATE TABLE names (w text COLLATE "C" NOT NULL, n int);
 CREATE UNIQUE INDEX ON names (w COLLATE "POSIX");
 INSERT INTO names VALUES ('b', 1), ('a', 2), ('B', 3);

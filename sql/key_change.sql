@@ -4,7 +4,7 @@
 \i :srcdir/sql/include/failure.sql
 \i :srcdir/sql/include/walk.sql
 
--- Half of a walk, then the rest behind what was done to the table: how many of
+-- Half of a walk, then the rest after what was done to the table: how many of
 -- its rows came, how many of them twice, or how the walk failed.
 CREATE FUNCTION pg_temp.halves(relation regclass, ddl text, key text[] DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -71,7 +71,7 @@ REINDEX INDEX CONCURRENTLY turned_down;
 SELECT chunked.bounds('turned');
 
 --
--- Where the default key becomes another of the same columns, the walk ends.
+-- Where the default key changes to another of the same columns, the walk ends.
 --
 SELECT pg_temp.halves('pair', 'DROP INDEX pair_gu');
 SELECT pg_temp.walk('pair', 'usr, grp', size => 100);
@@ -158,7 +158,7 @@ SELECT n, count(*) FROM dots GROUP BY n;
 SELECT chunked.drop_job('dots');
 
 --
--- A position whose column has become another type's: what the type cannot read
+-- A position whose column now has another type: what the type cannot read
 -- is an error, what it reads alike is the same place.
 --
 CREATE TABLE typed (id int PRIMARY KEY, at date);

@@ -44,7 +44,7 @@ FROM (VALUES
 	-- after at or beyond upto
 	(8, 8, NULL),
 	(8, 4, NULL),
-	-- before: the last ones ahead of it, still in walk order
+	-- before: the last rows before it, still in walk order
 	(NULL, NULL, 12),
 	(NULL, NULL, 13),
 	(NULL, NULL, 6),
@@ -94,7 +94,7 @@ BEGIN;
 DELETE FROM event WHERE id BETWEEN 6 AND 12;
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, after => '{"id": 6}');
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, before => '{"id": 12}');
--- own changes show, as in any query
+-- own changes are seen, as in any query
 INSERT INTO event VALUES (7);
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, after => '{"id": 6}');
 ROLLBACK;

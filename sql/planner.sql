@@ -1,4 +1,4 @@
--- What the planner is told, what it does, and the warning when no index serves.
+-- What the planner learns, what it does, and the warning when no index serves.
 \getenv srcdir PG_ABS_SRCDIR
 \set ECHO none
 \i :srcdir/sql/include/failure.sql
@@ -82,7 +82,7 @@ SELECT first FROM chunked.bounds('big', '{kind}');
 SELECT count(*) FROM (SELECT chunked.chunks('big', 10000, key => '{kind}')) c;
 SELECT count(*) FROM small s, LATERAL chunked.page(NULL::big, 1, after => jsonb_build_object('kind', s.kind, 'id', 0), key => '{kind}') WHERE s.id < 5;
 SELECT count(chunked.bounds('big', '{kind}', 'id > ' || id)) FROM small WHERE id < 5;
--- a second statement is warned again, also in one function
+-- a second statement gets the warning again, also within one function
 DO $$
 BEGIN
 	FOR i IN 1 .. 2 LOOP
@@ -159,7 +159,7 @@ BEGIN
 END
 $$;
 ALTER TABLE lying SET (autovacuum_enabled = off);
--- and costs that speak for a sequential scan and a sort
+-- and costs that favour a sequential scan and a sort
 SET random_page_cost = 1000000;
 SET cpu_index_tuple_cost = 1000000;
 -- statistics of an empty table, then 20,000 rows

@@ -78,7 +78,7 @@ CALL expect(50, 101);
 CALL expect(700, 9);
 SELECT count(DISTINCT relation), count(*) > 800 AS looked FROM expected;
 SELECT * FROM expected WHERE nodes ~ 'Seq Scan' ORDER BY relation, number LIMIT 5;
--- by what is known of the table that was never analyzed, no more can be told
+-- from what is known of the table that was never analyzed, one cannot do better
 SELECT * FROM expected WHERE greatest(estimate / greatest(rows, 1), rows / greatest(estimate, 1)) > 20 AND relation <> 'never_analyzed'::regclass
 ORDER BY relation, number LIMIT 5;
 -- and the rows are those of the chunk
@@ -104,7 +104,7 @@ $$;
 SELECT d.name, order_of(d.name, d.by, c.predicate), count(*)
 FROM (VALUES ('clock'::regclass, '{a,b}'::text[], 'a, b'), ('mixed_unique', '{a,b DESC}', 'a, b DESC')) d (name, key, by),
 	chunked.chunks(d.name, 500, key => d.key) c GROUP BY 1, 2 ORDER BY 1;
--- literals hold nothing that is taken for a placeholder, and are what they say, under any settings
+-- literals hold nothing that is taken for a placeholder, and mean the same under any settings
 CREATE TABLE special (k text PRIMARY KEY);
 INSERT INTO special SELECT chr(33 + i / 90) || chr(33 + i % 90) FROM generate_series(0, 90 * 90 - 1) i;
 SELECT count(*), count(*) FILTER (WHERE predicate ~ '[?:%$\{]' OR predicate ~ '\\\\[^x]') AS special FROM chunked.chunks('special', 9);

@@ -65,7 +65,7 @@ SELECT pg_temp.walk('parts', 'at, id', size => 7);
 SELECT pg_temp.walk('parts', 'at DESC, id DESC', '{at DESC,id DESC}', 7);
 SELECT pg_temp.walk('parts', 'at, id DESC', '{at,id DESC}', 7);
 SELECT pg_temp.walk('parts', 'a DESC NULLS LAST, at, id', '{a DESC NULLS LAST}', 7);
--- a chunk's predicate leaves the partitions alone that are none of it
+-- a chunk's predicate leaves alone the partitions that it has no rows of
 CREATE FUNCTION scanned(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	line text;
@@ -94,7 +94,7 @@ INSERT INTO one VALUES (2, 2);
 SELECT upto, row_count, predicate FROM chunked.chunks('one', 1, key => '{a NULLS FIRST}');
 
 --
--- Names and types that want quoting or a cast
+-- Names and types that need quoting or a cast
 --
 CREATE SCHEMA "Odd ""Schema""";
 CREATE TYPE "Odd ""Schema""".mood AS ENUM ('sad', 'it''s "ok"', 'glad');
@@ -178,7 +178,7 @@ RESET bytea_output;
 SELECT count(*) FROM (TABLE saved EXCEPT TABLE saved_hostile) d;
 
 --
--- A search_path with false operators, types and collations ahead of the real
+-- A search_path with false operators, types and collations before the real
 -- ones: none of them may be used, in a predicate or by the extension itself
 --
 CREATE SCHEMA evil;

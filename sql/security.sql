@@ -16,7 +16,7 @@ CREATE SCHEMA security_test;
 GRANT USAGE, CREATE ON SCHEMA security_test TO regress_chunked_owner;
 GRANT USAGE ON SCHEMA security_test TO regress_chunked_user;
 SET search_path = security_test;
--- a filter that tells of every row but those that may be seen
+-- a filter that reports every row except those that may be seen
 CREATE FUNCTION leak(id int, secret text, visible int[]) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS $$
 BEGIN
 	IF id <> ALL (visible) THEN
@@ -85,7 +85,7 @@ SET ROLE regress_chunked_owner;
 GRANT SELECT ON event TO regress_chunked_user;
 SET ROLE regress_chunked_user;
 SELECT call, pg_temp.state(call) FROM calls();
--- a relation without rights on it is not told by its errors either
+-- errors do not reveal a relation either, without rights on it
 SET ROLE regress_chunked_owner;
 CREATE TABLE hidden (id int PRIMARY KEY);
 INSERT INTO hidden VALUES (1), (2);
@@ -117,7 +117,7 @@ SELECT * FROM chunked.bounds('event');
 SELECT * FROM chunked.bounds('event', '{kind DESC}');
 SELECT upto, row_count FROM chunked.chunks('event', 2);
 SELECT upto, row_count FROM chunked.chunks('event', 2, filter => 'kind = 4');
--- rows that are not to be seen do not count as examined, or it would tell how many they are
+-- rows that may not be seen do not count as examined, or it would show how many there are
 SELECT upto, row_count FROM chunked.chunks('event', 2, filter => 'false', scan_limit => 2);
 SELECT upto, row_count FROM chunked.next_chunk('event', 2, after => '{"id": 7}');
 -- and the filter is not run on them
@@ -135,7 +135,7 @@ SELECT count(*) FROM chunked.chunks('event');
 ALTER TABLE event NO FORCE ROW LEVEL SECURITY;
 
 --
--- Views: by the owner's rights or the caller's, behind a barrier
+-- Views: by the owner's rights or the caller's, with a barrier
 --
 CREATE VIEW by_owner AS SELECT id, secret FROM event WHERE id + 0 > 15;
 CREATE VIEW by_caller WITH (security_invoker) AS SELECT id, secret FROM event WHERE id + 0 > 15;
@@ -146,7 +146,7 @@ SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_owner, key => '{id}'
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_caller, key => '{id}');
 SELECT row_count, upto FROM chunked.chunks('by_owner', key => '{id}');
 SELECT row_count, upto FROM chunked.chunks('by_caller', key => '{id}');
--- what it keeps from a function that tells: nothing without a barrier, all behind one
+-- what it hides from a function that reports rows: nothing without a barrier, everything with one
 SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::by_owner, key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')')$$);
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::behind, 2, after => '{"id": 16}', key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');
 SELECT sum(row_count) FROM chunked.chunks('behind', key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');

@@ -103,7 +103,7 @@ SELECT statement, refusal(statement) FROM (VALUES
 	(53, 'PREPARE p AS SELECT * FROM event WHERE {chunk}'),
 	(54, 'DECLARE c CURSOR FOR SELECT * FROM event WHERE {chunk}'),
 	(55, 'CREATE VIEW more AS SELECT * FROM event WHERE {chunk}')) s (n, statement) ORDER BY n;
--- malformed: in the words of the server, which change
+-- malformed: in the server's words, which change
 SELECT statement, left(refusal(statement), 38) FROM (VALUES
 	(1, 'UPDATE event SET n = 1 {chunk}'),
 	(2, 'UPDATE {chunk} SET n = 1'),

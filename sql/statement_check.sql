@@ -1,5 +1,5 @@
--- What a job's statement must not do: have its condition statement_check_else than on the walked relation, move rows in the order
--- of the key. And what its author is told.
+-- What a job's statement must not do: have its condition on another relation than the walked one, or move
+-- rows in the order of the key. And what its author is warned of.
 \getenv srcdir PG_ABS_SRCDIR
 \set ECHO none
 \i :srcdir/sql/include/failure.sql
@@ -188,7 +188,7 @@ CREATE TABLE gp_1 (other int, made int GENERATED ALWAYS AS (source % 100) STORED
 ALTER TABLE gp ATTACH PARTITION gp_1 FOR VALUES FROM (0) TO (1000);
 CREATE INDEX ON gp (made, id);
 INSERT INTO gp SELECT i, i FROM generate_series(1, 100) i;
--- rows would be done twice
+-- rows would be processed twice
 CALL chunked.run('g', 'UPDATE g SET source = source + 5, other = other + 1 WHERE {chunk}', key => '{made}', chunk_size => 3);
 SELECT other, count(*) FROM g GROUP BY other;
 CALL chunked.run('a', 'UPDATE renamed r SET ident = ident + 1000 FROM a WHERE a.id = r.ident AND {chunk:a}', chunk_size => 10);
@@ -232,7 +232,7 @@ SELECT relation, key, statement, refusal(statement, relation, key) FROM (VALUES
 	(11, 'p_1', '{id}', 'UPDATE p_2 SET id = p_2.id FROM p_1 WHERE {chunk:p_1} AND p_1.id = p_2.n')) s (n, relation, key, statement) ORDER BY n;
 
 --
--- Rows inserted where the walk still comes by: said once
+-- Rows inserted where the walk is still to come: one warning
 --
 SELECT chunked.create_job('a', 'INSERT INTO a SELECT id + 100000, k FROM a WHERE {chunk}', name => 'insert');
 SELECT chunked.drop_job('insert');
@@ -245,7 +245,7 @@ SELECT relation, statement, refusal(statement, relation, key) FROM (VALUES
 	(4, 'p', '{id}', 'INSERT INTO p_2 SELECT id + 100000, n FROM p WHERE {chunk}'),
 	(5, 'p_1', '{id}', 'INSERT INTO p SELECT id + 100000, n FROM p_1 WHERE {chunk}'),
 	(6, 'a', '{id}', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = -a.id WHEN NOT MATCHED THEN INSERT (id, k) VALUES (-s.id, 1)')) s (n, relation, key, statement) ORDER BY n;
--- not a word
+-- no warning
 SELECT relation, statement, refusal(statement, relation, key) FROM (VALUES
 	(1, 'a', '{id}'::text[], 'INSERT INTO b SELECT id + 100000, k FROM a WHERE {chunk}'),
 	(2, 'a', '{id}', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = a.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING'),
@@ -332,7 +332,7 @@ SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copie
 SELECT refusal('WITH d AS (DELETE FROM twice WHERE {chunk} RETURNING *), a AS (SELECT * FROM twice) INSERT INTO copied SELECT a.id, a.v FROM a', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM (SELECT * FROM twice) x', 'twice');
 SELECT refusal('UPDATE twice SET v = 1 FROM twice p WHERE twice.parent = p.id AND {chunk:p}', 'twice');
--- where it picks those as well, or the other mention does not decide which rows are gone over
+-- where it picks those as well, or the other mention does not decide which rows are processed
 SELECT refusal('UPDATE twice SET v = 1 WHERE EXISTS (SELECT FROM twice x WHERE x.id = twice.id AND {chunk:twice})', 'twice');
 SELECT refusal('UPDATE twice t SET v = 1 FROM (SELECT id FROM twice WHERE {chunk} FOR UPDATE) s WHERE s.id = t.id AND {chunk:t}', 'twice');
 SELECT refusal('INSERT INTO copied SELECT y.id, x.v FROM twice x JOIN twice y ON y.parent = x.id WHERE {chunk:x}', 'twice');
@@ -347,7 +347,7 @@ SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
 --
--- What would leave rows of a chunk undone
+-- What would leave out rows of a chunk
 --
 SELECT refusal('WITH b AS (SELECT id FROM twice WHERE {chunk} LIMIT 10) UPDATE twice t SET v = 1 FROM b WHERE t.id = b.id AND {chunk:t}', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} OFFSET 1', 'twice');

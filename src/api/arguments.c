@@ -9,17 +9,60 @@
 #include "utils/varlena.h"
 
 #include "api/arguments.h"
+#include "base/relation.h"
+
+/* Error: 22004, with this hint, if the argument is null. */
+void
+argument_require(FunctionCallInfo fcinfo, int argno, const char *name, const char *hint)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name),
+				 errhint("%s", hint)));
+}
 
 /* A regclass that must be there.  Error: 22004. */
 Oid
 argument_relation(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("relation must not be null"),
-				 errhint("Name a table, for example 'event'.")));
+	argument_require(fcinfo, argno, "relation", "Name a table, for example 'event'.");
 	return PG_GETARG_OID(argno);
+}
+
+/* The same, opened as relation_open_to_walk() does. */
+Relation
+argument_open_relation(FunctionCallInfo fcinfo, int argno)
+{
+	return relation_open_to_walk(argument_relation(fcinfo, argno));
+}
+
+/* The relation that a null of its row type names, opened likewise. */
+Relation
+argument_open_row_type(FunctionCallInfo fcinfo, int argno)
+{
+	return relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, argno)));
+}
+
+/* The columns of a key, or NULL; in the current memory context. */
+ArrayType *
+argument_key(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(argno);
+}
+
+/* A filter, or NULL; in the current memory context. */
+text *
+argument_filter(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_P_COPY(argno);
+}
+
+/* A position as it is written, or NULL. */
+Jsonb *
+argument_jsonb(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P(argno);
 }
 
 /* An int or bigint that must be there and over 0.  Errors: 22004, 22023. */
@@ -28,11 +71,7 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	int64		value;
 
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhint("Give a number, such as 1000.")));
+	argument_require(fcinfo, argno, name, "Give a number, such as 1000.");
 	value = get_fn_expr_argtype(fcinfo->flinfo, argno) == INT4OID ?
 		PG_GETARG_INT32(argno) : PG_GETARG_INT64(argno);
 	if (value <= 0)
@@ -47,11 +86,7 @@ argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 bool
 argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhint("Leave it out for the default, or give true or false.")));
+	argument_require(fcinfo, argno, name, "Leave it out for the default, or give true or false.");
 	return PG_GETARG_BOOL(argno);
 }
 
@@ -85,11 +120,7 @@ argument_alias(FunctionCallInfo fcinfo, int argno)
 int64
 argument_page_number(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("page_number must not be null"),
-				 errhint("The first page is number 1.")));
+	argument_require(fcinfo, argno, "page_number", "The first page is number 1.");
 	if (PG_GETARG_INT64(argno) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -1,6 +1,8 @@
 /*
  * arguments.h
  *		Arguments that several SQL functions take, read and checked alike.
+ *
+ * Knows the calls' arguments; nothing of what they are for.
  */
 #ifndef PG_CHUNKED_ARGUMENTS_H
 #define PG_CHUNKED_ARGUMENTS_H
@@ -8,7 +10,13 @@
 #include "fmgr.h"
 #include "key/position.h"
 
+extern void argument_require(FunctionCallInfo fcinfo, int argno, const char *name, const char *hint);
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
+extern Relation argument_open_relation(FunctionCallInfo fcinfo, int argno);
+extern Relation argument_open_row_type(FunctionCallInfo fcinfo, int argno);
+extern ArrayType *argument_key(FunctionCallInfo fcinfo, int argno);
+extern text *argument_filter(FunctionCallInfo fcinfo, int argno);
+extern Jsonb *argument_jsonb(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
 extern bool argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name);
 extern Position *argument_position(FunctionCallInfo fcinfo, int argno,

@@ -12,7 +12,8 @@
 #include "utils/builtins.h"
 
 #include "api/arguments.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_blocks.h"
+#include "chunk/chunk_walk.h"
 
 PG_FUNCTION_INFO_V1(chunked_chunks);
 PG_FUNCTION_INFO_V1(chunked_next_chunk);
@@ -24,7 +25,7 @@ static void read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, in
 static void read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request);
 static Datum chunk_srf(FunctionCallInfo fcinfo,
 					   void (*read_request) (FunctionCallInfo, ChunkRequest *));
-static Datum chunk_datum(const Chunk *chunk, TupleDesc tupdesc);
+static Datum chunk_datum(const Chunk *chunk, const char *predicate, TupleDesc tupdesc);
 
 /*
  * chunked.chunks(relation regclass, chunk_size bigint, exact boolean,
@@ -84,17 +85,12 @@ read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
 	request->relid = argument_relation(fcinfo, 0);
 	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
-	request->after = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
-	next++;
-	request->upto = PG_ARGISNULL(next) ? NULL : PG_GETARG_JSONB_P(next);
-	next++;
-	request->key = PG_ARGISNULL(next) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(next);
-	next++;
-	request->filter = PG_ARGISNULL(next) ? NULL : PG_GETARG_TEXT_P_COPY(next);
-	next++;
+	request->after = argument_jsonb(fcinfo, next++);
+	request->upto = argument_jsonb(fcinfo, next++);
+	request->key = argument_key(fcinfo, next++);
+	request->filter = argument_filter(fcinfo, next++);
 	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
-	next++;
-	request->alias = argument_alias(fcinfo, next);
+	request->alias = argument_alias(fcinfo, next + 1);
 }
 
 static void
@@ -103,8 +99,8 @@ read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 	request->relid = argument_relation(fcinfo, 0);
 	request->parts = argument_positive(fcinfo, 1, "parts");
 	request->exact = argument_boolean(fcinfo, 2, "exact");
-	request->key = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(3);
-	request->filter = PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_P_COPY(4);
+	request->key = argument_key(fcinfo, 3);
+	request->filter = argument_filter(fcinfo, 4);
 	request->alias = argument_alias(fcinfo, 5);
 }
 
@@ -114,6 +110,7 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 	FuncCallContext *funcctx;
 	ChunkSource *source;
 	Chunk		chunk;
+	char	   *predicate;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -127,22 +124,22 @@ chunk_srf(FunctionCallInfo fcinfo, void (*read_request) (FunctionCallInfo, Chunk
 			elog(ERROR, "return type must be a row type");
 		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
 		read_request(fcinfo, &request);
-		funcctx->user_fctx = heap_is_physical_key(request.key) ?
-			heap_split_begin(&request) : chunk_walk_begin(&request);
+		funcctx->user_fctx = chunk_blocks_is_key(request.key) ?
+			chunk_blocks_begin(&request) : chunk_walk_begin(&request);
 		MemoryContextSwitchTo(context);
 	}
 
 	funcctx = SRF_PERCALL_SETUP();
 	source = funcctx->user_fctx;
-	if (source->over || !source->next(source, &chunk, funcctx->multi_call_memory_ctx))
+	if (source->over || !source->next(source, &chunk, &predicate, funcctx->multi_call_memory_ctx))
 		SRF_RETURN_DONE(funcctx);
 	if (read_request == read_next_chunk_request)
 		source->over = true;
-	SRF_RETURN_NEXT(funcctx, chunk_datum(&chunk, funcctx->tuple_desc));
+	SRF_RETURN_NEXT(funcctx, chunk_datum(&chunk, predicate, funcctx->tuple_desc));
 }
 
 static Datum
-chunk_datum(const Chunk *chunk, TupleDesc tupdesc)
+chunk_datum(const Chunk *chunk, const char *predicate, TupleDesc tupdesc)
 {
 	Datum		values[6] = {0};
 	bool		nulls[6] = {0};
@@ -154,6 +151,6 @@ chunk_datum(const Chunk *chunk, TupleDesc tupdesc)
 		values[2] = JsonbPGetDatum(chunk->after);
 	values[3] = JsonbPGetDatum(chunk->upto);
 	values[4] = Int64GetDatum(chunk->row_count);
-	values[5] = CStringGetTextDatum(chunk->predicate);
+	values[5] = CStringGetTextDatum(predicate);
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }

@@ -20,7 +20,7 @@
 #include "api/plan_watch.h"
 #include "api/rows.h"
 #include "base/relation.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 /* What position_of() keeps for a statement */
 typedef struct PositionOf
@@ -73,7 +73,7 @@ chunked_page(PG_FUNCTION_ARGS)
 void
 page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
 {
-	page->rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, PAGE_RELATION)));
+	page->rel = argument_open_row_type(fcinfo, PAGE_RELATION);
 	plan_watch_check_name(fcinfo, RelationGetRelid(page->rel));
 }
 
@@ -88,8 +88,7 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 	Range		nothing = {0};
 	WalkReader	reader = {0};
 
-	page->walk = walk_open(page->rel, PG_ARGISNULL(PAGE_KEY) ? NULL : PG_GETARG_ARRAYTYPE_P(PAGE_KEY),
-						   PG_ARGISNULL(PAGE_FILTER) ? NULL : PG_GETARG_TEXT_PP(PAGE_FILTER));
+	page->walk = walk_open(page->rel, argument_key(fcinfo, PAGE_KEY), argument_filter(fcinfo, PAGE_FILTER));
 	walk_warn_unsupported(page->walk, page->rel, argument_warned(fcinfo));
 	page->range = nothing;
 	read_range(fcinfo, page->walk, &page->range);
@@ -103,7 +102,7 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 
 /*
  * chunked.page(relation text, ...) and paginate(relation text, ...): what an
- * untyped name such as 'event' resolves to; says how to name the table instead.
+ * untyped name such as 'event' resolves to; the error says how to name the table.
  */
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
@@ -128,7 +127,7 @@ Datum
 chunked_position_of(PG_FUNCTION_ARGS)
 {
 	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
-	ArrayType  *key = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
+	ArrayType  *key = argument_key(fcinfo, 1);
 	HeapTupleHeader row;
 	Position	position = {0};
 
@@ -166,7 +165,7 @@ position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
 	MemoryContext context;
 	Relation	rel;
 
-	/* of a type that is gone, relation_of_row_type() says so */
+	/* if the type is gone, relation_of_row_type() says so */
 	if (!OidIsValid(get_typ_typrelid(row_type)) && SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -178,7 +177,7 @@ position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
 		fcinfo->flinfo->fn_extra = NULL;
 		MemoryContextDelete(state->context);	/* unpins the walk */
 	}
-	rel = relation_open_to_walk(relation_of_row_type(row_type));
+	rel = argument_open_row_type(fcinfo, 0);
 
 	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_chunked position_of", ALLOCSET_SMALL_SIZES);
 	SPI_connect();
@@ -205,7 +204,7 @@ position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
 Datum
 chunked_bounds(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	MemoryContext context = CurrentMemoryContext;
 	Walk	   *walk;
 	Range		all = {0};
@@ -217,8 +216,7 @@ chunked_bounds(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-					 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	walk = walk_open(rel, argument_key(fcinfo, 1), argument_filter(fcinfo, 2));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 	for (int i = 0; i < 2; i++)
 	{

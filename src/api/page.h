@@ -6,7 +6,7 @@
 #define PG_CHUNKED_PAGE_H
 
 #include "fmgr.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 /* The arguments of page() */
 enum

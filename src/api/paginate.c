@@ -5,7 +5,7 @@
  *
  * Page numbers, orphans and empty pages are those of Django's
  * django.core.paginator.Paginator.  A page is found by the rank of the row
- * ahead of it, so that its cost is that of counting index entries, or of a
+ * before it, so that its cost is that of counting index entries, or of a
  * look at the index's upper pages, never of fetching the rows it skips.
  */
 #include "postgres.h"
@@ -22,20 +22,14 @@
 #include "api/rows.h"
 #include "base/compat.h"
 #include "base/relation.h"
-#include "btree/btree.h"
 #include "chunk/count.h"
-#include "walk/walk.h"
-
-/* With fewer leaves than this, counting is as quick */
-#define MIN_CHILDREN 4
+#include "walk/walk_read.h"
 
 PG_FUNCTION_INFO_V1(chunked_row_count);
 PG_FUNCTION_INFO_V1(chunked_seek);
 PG_FUNCTION_INFO_V1(chunked_paginator);
 PG_FUNCTION_INFO_V1(chunked_paginate);
 
-static Position *seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging);
-static Position *seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known);
 static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void report_past_end(int64 page_number);
 
@@ -49,10 +43,9 @@ pg_noreturn static void report_past_end(int64 page_number);
 Datum
 chunked_row_count(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		rows = count_relation(rel, argument_boolean(fcinfo, 1, "exact"),
-									  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-									  PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+									  argument_key(fcinfo, 2), argument_filter(fcinfo, 3));
 
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(rows);
@@ -69,7 +62,7 @@ Datum
 chunked_seek(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		rank = argument_positive(fcinfo, 1, "rank");
 	bool		exact = argument_boolean(fcinfo, 2, "exact");
 	Walk	   *walk;
@@ -77,10 +70,9 @@ chunked_seek(PG_FUNCTION_ARGS)
 	Jsonb	   *result = NULL;
 
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
-					 PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
+	walk = walk_open(rel, argument_key(fcinfo, 3), argument_filter(fcinfo, 4));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
-	position = seek_rank(walk, rel, rank, exact, false);
+	position = count_nth(walk, rel, rank, exact, false);
 	MemoryContextSwitchTo(context);
 	if (position != NULL)
 		result = position_write(walk->key, position);
@@ -101,13 +93,12 @@ chunked_seek(PG_FUNCTION_ARGS)
 Datum
 chunked_paginator(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(argument_relation(fcinfo, 0));
+	Relation	rel = argument_open_relation(fcinfo, 0);
 	int64		per_page = argument_positive(fcinfo, 1, "per_page");
 	int64		orphans = argument_orphans(fcinfo, 2);
 	bool		allow_empty = argument_boolean(fcinfo, 3, "allow_empty_first_page");
 	int64		rows = count_relation(rel, argument_boolean(fcinfo, 4, "exact"),
-									  PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-									  PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+									  argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
 	int64		pages = 0;
 	TupleDesc	tupdesc;
 	Datum		values[2];
@@ -138,7 +129,7 @@ chunked_paginator(PG_FUNCTION_ARGS)
 Datum
 chunked_paginate(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, 0)));
+	Relation	rel = argument_open_row_type(fcinfo, 0);
 	int64		per_page = argument_positive(fcinfo, 2, "per_page");
 	int64		orphans = argument_orphans(fcinfo, 3);
 	bool		exact = argument_boolean(fcinfo, 4, "exact");
@@ -158,13 +149,12 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
 	rows_begin(&sink, fcinfo, rel, false);
 	SPI_connect();
-	walk = walk_open(rel, PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5),
-					 PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6));
+	walk = walk_open(rel, argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
 	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
 
 	if (skip > 0)
 	{
-		range.after = seek_rank(walk, rel, skip, exact, true);
+		range.after = count_nth(walk, rel, skip, exact, true);
 		if (range.after == NULL)
 			report_past_end(page_number);
 	}
@@ -174,7 +164,7 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	reader.limit = per_page;
 	if (!exact)
 	{
-		Position   *end = seek_estimated(walk, rel, through, true, &between_estimates);
+		Position   *end = count_nth_estimated(walk, rel, through, true, &between_estimates);
 
 		if (between_estimates)
 		{
@@ -185,22 +175,12 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	if (orphans > 0 && !between_estimates)
 	{
 		/* the last page takes in up to that many more */
-		WalkReader	rest = {0};
 		uint64		most = (uint64) per_page + (uint64) orphans;
+		int64		left = count_at_most(walk, rel, &range, (int64) Min(most + 1, PG_INT64_MAX));
 
-		if (!walk_can_skip(walk))
-		{
-			rest.output = WALK_KEYS;
-			rest.limit = most + 1;
-			walk_read(walk, &range, &rest);
-		}
-		else if (walk_nth(walk, rel, &range, WALK_KEYS, (int64) Min(most + 1, PG_INT64_MAX), NULL) == NULL)
-			rest.count = walk_count(walk, rel, &range, WALK_KEYS);
-		else
-			rest.count = most + 1;
-		if (page_number > 1 && (int64) rest.count <= orphans)
+		if (page_number > 1 && left <= orphans)
 			report_past_end(page_number);
-		if (rest.count <= most)
+		if ((uint64) left <= most)
 			reader.limit = most;
 	}
 	rows_read(&sink, walk, &range, &reader);
@@ -212,92 +192,11 @@ chunked_paginate(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * The position of the rank-th row, or NULL if there are fewer.  paging: a
- * higher rank must not give an earlier row.  SPI must be connected.
- */
-static Position *
-seek_rank(Walk *walk, Relation rel, int64 rank, bool exact, bool paging)
-{
-	Range		all = {0};
-	WalkReader	reader = {0};
-	BtreeIndex *btree;
-
-	if (!exact)
-	{
-		bool		known;
-		Position   *position = seek_estimated(walk, rel, rank, paging, &known);
-
-		if (known)
-			return position;
-	}
-	if (walk->filter == NULL && (btree = btree_open(rel, walk->key)) != NULL)
-	{
-		BtreeCount	count;
-
-		btree_count(btree, NULL, NULL, rank, &count);
-		btree_close(btree);
-		return count.end;
-	}
-	if (walk_can_skip(walk) && !walk->style.expand)
-	{
-		int64		through;
-		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, rank, &through);
-
-		if (position != NULL && through > rank && !walk->key->unique)
-			walk_report_tie(walk, position);
-		return position;
-	}
-	reader.output = WALK_KEYS;
-	reader.limit = rank;
-	if (walk->style.expand)
-	{
-		reader.limit = 1;
-		reader.skip = rank - 1;
-	}
-	reader.boundary = true;
-	reader.keep_end = true;
-	walk_read(walk, &all, &reader);
-	return reader.ended ? reader.end : NULL;
-}
-
-/*
- * The same from the index's upper pages; *known is false if they cannot be read
- * directly, cannot tell, or are so few that counting is as quick.
- */
-static Position *
-seek_estimated(Walk *walk, Relation rel, int64 rank, bool paging, bool *known)
-{
-	BtreeParts *parts = walk->filter != NULL ? NULL : btree_open_parts(rel, walk->key);
-	BtreeEstimate *estimate;
-	Position   *position = NULL;
-
-	*known = false;
-	if (parts == NULL)
-		return NULL;
-	estimate = btree_estimate_make(parts, walk->key, COUNT_CHILDREN, false);
-	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
-		!(paging && btree_estimate_is_merged(estimate)))
-	{
-		bool		within = rank <= btree_estimate_rows(estimate);
-
-		if (within)
-			position = btree_estimate_position(estimate, (double) rank, true);
-		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
-	}
-	btree_close_parts(parts);
-	return position;
-}
-
 /* Rows that do not make a page of their own.  Errors: 22004, 22023. */
 static int64
 argument_orphans(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("orphans must not be null"),
-				 errhint("Leave it out for none, or give a number of rows.")));
+	argument_require(fcinfo, argno, "orphans", "Leave it out for none, or give a number of rows.");
 	if (PG_GETARG_INT64(argno) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -312,5 +211,5 @@ report_past_end(int64 page_number)
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("page " INT64_FORMAT " contains no results", page_number),
-			 errhint("paginator() tells the number of pages.")));
+			 errhint("paginator() returns the number of pages.")));
 }

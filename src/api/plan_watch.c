@@ -8,13 +8,13 @@
  * of that OID after another one took its name, and have its columns as they
  * were.  What it depends on is the function.  So when the server reports a
  * change to a relation that was planned for, this session's kept statements are
- * told that the function has changed: they are analyzed again, from their text,
- * when they are used next, just as those are that name the table in FROM.
+ * invalidated as if the function had changed: they are analyzed again, from their text,
+ * when they are used next, just as statements are that name the table in FROM.
  *
  * Too late for that is a change between a statement's analysis and its lock on
  * the relation, while it waited for the lock or was prepared and not planned.
- * So the first call behind a change, and behind the first planning, is held
- * against its statement's text: does the name there still mean the relation?
+ * So the first call after a change, and after the first planning, is compared
+ * with its statement's text: does the name there still mean the relation?
  */
 #include "postgres.h"
 
@@ -36,13 +36,13 @@
 typedef struct WatchedRelation
 {
 	Oid			relid;
-	bool		changed;		/* since a call was last held against its text,
+	bool		changed;		/* since a call was last compared with its text,
 								 * or perhaps before it was watched */
 	Oid			schema;			/* where it was, and its name, when a statement */
 	NameData	name;			/* was last planned for it */
 } WatchedRelation;
 
-/* One for each function that takes a row type; more only if it is created anew */
+/* One for each function that takes a row type; more only if one is created again */
 #define MAX_FUNCTIONS 16
 
 /* A session may page through temporary tables without end */
@@ -58,7 +58,7 @@ static bool is_watched(uint32 function);
 static const char *type_name_at(const char *text, int location);
 static const char *skip_space(const char *text);
 static const char *skip_word(const char *text, const char *word);
-static void on_relation_change(Datum arg, Oid relid);
+static void note_relation_change(Datum arg, Oid relid);
 static void invalidate_statements(void);
 
 /*
@@ -73,7 +73,7 @@ plan_watch(Oid relid, Oid function)
 	bool		known;
 
 	if (relations == NULL)
-		CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+		CacheRegisterRelcacheCallback(note_relation_change, (Datum) 0);
 	else if (hash_get_num_entries(relations) >= MAX_RELATIONS &&
 			 hash_search(relations, &relid, HASH_FIND, NULL) == NULL)
 	{
@@ -235,7 +235,7 @@ skip_word(const char *text, const char *word)
 }
 
 static void
-on_relation_change(Datum arg, Oid relid)
+note_relation_change(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	WatchedRelation *watched;

@@ -3,7 +3,7 @@
  *		Rows of a walk as the result of a set-returning function.
  *
  * The rows go straight from the executor into a tuplestore, of work_mem at
- * most in memory.  Read backwards, they take a second one to be turned round.
+ * most in memory.  Read backwards, they go through a second one, which reverses them.
  */
 #include "postgres.h"
 
@@ -19,12 +19,12 @@ static bool put_row(WalkReader *reader, TupleTableSlot *slot);
 static void put_reversed(RowSink *sink, uint64 count);
 
 /*
- * Make the function's result a tuplestore of rel's rows.  To be called ahead of
+ * Make the function's result a tuplestore of rel's rows.  To be called before
  * SPI_connect().
  *
  * The executor expects the columns that there were when it began, which was
- * ahead of the lock on rel.  Columns that were added since are further ones at
- * the end of each row, and not looked at.  Error: 55000 for any other change.
+ * before the lock on rel.  Columns that were added since come at the end of each
+ * row, and are not looked at.  Error: 55000 for any other change.
  */
 void
 rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward)
@@ -89,7 +89,7 @@ put_reversed(RowSink *sink, uint64 count)
 
 	if (count > 0)
 		(void) tuplestore_skiptuples(sink->reversed, (int64) count, true);
-	(void) tuplestore_advance(sink->reversed, true);	/* reach the end, to turn there */
+	(void) tuplestore_advance(sink->reversed, true);	/* go to the end, to turn there */
 	while (tuplestore_gettupleslot(sink->reversed, false, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();

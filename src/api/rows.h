@@ -1,13 +1,15 @@
 /*
  * rows.h
  *		Rows of a walk as the result of a set-returning function.
+ *
+ * Knows tuplestores; nothing of which rows are read.
  */
 #ifndef PG_CHUNKED_ROWS_H
 #define PG_CHUNKED_ROWS_H
 
 #include "fmgr.h"
 #include "utils/tuplestore.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
 
 typedef struct RowSink
 {

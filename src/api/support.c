@@ -1,14 +1,14 @@
 /*
  * support.c
- *		What the planner is told of page(), paginate(), chunks() and next_chunk():
- *		how many rows they bring, as far as their arguments are known.
+ *		What the planner learns about page(), paginate(), chunks() and next_chunk():
+ *		how many rows they return, as far as their arguments are known.
  *
  * The planner asks this of every call that it plans, so that here is also where
  * a call of page() or paginate() first meets its relation.  A SELECT locks the
  * table when it is parsed; a row type is not locked, and by the time of the call
- * the executor has already made up its mind on the columns.  So the lock is
+ * the executor has already decided on the columns.  So the lock is
  * taken when the call is planned, and the columns that the statement uses are
- * compared with what is found behind the lock.
+ * compared with what is found once it is locked.
  */
 #include "postgres.h"
 
@@ -28,10 +28,10 @@
 #include "api/plan_watch.h"
 #include "base/relation.h"
 
-/* As many rows as can be, where the catalog has no count */
+/* As many rows as possible, where the catalog has no count */
 #define UNKNOWN_ROWS ((double) PG_INT64_MAX)
 
-/* A search for uses of a call's columns that are not there any more */
+/* A search for uses of a call's columns that no longer exist */
 typedef struct ColumnUse
 {
 	const Query *query;			/* that the call is in */
@@ -44,6 +44,7 @@ PG_FUNCTION_INFO_V1(chunked_page_support);
 PG_FUNCTION_INFO_V1(chunked_paginate_support);
 PG_FUNCTION_INFO_V1(chunked_chunks_support);
 
+static Node *support_page(Node *node, int argno, double by_default);
 static double page_rows(SupportRequestRows *request, int argno, double otherwise);
 static void meet_relation(PlannerInfo *root, const FuncExpr *call);
 static bool is_same_call(Node *node, const FuncExpr *call);
@@ -55,22 +56,13 @@ static double constant_number(SupportRequestRows *request, int argno, double oth
 static double relation_rows(Oid relid);
 
 /*
- * chunked.page_support(internal) RETURNS internal: page() brings page_size
+ * chunked.page_support(internal) RETURNS internal: page() returns page_size
  * rows, or the whole table if that is smaller.
  */
 Datum
 chunked_page_support(PG_FUNCTION_ARGS)
 {
-	Node	   *node = (Node *) PG_GETARG_POINTER(0);
-
-	if (IsA(node, SupportRequestSimplify))
-		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
-	if (IsA(node, SupportRequestRows))
-	{
-		((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, 1, 1000);
-		PG_RETURN_POINTER(node);
-	}
-	PG_RETURN_POINTER(NULL);
+	PG_RETURN_POINTER(support_page((Node *) PG_GETARG_POINTER(0), 1, 1000));
 }
 
 /*
@@ -80,21 +72,12 @@ chunked_page_support(PG_FUNCTION_ARGS)
 Datum
 chunked_paginate_support(PG_FUNCTION_ARGS)
 {
-	Node	   *node = (Node *) PG_GETARG_POINTER(0);
-
-	if (IsA(node, SupportRequestSimplify))
-		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
-	if (IsA(node, SupportRequestRows))
-	{
-		((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, 2, 100);
-		PG_RETURN_POINTER(node);
-	}
-	PG_RETURN_POINTER(NULL);
+	PG_RETURN_POINTER(support_page((Node *) PG_GETARG_POINTER(0), 2, 100));
 }
 
 /*
- * chunked.chunks_support(internal) RETURNS internal: chunks() brings one row
- * for every chunk_size of the relation.
+ * chunked.chunks_support(internal) RETURNS internal: chunks() returns one
+ * row for every chunk_size rows of the relation.
  */
 Datum
 chunked_chunks_support(PG_FUNCTION_ARGS)
@@ -116,6 +99,21 @@ chunked_chunks_support(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(request);
 	}
 	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * Answer the planner for a call whose argument argno says how many rows a page
+ * has, by default so many.
+ */
+static Node *
+support_page(Node *node, int argno, double by_default)
+{
+	if (IsA(node, SupportRequestSimplify))
+		meet_relation(((SupportRequestSimplify *) node)->root, ((SupportRequestSimplify *) node)->fcall);
+	if (!IsA(node, SupportRequestRows))
+		return NULL;
+	((SupportRequestRows *) node)->rows = page_rows((SupportRequestRows *) node, argno, by_default);
+	return node;
 }
 
 /* As many as argument argno says, or the whole table if that is smaller. */
@@ -141,7 +139,7 @@ meet_relation(PlannerInfo *root, const FuncExpr *call)
 	Oid			row_type = exprType(linitial(call->args));
 	Oid			relid = get_typ_typrelid(row_type);
 
-	/* of what is no row type of a relation with rows, the call complains */
+	/* the call itself refuses what is no row type of a relation with rows */
 	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
 		return;
 	if (OidIsValid(relid))
@@ -173,7 +171,7 @@ meet_relation(PlannerInfo *root, const FuncExpr *call)
 
 /*
  * Have the relation locked whenever a kept plan is used again, and the plan made
- * anew if the relation has changed by then: by an entry in the range table that
+ * again if the relation has changed by then: by an entry in the range table that
  * no scan reads, like those that views leave there.  Unless it is too late for
  * that in planning; then the call alone takes the lock.
  */
@@ -289,7 +287,7 @@ constant_number(SupportRequestRows *request, int argno, double otherwise)
 		(double) DatumGetInt64(constant->constvalue);
 }
 
-/* The catalog's row count; as many as can be if it has none. */
+/* The catalog's row count; as many as possible if it has none. */
 static double
 relation_rows(Oid relid)
 {

@@ -31,7 +31,7 @@
 
 /*
  * 18: a NOT NULL constraint may be NOT VALID, and attnotnull is then set
- * although the table may hold nulls; only attnullability tells them apart.
+ * although the table may hold nulls; only attnullability distinguishes them.
  */
 static inline bool
 compat_attribute_not_null(TupleDesc tupdesc, int index)
@@ -43,12 +43,12 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #endif
 }
 
-/* 18: pg_noreturn in front of the declaration replaced an attribute within it */
+/* 18: pg_noreturn before the declaration replaced an attribute within it */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* 16: the heap relation came in front of the access mode */
+/* 16: the heap relation was added before the access mode */
 #if PG_VERSION_NUM >= 160000
 #define compat_bt_getroot(index, heap) _bt_getroot(index, heap, BT_READ)
 #else
@@ -69,9 +69,9 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #endif
 
 /*
- * 19: which scans are worth thinking of is read from the settings once, when
- * planning starts, and then kept with each relation.  Before, a setting was
- * asked whenever a path was made.
+ * 19: which scans to consider is read from the settings once, when
+ * planning starts, and then kept with each relation.  Before that, a setting
+ * was read whenever a path was made.
  */
 typedef struct CompatScans
 {
@@ -83,7 +83,7 @@ typedef struct CompatScans
 #endif
 } CompatScans;
 
-/* Have none but index scans of a relation considered, until they are reset. */
+/* Have only index scans of a relation considered, until compat_scans_reset(). */
 static inline CompatScans
 compat_index_scans_only(RelOptInfo *rel)
 {
@@ -139,7 +139,7 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define COMPAT_PLANNER_HOOK_ARGS parse, query_string, cursorOptions, boundParams
 #endif
 
-/* 17: the memory that planning took came behind the buffers that it used */
+/* 17: the memory that planning took was added after the buffers that it used */
 #if PG_VERSION_NUM >= 170000
 #define compat_explain_plan(planned, es, params) \
 	ExplainOnePlan(planned, NULL, es, "", params, NULL, NULL, NULL, NULL)

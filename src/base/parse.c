@@ -10,7 +10,7 @@
 
 /*
  * Parse text in this mode into raw parse trees.  After a syntax error the
- * result is NIL and *complaint the parser's message; other errors are thrown.
+ * result is NIL and *complaint is the parser's message; other errors are thrown.
  */
 List *
 parse_text(const char *text, RawParseMode mode, char **complaint)

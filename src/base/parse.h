@@ -1,6 +1,8 @@
 /*
  * parse.h
  *		The server's grammar, asked about a piece of the caller's text.
+ *
+ * Knows grammar; nothing of what names mean.
  */
 #ifndef PG_CHUNKED_PARSE_H
 #define PG_CHUNKED_PARSE_H

@@ -29,7 +29,7 @@
 
 #include "base/relation.h"
 
-static bool estimate_rows(Relation rel, double *here, double *elsewhere);
+static bool estimate_with_parts(Relation rel, double *here, double *elsewhere);
 
 /*
  * The relation whose row type this is.  row_type: the declared type of an
@@ -41,7 +41,7 @@ relation_of_row_type(Oid row_type)
 	Oid			relid;
 
 	relid = OidIsValid(row_type) ? get_typ_typrelid(row_type) : InvalidOid;
-	/* a plan that is kept holds the type's oid, and not all are made again when the table is dropped */
+	/* a kept plan holds the type's OID, and not all are made again when the table is dropped */
 	if (!OidIsValid(relid) && OidIsValid(row_type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
 		relation_report_changed(NULL);
 	if (!OidIsValid(relid))
@@ -87,8 +87,8 @@ relation_open_to_walk(Oid relid)
 }
 
 /*
- * The statement was parsed for a relation that has become another one since, or
- * that is gone (name NULL), and cannot be told to use the one that there is.
+ * The statement was parsed for a relation that has changed since, or
+ * that is gone (name NULL), and cannot be made to use the one that exists now.
  */
 void
 relation_report_changed(const char *name)
@@ -96,20 +96,20 @@ relation_report_changed(const char *name)
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the relation that the statement names by its row type is not there any more"),
+				 errmsg("the relation that the statement names by its row type no longer exists"),
 				 errdetail("It was dropped or renamed after the statement was parsed."),
-				 errhint("Execute the statement again: it is then parsed again, and finds what has that name now.")));
+				 errhint("Execute the statement again: it will be parsed again, and find what has that name now.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the columns of relation \"%s\" have changed since the statement was parsed", name),
 			 errdetail("A column was dropped or has another type."),
-			 errhint("Execute the statement again: it is then parsed again, with the columns that there are.")));
+			 errhint("Execute the statement again: it will be parsed again, with the columns as they are now.")));
 }
 
 /*
  * ALTER TABLE that rewrites a table, and TRUNCATE, take the rows away from
- * snapshots from before.  One that was taken ahead of the lock on rel, which
- * then waited, or one of an older transaction, would see a table without rows,
+ * earlier snapshots.  One that was taken before the lock on rel, which then had
+ * to wait, or one of an older transaction, would see a table without rows,
  * and the walk would be over.  Error: 40001 if so.
  */
 void
@@ -120,7 +120,7 @@ relation_check_rewrite(Relation rel)
 	List	   *relids;
 	ListCell   *lc;
 
-	/* a materialized view's rows are everybody's, and others have none */
+	/* every snapshot sees a materialized view's rows, and others have none of their own */
 	if (!ActiveSnapshotSet() || !IsMVCCSnapshot(GetActiveSnapshot()) ||
 		(rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
 		return;
@@ -204,7 +204,7 @@ relation_estimate_rows(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	(void) estimate_rows(rel, &here, &elsewhere);
+	(void) estimate_with_parts(rel, &here, &elsewhere);
 	return here + elsewhere;
 }
 
@@ -229,7 +229,7 @@ relation_estimate_rows_here(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	(void) estimate_rows(rel, &here, &elsewhere);
+	(void) estimate_with_parts(rel, &here, &elsewhere);
 	return here;
 }
 
@@ -240,11 +240,11 @@ relation_has_estimate(Relation rel)
 	double		here;
 	double		elsewhere;
 
-	return estimate_rows(rel, &here, &elsewhere);
+	return estimate_with_parts(rel, &here, &elsewhere);
 }
 
 static bool
-estimate_rows(Relation rel, double *here, double *elsewhere)
+estimate_with_parts(Relation rel, double *here, double *elsewhere)
 {
 	bool		known = true;
 	ListCell   *lc;

@@ -4,9 +4,10 @@
  *
  * Each page is copied under a share lock and interpreted from the copy, so that
  * no lock is held over visibility checks or interrupts.  (A caller that only
- * looks at the items can do so in place, as nbtree does.)  What the copy says stays usable however the index changes meanwhile, by the rules of
- * Lehman and Yao that nbtree keeps: keys only move right, a downlink's
- * separator stays a lower bound of what is to be found from its child on, and a
+ * looks at the items can do so in place, as nbtree does.)  What the copy says
+ * stays usable however the index changes meanwhile, by the rules of Lehman and
+ * Yao that nbtree keeps: keys only move right, a downlink's
+ * separator stays a lower bound of what is found from its child on, and a
  * deleted page is not reused while our snapshot is live, so that its links can
  * be followed.  Stepping right follows the link that was in the copy: a page
  * split off meanwhile lies between, and its items were in the copy already.
@@ -57,7 +58,7 @@ static void leave_heap(BtreeIndex *btree);
 static void page_take(BtreePage *page, Buffer buffer);
 static void read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level);
 static void take_step(BtreeIndex *btree, BtreePage *page);
-static bool is_within(BtreeIndex *btree, int64 pages);
+static bool has_pages(BtreeIndex *btree, int64 pages);
 static bool read_root(BtreeIndex *btree, BtreePage *page);
 static void skip_ignored(BtreeIndex *btree, BtreePage *page);
 static bool is_of_fixed_size(Relation index);
@@ -70,8 +71,8 @@ static void collect_children(BtreeIndex *btree, BtreePage *page, bool separators
 
 /*
  * Open the index that supports this key for direct reading, or NULL if that is
- * not sound here: then SPI is the way, and so it is for a key that may have
- * duplicates, which the walk has to look out for.
+ * not sound here: then the rows are read through SPI, and so they are for a key that may have
+ * duplicates, which the walk has to watch for.
  */
 BtreeIndex *
 btree_open(Relation rel, const WalkKey *key)
@@ -82,7 +83,7 @@ btree_open(Relation rel, const WalkKey *key)
 		btree = btree_open_part(rel, key->index, key);
 	if (btree != NULL && btree->strategy == NULL)
 	{
-		/* all of it may be read, so its size is worth a look */
+		/* all of it may be read, so its size is worth looking up */
 		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
 		choose_strategy(btree);
 	}
@@ -92,8 +93,8 @@ btree_open(Relation rel, const WalkKey *key)
 /*
  * May the caller see the key of every row of this relation, so that reading
  * around the executor shows nothing more?  And would the executor read the
- * same, under an ordinary snapshot?  SERIALIZABLE's predicate locks we would
- * not take.
+ * same, under an ordinary snapshot?  We would not take
+ * SERIALIZABLE's predicate locks.
  */
 bool
 btree_caller_may_read(Relation rel, const WalkKey *key)
@@ -263,7 +264,7 @@ read_page(BtreeIndex *btree, BtreePage *page, BlockNumber block, uint32 level)
 
 	btree_page_release(btree, page);
 	CHECK_FOR_INTERRUPTS();
-	if (!is_within(btree, (int64) block + 1))
+	if (!has_pages(btree, (int64) block + 1))
 		report_damage(btree->index, block, "A link leads to this block, which the index does not have.");
 	buffer = ReadBufferExtended(btree->index, MAIN_FORKNUM, block, RBM_NORMAL, btree->strategy);
 	LockBuffer(buffer, BT_READ);
@@ -342,8 +343,8 @@ btree_page_step_right(BtreeIndex *btree, BtreePage *page)
 
 /*
  * Go to the page on the left; false at the end of the level.  The left link may
- * be out of date: the page that it names may have split, so that our neighbour
- * is to be found on its right, or been deleted; and so may the page we are on.
+ * be out of date: the page that it names may have been split, so that our
+ * neighbour is to its right, or deleted; and so may the page that we are on.
  */
 bool
 btree_page_step_left(BtreeIndex *btree, BtreePage *page)
@@ -374,20 +375,20 @@ btree_page_step_left(BtreeIndex *btree, BtreePage *page)
 }
 
 /*
- * Count a step along a level.  No page comes twice on one way, since what was
- * deleted is not used again while our snapshot is live: links that have led to
- * more pages than there are go in a circle.
+ * Count a step along a level.  No page is met twice on the way, since a deleted
+ * page is not used again while our snapshot is live: links that have led to more
+ * pages than there are go in a circle.
  */
 static void
 take_step(BtreeIndex *btree, BtreePage *page)
 {
-	if (!is_within(btree, ++page->steps))
+	if (!has_pages(btree, ++page->steps))
 		report_damage(btree->index, page->block, "The links between the pages of a level go in a circle.");
 }
 
-/* Has the index so many pages? */
+/* Does the index have so many pages? */
 static bool
-is_within(BtreeIndex *btree, int64 pages)
+has_pages(BtreeIndex *btree, int64 pages)
 {
 	if (pages > btree->nblocks)
 		btree->nblocks = RelationGetNumberOfBlocks(btree->index);
@@ -423,7 +424,7 @@ skip_ignored(BtreeIndex *btree, BtreePage *page)
 
 /*
  * Go to the leaf from which on, in walk order, the rows after "after" (NULL:
- * all rows) are to be found; items that are not after it may come first.  False
+ * all rows) are; items that are not after it may come first.  False
  * if the index is empty.
  */
 bool
@@ -434,7 +435,7 @@ btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after)
 
 /*
  * Go to the leaf from which on, rightwards or leftwards in index order, the
- * items beyond a position (NULL: all) are to be found, inclusive: those at it
+ * items beyond a position (NULL: all) are found; inclusive: those at the position
  * as well.
  */
 bool
@@ -450,7 +451,7 @@ btree_descend_to(BtreeIndex *btree, BtreePage *page, const Position *position,
 		skip_ignored(btree, page);
 
 		/*
-		 * Leftwards, the items wanted may go on behind a split that the parent
+		 * Leftwards, the items wanted may go on after a split that the parent
 		 * does not know of.  Rightwards, starting too far left only costs time.
 		 */
 		while (leftward && page->next != P_NONE &&
@@ -547,7 +548,7 @@ btree_compare(const BtreeIndex *btree, IndexTuple tuple, const Position *positio
 		if (i >= natts)
 			return -1;
 		value = index_getattr(tuple, i + 1, RelationGetDescr(btree->index), &isnull);
-		order = key_compare_datums(&btree->key->columns[i], value, isnull,
+		order = key_column_compare(&btree->key->columns[i], value, isnull,
 								   position->values[i], position->nulls[i]);
 		if (order != 0)
 			return (order < 0) != btree->backward ? -1 : 1;
@@ -608,7 +609,7 @@ btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible)
 								  &tuple, NULL, true);
 }
 
-/* Does any row of this leaf item show?  The leaf must be pinned. */
+/* Is any row of this leaf item visible?  The leaf must be pinned. */
 bool
 btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
 {
@@ -724,7 +725,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel
 		int64		n = Max((int64) page->last - page->first + 1, 0);
 
 		/* as each page has one parent */
-		if (!is_within(btree, level->nchildren + n))
+		if (!has_pages(btree, level->nchildren + n))
 			report_damage(btree->index, page->block, "Its level leads to more pages than there are.");
 		if (level->nchildren + n > room)
 		{
@@ -769,7 +770,7 @@ collect_children(BtreeIndex *btree, BtreePage *page, bool separators, BtreeLevel
 	} while (btree_page_step_right(btree, page));
 }
 
-/* Do all keys take the same room, but for nulls? */
+/* Do all keys take the same room, except for nulls? */
 static bool
 is_of_fixed_size(Relation index)
 {
@@ -808,10 +809,10 @@ report_damage(Relation index, BlockNumber block, const char *detail)
 												RelationGetRelationName(index)))));
 }
 
-/* Report an item that reaches beyond its place. */
+/* Report an item that goes beyond its bounds. */
 void
 btree_report_item(const BtreePage *page, OffsetNumber offset)
 {
 	report_damage(page->index, page->block,
-				  psprintf("Item %u of it goes beyond its bounds.", offset));
+				  psprintf("Item %u goes beyond its bounds.", offset));
 }

@@ -4,7 +4,7 @@
  *
  * Knows pages, descents and visibility; nothing of chunks.  Whether a caller
  * may read an index this way at all is decided in one place, btree_open() and
- * what it asks.
+ * the functions that it asks.
  */
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
@@ -37,7 +37,7 @@ typedef struct BtreePage
 	bool		in_place;		/* leave pages that are read next locked, not copied */
 	BlockNumber steps;			/* to siblings, since a page was read by its number */
 
-	/* of the page in hand */
+	/* of the current page */
 	Relation	index;
 	Buffer		buffer;			/* pinned */
 	bool		locked;			/* share-locked, and not copied yet */
@@ -70,7 +70,6 @@ typedef struct BtreeLevel
 	bool		even;			/* all separators are of one size */
 } BtreeLevel;
 
-/* btree.c */
 extern bool btree_caller_may_read(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key);
@@ -127,7 +126,7 @@ btree_page_item(const BtreePage *page, OffsetNumber offset)
 }
 
 /*
- * May this leaf item be passed over unseen?  A standby's snapshot may see rows
+ * May this leaf item be skipped?  A standby's snapshot may see rows
  * that the primary, where items are marked, holds dead.
  */
 static inline bool
@@ -136,7 +135,7 @@ btree_item_is_dead(const BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 	return btree->skip_dead && ItemIdIsDead(PageGetItemId(btree_page_data(page), offset));
 }
 
-/* Is a leaf item's one row known to show, with no more than btree_block_known_visible() asks? */
+/* Is a leaf item's one row known to be visible, by btree_block_known_visible() alone? */
 static inline bool
 btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset)
 {
@@ -145,46 +144,5 @@ btree_item_known_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber 
 	return !BTreeTupleIsPosting(tuple) && !btree_item_is_dead(btree, page, offset) &&
 		btree_block_known_visible(btree, ItemPointerGetBlockNumberNoCheck(&tuple->t_tid));
 }
-
-/* What is to be read for the rows of a relation: itself, or its leaf partitions */
-typedef struct BtreePart
-{
-	Relation	rel;
-	BtreeIndex *btree;
-} BtreePart;
-
-typedef struct BtreeParts
-{
-	int			nparts;
-	BtreePart	parts[FLEXIBLE_ARRAY_MEMBER];
-} BtreeParts;
-
-/* btree_parts.c */
-extern BtreeParts *btree_open_parts(Relation rel, const WalkKey *key);
-extern void btree_close_parts(BtreeParts *parts);
-extern Position *btree_last_position(const BtreeParts *parts, const WalkKey *key,
-									 const Position *after, const Position *upto);
-
-/* btree_count.c */
-typedef struct BtreeCount
-{
-	int64		rows;			/* visible rows counted */
-	bool		ended;			/* by the limit, not by the range's end */
-	Position   *end;			/* then the position of the last row counted */
-} BtreeCount;
-
-extern void btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
-						int64 limit, BtreeCount *count);
-
-/* btree_estimate.c */
-typedef struct BtreeEstimate BtreeEstimate;
-
-extern BtreeEstimate *btree_estimate_make(const BtreeParts *parts, const WalkKey *key,
-										  int64 children_wanted, bool ranks);
-extern double btree_estimate_rows(const BtreeEstimate *estimate);
-extern int64 btree_estimate_children(const BtreeEstimate *estimate);
-extern bool btree_estimate_is_merged(const BtreeEstimate *estimate);
-extern double btree_estimate_rank(BtreeEstimate *estimate, const Position *position);
-extern Position *btree_estimate_position(BtreeEstimate *estimate, double rank, bool far);
 
 #endif							/* PG_CHUNKED_BTREE_H */

@@ -10,13 +10,13 @@
  */
 #include "postgres.h"
 
-#include "btree/btree.h"
+#include "btree/btree_count.h"
 
 static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 						 OffsetNumber end, int64 limit);
 static int64 count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 						BlockNumber *visible_block);
-static void count_range(const BtreeIndex *btree, const BtreePage *page,
+static void items_in_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
 						OffsetNumber *from, OffsetNumber *to, bool *last_page);
 
@@ -42,7 +42,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 		OffsetNumber to;
 		bool		last_page = false;
 
-		count_range(btree, page, after, upto, &from, &to, &last_page);
+		items_in_range(btree, page, after, upto, &from, &to, &last_page);
 		if (from <= to)
 		{
 			OffsetNumber offset = btree->backward ? to : from;
@@ -57,7 +57,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 				btree_position(btree, btree_page_item(page, offset), count->end);
 				break;
 			}
-			after = NULL;		/* all that follows is behind it */
+			after = NULL;		/* all that follows is after it */
 		}
 		if (last_page)
 			break;
@@ -70,11 +70,11 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 
 /*
  * The visible rows of a leaf's items from *offset to end, in walk order; once
- * they are limit, *offset is the item of the last one.
+ * there are limit of them, *offset is the item of the last one.
  *
  * Where the rows' heap blocks are known to be all-visible, the page is read in
- * its place, under its lock; the first item that takes more than that has it
- * copied.  (Copying every leaf took a fifth of the time of a count.)
+ * its place, under its lock; the first item that takes more than that makes us
+ * copy it.  (Copying every leaf took a fifth of the time of a count.)
  */
 static int64
 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
@@ -152,10 +152,10 @@ count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 
 /*
  * The items of a page that are in the range, *from to *to; *last_page: none can
- * follow on the pages behind, in walk order.
+ * be on the pages that follow in walk order.
  */
 static void
-count_range(const BtreeIndex *btree, const BtreePage *page,
+items_in_range(const BtreeIndex *btree, const BtreePage *page,
 			const Position *after, const Position *upto,
 			OffsetNumber *from, OffsetNumber *to, bool *last_page)
 {
@@ -167,7 +167,7 @@ count_range(const BtreeIndex *btree, const BtreePage *page,
 	if (page->last < page->first)
 		return;
 
-	/* one comparison tells for most pages that they are wholly inside */
+	/* one comparison shows of most pages that they are wholly inside */
 	if (low != NULL)
 	{
 		int			order = btree_compare(btree, btree_page_item(page, page->first), low);

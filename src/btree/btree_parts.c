@@ -17,7 +17,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
-#include "btree/btree.h"
+#include "btree/btree_parts.h"
 
 /* An index of a partition, by its table */
 typedef struct PartIndex
@@ -181,7 +181,7 @@ last_of_part(BtreeIndex *btree, const Position *after, const Position *upto)
 		offset = leftward ? page->last : page->first;
 	while (more && last == NULL)
 	{
-		/* one look a page shows whether all that is left is too far */
+		/* one look at each page shows whether all that is left is too far */
 		if (after != NULL && offset >= page->first && offset <= page->last &&
 			btree_compare(btree, btree_page_item(page, offset), after) * step >= 0)
 			break;

@@ -1,6 +1,8 @@
 /*
  * chunk.h
  *		What the ways of splitting a relation into chunks have in common.
+ *
+ * Knows what is asked for and what comes out; nothing of how chunks are found.
  */
 #ifndef PG_CHUNKED_CHUNK_H
 #define PG_CHUNKED_CHUNK_H
@@ -21,11 +23,10 @@ typedef struct ChunkRequest
 	ArrayType  *key;			/* or NULL */
 	text	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
-	char	   *alias;			/* quoted, or NULL */
-	bool		bare;			/* no predicates, and no warning of a missing index */
+	char	   *alias;			/* for predicates: quoted, or NULL */
+	bool		quiet;			/* no warning of a missing index */
 } ChunkRequest;
 
-/* A chunk: chunked.chunk */
 typedef struct Chunk
 {
 	int64		number;
@@ -33,25 +34,19 @@ typedef struct Chunk
 	Jsonb	   *after;			/* or NULL */
 	Jsonb	   *upto;
 	int64		row_count;
-	char	   *predicate;
 } Chunk;
 
-/* A split in progress.  It lives in the SRF's multi-call memory context. */
+/* A split in progress.  It lives in the memory context that it was begun in. */
 typedef struct ChunkSource
 {
 	/*
-	 * The next chunk, or false when there is none.  Its parts are good until
-	 * the next call; what that needs goes into keep.
+	 * The next chunk, or false when there is none; and its predicate, unless
+	 * predicate is NULL.  Both are good until the next call; what that needs
+	 * goes into keep.
 	 */
-	bool		(*next) (struct ChunkSource *source, Chunk *chunk, MemoryContext keep);
+	bool		(*next) (struct ChunkSource *source, Chunk *chunk, char **predicate,
+						 MemoryContext keep);
 	bool		over;
 } ChunkSource;
-
-/* chunk_walk.c: along a key */
-extern ChunkSource *chunk_walk_begin(const ChunkRequest *request);
-
-/* chunk_blocks.c: by block ranges */
-extern bool heap_is_physical_key(ArrayType *key);
-extern ChunkSource *heap_split_begin(const ChunkRequest *request);
 
 #endif							/* PG_CHUNKED_CHUNK_H */

@@ -32,53 +32,55 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "base/quote.h"
 #include "base/relation.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_blocks.h"
+#include "chunk/count.h"
 #include "key/position.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 
-/* The highest offset that a TID can have: behind every row of its block */
+/* The highest offset that a TID can have: after every row of its block */
 #define END_OF_BLOCK PG_UINT16_MAX
 
 /* One table or leaf partition to read */
-typedef struct HeapPart
+typedef struct BlockPart
 {
 	Oid			relid;
-	char	   *name;			/* if a condition must tell it from its children: quoted */
+	char	   *name;			/* if a condition must exclude its children: quoted */
 	int64		first_block;	/* the range that was asked for */
 	int64		end_block;		/* one past it */
 	double		rows_per_block; /* estimated */
-	bool		count;			/* not to be shown: policies hide rows */
+	bool		count;			/* estimates must not be shown: policies hide rows */
 	double		weight;			/* bytes, TOAST counted */
 	int64		nchunks;
-} HeapPart;
+} BlockPart;
 
-typedef struct HeapSplit
+typedef struct ChunkBlocks
 {
 	ChunkSource source;
 	ChunkRequest request;
 	int			nparts;
-	HeapPart   *parts;
+	BlockPart  *parts;
 
 	int64		number;			/* of the last chunk */
-	int			part;			/* in hand */
+	int			part;			/* the current one */
 	int64		chunk;			/* in that part, from 0 */
-} HeapSplit;
+} ChunkBlocks;
 
-static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
-static void open_parts(HeapSplit *split, Relation rel);
-static HeapPart read_part(const ChunkRequest *request, Relation rel);
-static void bound_part(const ChunkRequest *request, HeapPart *part);
+static bool next_block_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep);
+static void open_parts(ChunkBlocks *split, Relation rel);
+static BlockPart read_part(const ChunkRequest *request, Relation rel);
+static void bound_part(const ChunkRequest *request, BlockPart *part);
 static int64 position_block(Jsonb *position, const char *argument);
 static Jsonb *block_position(int64 block);
-static void share_out(HeapSplit *split);
+static void share_out(ChunkBlocks *split);
 static char *block_predicate(const char *qualifier, const char *name, int64 from, int64 to);
-static int64 count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to);
+static int64 count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to);
 
 /* Is this key the physical one, '{ctid}'? */
 bool
-heap_is_physical_key(ArrayType *key)
+chunk_blocks_is_key(ArrayType *key)
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -96,9 +98,9 @@ heap_is_physical_key(ArrayType *key)
  * by, scan_limit, or a range over several partitions; 42501 no SELECT on one.
  */
 ChunkSource *
-heap_split_begin(const ChunkRequest *request)
+chunk_blocks_begin(const ChunkRequest *request)
 {
-	HeapSplit  *split = palloc0(sizeof(HeapSplit));
+	ChunkBlocks *split = palloc0(sizeof(ChunkBlocks));
 	Relation	rel = relation_open_to_walk(request->relid);
 	bool		clock_literal;
 
@@ -106,11 +108,11 @@ heap_split_begin(const ChunkRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("scan_limit does not apply to chunks by ctid"),
-				 errhint("Leave it out: a block range bounds the rows examined by itself.")));
+				 errhint("Leave it out: a range of blocks limits the rows examined by itself.")));
 	if (request->filter != NULL)
 		filter_check_syntax(text_to_cstring(request->filter), &clock_literal);
 
-	split->source.next = next_chunk;
+	split->source.next = next_block_chunk;
 	split->request = *request;
 	open_parts(split, rel);
 	share_out(split);
@@ -119,11 +121,11 @@ heap_split_begin(const ChunkRequest *request)
 }
 
 static bool
-next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
+next_block_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep)
 {
-	HeapSplit  *split = (HeapSplit *) source;
+	ChunkBlocks *split = (ChunkBlocks *) source;
 	const ChunkRequest *request = &split->request;
-	HeapPart   *part;
+	BlockPart  *part;
 	int64		blocks;
 	int64		from;
 	int64		to;
@@ -149,15 +151,16 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 	chunk->after = from > 0 ? block_position(from - 1) : NULL;
 	chunk->upto = block_position(to - 1);
 	chunk->row_count = request->exact || request->filter != NULL || part->count ?
-		count_rows(request, part->relid, from, to) :
+		count_in_blocks(request, part->relid, from, to) :
 		(int64) rint((to - from) * part->rows_per_block);
-	chunk->predicate = block_predicate(request->alias, part->name, from, to);
+	if (predicate != NULL)
+		*predicate = block_predicate(request->alias, part->name, from, to);
 	return true;
 }
 
 /* List the tables to read, in the order of the partitions' OIDs. */
 static void
-open_parts(HeapSplit *split, Relation rel)
+open_parts(ChunkBlocks *split, Relation rel)
 {
 	const ChunkRequest *request = &split->request;
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
@@ -168,13 +171,13 @@ open_parts(HeapSplit *split, Relation rel)
 		if (request->after != NULL || request->upto != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("after and upto cannot tell the partitions of \"%s\" apart by ctid",
+					 errmsg("after and upto cannot distinguish the partitions of \"%s\" by ctid",
 							RelationGetRelationName(rel)),
 					 errhint("Leave them out, so that one call splits all of it, or split a partition by its own name.")));
 		relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	}
 
-	split->parts = palloc0(list_length(relids) * sizeof(HeapPart));
+	split->parts = palloc0(list_length(relids) * sizeof(BlockPart));
 	foreach(lc, relids)
 	{
 		Relation	part_rel = relation_open(lfirst_oid(lc), AccessShareLock);
@@ -185,10 +188,10 @@ open_parts(HeapSplit *split, Relation rel)
 	}
 }
 
-static HeapPart
+static BlockPart
 read_part(const ChunkRequest *request, Relation rel)
 {
-	HeapPart	part = {0};
+	BlockPart	part = {0};
 	double		rows = relation_estimate_rows_alone(rel);
 	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT);
 
@@ -223,7 +226,7 @@ read_part(const ChunkRequest *request, Relation rel)
 
 /* Cut a part to the positions asked for. */
 static void
-bound_part(const ChunkRequest *request, HeapPart *part)
+bound_part(const ChunkRequest *request, BlockPart *part)
 {
 	int64		blocks = part->end_block;
 
@@ -275,14 +278,14 @@ block_position(int64 block)
  * has blocks, and each further one to the part whose chunks are largest.
  */
 static void
-share_out(HeapSplit *split)
+share_out(ChunkBlocks *split)
 {
 	const ChunkRequest *request = &split->request;
 	int64		left = request->parts;
 
 	for (int i = 0; i < split->nparts; i++)
 	{
-		HeapPart   *part = &split->parts[i];
+		BlockPart  *part = &split->parts[i];
 		int64		blocks = part->end_block - part->first_block;
 
 		part->nchunks = Min(blocks, 1);
@@ -291,7 +294,7 @@ share_out(HeapSplit *split)
 		left -= part->nchunks;
 	}
 
-	/* mostly at once, by proportion rounded down; then one by one */
+	/* most of them at once, by proportion rounded down; then one by one */
 	if (left > 0)
 	{
 		double		weight = 0;
@@ -301,7 +304,7 @@ share_out(HeapSplit *split)
 			weight += split->parts[i].weight;
 		for (int i = 0; i < split->nparts && weight > 0; i++)
 		{
-			HeapPart   *part = &split->parts[i];
+			BlockPart  *part = &split->parts[i];
 			int64		blocks = part->end_block - part->first_block;
 			int64		more = Min(blocks - part->nchunks,
 								   Max((int64) (request->parts * part->weight / weight) - part->nchunks, 0));
@@ -314,12 +317,12 @@ share_out(HeapSplit *split)
 	}
 	for (; left > 0; left--)
 	{
-		HeapPart   *largest = NULL;
+		BlockPart  *largest = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < split->nparts; i++)
 		{
-			HeapPart   *part = &split->parts[i];
+			BlockPart  *part = &split->parts[i];
 
 			if (part->nchunks > 0 && part->nchunks < part->end_block - part->first_block &&
 				(largest == NULL ||
@@ -346,7 +349,7 @@ block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 	if (name != NULL)
 	{
 		appendStringInfo(&buf, "%stableoid OPERATOR(pg_catalog.=) CAST(", prefix);
-		position_append_literal(&buf, name);
+		quote_append_literal(&buf, name);
 		appendStringInfoString(&buf, " AS pg_catalog.regclass) AND ");
 	}
 	if (from > 0)
@@ -359,12 +362,12 @@ block_predicate(const char *qualifier, const char *name, int64 from, int64 to)
 
 /* The matching rows of a block range, on the statement's snapshot. */
 static int64
-count_rows(const ChunkRequest *request, Oid relid, int64 from, int64 to)
+count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	int64		rows = filter_count_rows(psprintf("ONLY %s", relation_quoted_name(rel)),
-										 block_predicate(NULL, NULL, from, to),
-										 request->filter);
+	int64		rows = count_by_query(psprintf("ONLY %s", relation_quoted_name(rel)),
+									  block_predicate(NULL, NULL, from, to),
+									  request->filter);
 
 	relation_close(rel, NoLock);
 	return rows;

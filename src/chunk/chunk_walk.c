@@ -2,12 +2,12 @@
  * chunk_walk.c
  *		Chunks along a key: counted as the walk goes, or estimated beforehand.
  *
- * A counted chunk ends at its last row, so that the next one starts behind that
+ * A counted chunk ends at its last row, so that the next one starts after that
  * row's position; the last one ends at the high-water mark, the last position
  * when the walk was planned.  Where the key is not unique a chunk takes in all
- * rows that share its end, which its condition holds anyway.  Each step starts anew from the last position,
- * under the statement's snapshot: between the calls of a set-returning function
- * nothing but memory can be held.
+ * rows that share its end, which its condition holds anyway.  Each step starts
+ * again from the last position, under the statement's snapshot: between the calls
+ * of a set-returning function nothing but memory can be held.
  *
  * The rows are counted on the index's leaf pages where that is sound
  * (btree_count.c), else by queries; both end the chunk at the same row.
@@ -24,10 +24,11 @@
 #include "utils/rel.h"
 
 #include "base/relation.h"
-#include "btree/btree.h"
-#include "chunk/chunk.h"
+#include "btree/btree_estimate.h"
+#include "chunk/chunk_walk.h"
 #include "chunk/condition.h"
-#include "walk/walk.h"
+#include "chunk/count.h"
+#include "walk/walk_read.h"
 
 /* Children of an index level wanted for each estimated chunk: an error of 1/50 */
 #define CHILDREN_PER_CHUNK 50
@@ -62,7 +63,7 @@ typedef struct ChunkWalk
 	bool		warned;
 	bool		warned_large;
 
-	/* after and high_water as datums, as long as the walk is this one */
+	/* after and high_water as datums, good for the walk of this serial */
 	uint64		serial;
 	Position   *after_position;
 	Position   *high_water_position;
@@ -73,19 +74,18 @@ typedef struct ChunkWalk
 typedef struct ChunkCount
 {
 	int64		chunk_size;
-	AttrNumber	match_attnum;	/* of WALK_MATCHES's verdict; 0: all rows match */
+	AttrNumber	match_attnum;	/* of WALK_MATCHES's result; 0: all rows match */
 	int64		rows;
 } ChunkCount;
 
-static bool next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep);
+static bool next_walk_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
-static int64 count_rows(Walk *walk, Relation rel, const Range *range);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
 						   MemoryContext keep);
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
-static bool find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
+static bool find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
 static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
@@ -108,14 +108,14 @@ chunk_walk_begin(const ChunkRequest *request)
 	BtreeParts *parts = NULL;
 	Range		range = {0};
 
-	split->source.next = next_chunk;
+	split->source.next = next_walk_chunk;
 	split->request = *request;
 	for (int i = 0; i < 2; i++)
 		split->contexts[i] = AllocSetContextCreate(keep, "pg_chunked chunk", ALLOCSET_SMALL_SIZES);
 
 	SPI_connect();
 	walk = open_walk(split, &rel);
-	split->warned = request->bare;
+	split->warned = request->quiet;
 	walk_warn_unsupported(walk, rel, &split->warned);
 	if (request->after != NULL)
 		range.after = position_read(walk->key, request->after, "after");
@@ -140,7 +140,7 @@ chunk_walk_begin(const ChunkRequest *request)
 		if (!request->exact && parts != NULL)
 			(void) plan_estimated(split, walk, rel, parts, keep);
 		if (request->parts > 0 && split->nplanned == 0)
-			split->total = count_rows(walk, rel, &range);
+			split->total = count_in_range(walk, rel, &range);
 	}
 	if (parts != NULL)
 		btree_close_parts(parts);
@@ -156,7 +156,7 @@ chunk_walk_begin(const ChunkRequest *request)
  * contexts that take turns.
  */
 static bool
-next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
+next_walk_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep)
 {
 	ChunkWalk  *split = (ChunkWalk *) source;
 	MemoryContext context = CurrentMemoryContext;
@@ -176,17 +176,18 @@ next_chunk(ChunkSource *source, Chunk *chunk, MemoryContext keep)
 	range.after = split->after_position;
 	range.upto = split->high_water_position;
 
-	found = find_chunk(split, walk, rel, &range, &chunk->row_count);
+	found = find_next_end(split, walk, rel, &range, &chunk->row_count);
 	if (found)
 	{
 		MemoryContextSwitchTo(context);
 		chunk->number = ++split->number;
 		chunk->relid = split->request.relid;
 		chunk->after = split->after;
-		chunk->upto = position_write(walk->key, range.upto);
-		if (!split->request.bare)
-			chunk->predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
-											   split->request.alias, &range);
+		chunk->upto = split->nplanned > 0 ? split->planned[split->number - 1].upto :
+			position_write(walk->key, range.upto);
+		if (predicate != NULL)
+			*predicate = range_predicate(walk->key, condition_style(walk, &range, chunk->row_count),
+										 split->request.alias, &range);
 
 		MemoryContextSwitchTo(next);
 		split->after = DatumGetJsonbPCopy(JsonbPGetDatum(chunk->upto));
@@ -221,22 +222,9 @@ refresh_positions(ChunkWalk *split, Walk *walk)
 	split->serial = walk->serial;
 }
 
-/* The matching rows of a range. */
-static int64
-count_rows(Walk *walk, Relation rel, const Range *range)
-{
-	WalkReader	reader = {0};
-	ChunkCount	count = {0};
-
-	reader.limit = PG_INT64_MAX;
-	if (count_natively(walk, rel, range, &reader, &count))
-		return (int64) reader.count;
-	return walk_count(walk, rel, range, WALK_KEYS);
-}
-
 /*
  * Set split->planned, in keep, from an estimate.  False, and nothing planned, if the
- * index cannot be read directly or is too small to tell the chunks apart: then
+ * index cannot be read directly or is too small to distinguish the chunks: then
  * counting is quick, or the only sound way.
  */
 static bool
@@ -252,7 +240,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *par
 	double		size;
 	double		nchunks;
 	double		last_rank;
-	double		rank = 0;		/* of the last end, behind the first */
+	double		rank = 0;		/* of the last end, from the first on */
 	MemoryContext scratch;
 	int64		wanted;
 
@@ -303,7 +291,7 @@ plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *par
 	return split->nplanned > 0;
 }
 
-/* The jsonb of a position in keep, with what is left of making it thrown away. */
+/* The jsonb of a position in keep, with what is left over from making it freed. */
 static Jsonb *
 write_and_keep(const WalkKey *key, const Position *position, MemoryContext scratch,
 			   MemoryContext keep)
@@ -324,7 +312,7 @@ write_and_keep(const WalkKey *key, const Position *position, MemoryContext scrat
  * there is none.  Sets source.over with the last one.
  */
 static bool
-find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows)
+find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows)
 {
 	const ChunkRequest *request = &split->request;
 	WalkReader	reader = {0};
@@ -388,7 +376,7 @@ find_chunk(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows
 	return reader.count > 0;
 }
 
-/* Once a walk. */
+/* Once for each walk. */
 static void
 warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows)
 {
@@ -423,20 +411,17 @@ size_of_chunk(const ChunkWalk *split, int64 number)
 }
 
 /*
- * Read one chunk off the index's leaf pages, with the outcome that walk_read()
+ * Read one chunk off the index's leaf pages, with the result that walk_read()
  * would have; false if that is not sound here.
  */
 static bool
 count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 			   ChunkCount *chunk)
 {
-	BtreeIndex *btree;
 	BtreeCount	count;
 
-	if (walk->filter != NULL || (btree = btree_open(rel, walk->key)) == NULL)
+	if (!count_by_index(walk, rel, range, (int64) Min(reader->limit, PG_INT64_MAX), &count))
 		return false;
-	btree_count(btree, range->after, range->upto, (int64) Min(reader->limit, PG_INT64_MAX), &count);
-	btree_close(btree);
 	chunk->rows = count.rows;
 	reader->count = count.rows;
 	reader->ended = count.ended;
@@ -446,7 +431,7 @@ count_natively(Walk *walk, Relation rel, const Range *range, WalkReader *reader,
 
 /*
  * Find the end of one chunk of a foreign table, or of foreign partitions, and
- * count its rows, with the outcome that walk_read() would have, but with no rows
+ * count its rows, with the result that walk_read() would have, but with no rows
  * coming here.
  */
 static void

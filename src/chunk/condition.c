@@ -1,6 +1,6 @@
 /*
  * condition.c
- *		Which form of a chunk's condition the planner judges right.
+ *		Which form of a chunk's condition the planner estimates right.
  *
  * A chunk of a composite key whose ends differ in a column has two forms.  The
  * bounded one is a range of that column and, at either end, what it leaves out
@@ -8,17 +8,17 @@
  *
  *		a >= 1 AND a <= 4 AND (a <> 1 OR b > 5) AND (a <> 4 OR b <= 7)
  *
- * It is one index range, in the order of the key, and is judged by the range
+ * It is one index range, in the order of the key, and is estimated by the range
  * alone; but the rows that share the ends' values are read whether they are in
- * the chunk or not.  The ladder is judged as its parts are, whatever those rows
+ * the chunk or not.  The ladder is estimated as its parts are, whatever those rows
  * are, and reads no others, in three or more index ranges that give no order:
  *
  *		a = 1 AND b > 5 OR a > 1 AND a < 4 OR a = 4 AND b <= 7
  *
  * So the bounded form is for ends that few rows share, by the same statistics
- * that the planner has.  (A row comparison is judged by its first column, and two
- * of them as if they were independent: in the middle of a table, as a quarter of
- * it.)
+ * that the planner has.  (A row comparison is estimated by its first column, and
+ * two of them as if they were independent: in the middle of a table, as a quarter
+ * of it.)
  */
 #include "postgres.h"
 
@@ -40,7 +40,7 @@ static double equal_selectivity(Oid relid, const KeyColumn *column, Datum value,
 static double relation_tuples(Oid relid);
 
 /*
- * The style in which to say a chunk's range.  rows: of the chunk; 0 if that is
+ * The style in which to write a chunk's range.  rows: of the chunk; 0 if that is
  * not known.
  */
 RangeStyle
@@ -57,7 +57,7 @@ condition_style(const Walk *walk, const Range *range, double rows)
 	if (range->after != NULL && range->upto != NULL)
 		column = position_common_prefix(key, range->after, range->upto);
 	if (column >= key->ncolumns - 1 || key->columns[column].nullable)
-		return style;			/* there is but one form */
+		return style;			/* there is only one form */
 	tuples = relation_tuples(walk->relid);
 	if (tuples < 0)
 		return style;
@@ -106,8 +106,8 @@ equal_selectivity(Oid relid, const KeyColumn *column, Datum value, double tuples
 }
 
 /*
- * Below zero where statistics tell nothing, or are not the caller's to know: of
- * views, of tables that were never analysed, and where policies hide rows.
+ * Below zero where statistics say nothing, or the caller may not know them: of
+ * views, of tables that were never analyzed, and where policies hide rows.
  */
 static double
 relation_tuples(Oid relid)

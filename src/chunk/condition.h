@@ -1,6 +1,8 @@
 /*
  * condition.h
- *		Which form of a chunk's condition the planner judges right.
+ *		Which form of a chunk's condition the planner estimates right.
+ *
+ * Knows statistics; nothing of how the forms are written.
  */
 #ifndef PG_CHUNKED_CONDITION_H
 #define PG_CHUNKED_CONDITION_H

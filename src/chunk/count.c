@@ -1,7 +1,7 @@
 /*
  * count.c
- *		How many rows a relation has: counted on an index's pages, by a query, or
- *		estimated.
+ *		How many rows there are, and which is the n-th: by an index's pages, by
+ *		queries, or by estimate.
  *
  * An estimate shows no more than a query of the caller's would: the index is
  * read, and the catalog's own estimate given, only where the caller may see all
@@ -11,6 +11,8 @@
 
 #include <math.h>
 
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -18,16 +20,25 @@
 #include "utils/rls.h"
 
 #include "base/relation.h"
-#include "btree/btree.h"
+#include "btree/btree_estimate.h"
 #include "chunk/count.h"
+#include "key/key_index.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"
-#include "walk/walk.h"
+#include "walk/walk_read.h"
+
+/* Children of an index level wanted to distinguish ranks */
+#define CHILDREN_WANTED 10000
+
+/* With fewer leaves than this, counting is as quick */
+#define MIN_CHILDREN 4
 
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);
-static bool count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows);
+static bool count_along_key(Relation rel, bool exact, ArrayType *key, int64 *rows);
+
+/* -------------------------------------------------------------- of a relation */
 
 /*
  * Count by the index where that is sound, else by a query, unless an estimate
@@ -38,7 +49,7 @@ count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
 {
 	int64		rows;
 
-	if (filter == NULL && count_by_index(rel, exact, key, &rows))
+	if (filter == NULL && count_along_key(rel, exact, key, &rows))
 		return rows;
 	if (filter == NULL && !exact && may_see_catalog_estimate(rel))
 		return (int64) relation_estimate_rows(rel);
@@ -50,7 +61,7 @@ count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
 			filter_check_syntax(text_to_cstring(filter), &clock_literal);
 		return remote_count(rel, NULL, filter == NULL ? NULL : text_to_cstring(filter));
 	}
-	return filter_count_rows(relation_quoted_name(rel), NULL, filter);
+	return count_by_query(relation_quoted_name(rel), NULL, filter);
 }
 
 /*
@@ -68,6 +79,36 @@ count_estimate(Relation rel, const WalkKey *key, double *rows)
 	return true;
 }
 
+/*
+ * Count rows by a query: those of "from", generated text, that satisfy the
+ * condition, generated too, and the filter; either may be NULL.  The server
+ * checks privileges and policies.  Errors: those of filter_check_syntax().
+ */
+int64
+count_by_query(const char *from, const char *condition, text *filter)
+{
+	StringInfoData query;
+	bool		isnull;
+	int64		rows;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s WHERE %s", from,
+					 condition != NULL ? condition : "TRUE");
+	if (filter != NULL)
+	{
+		bool		clock_literal;
+
+		filter_check_syntax(text_to_cstring(filter), &clock_literal);
+		appendStringInfo(&query, " AND (%s\n)", text_to_cstring(filter));
+	}
+	SPI_connect();
+	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count rows of %s", from);
+	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return rows;
+}
+
 static bool
 estimate_by_index(Relation rel, const WalkKey *key, double *rows)
 {
@@ -75,7 +116,7 @@ estimate_by_index(Relation rel, const WalkKey *key, double *rows)
 
 	if (parts == NULL)
 		return false;
-	*rows = btree_estimate_rows(btree_estimate_make(parts, key, COUNT_CHILDREN, false));
+	*rows = btree_estimate_rows(btree_estimate_make(parts, key, CHILDREN_WANTED, false));
 	btree_close_parts(parts);
 	return true;
 }
@@ -90,15 +131,17 @@ may_see_catalog_estimate(Relation rel)
 }
 
 /*
- * Count along the key's index; false if there is none, or it may not be read
- * directly.  A key that is given is checked in any case.
+ * Count, or estimate, along the key's index; false if there is none, or it may
+ * not be read directly.  A key that is given is checked in any case.
  */
 static bool
-count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
+count_along_key(Relation rel, bool exact, ArrayType *key, int64 *rows)
 {
+	static const Range all = {0};
 	Walk	   *walk;
 	double		estimate;
-	bool		counted = false;
+	BtreeCount	count;
+	bool		counted = true;
 
 	if (key == NULL && key_default_columns(rel) == NIL)
 		return false;
@@ -106,24 +149,128 @@ count_by_index(Relation rel, bool exact, ArrayType *key, int64 *rows)
 	SPI_connect();
 	walk = walk_open(rel, key, NULL);
 	if (!exact && estimate_by_index(rel, walk->key, &estimate))
-	{
 		*rows = (int64) rint(estimate);
-		counted = true;
-	}
-	if (!counted)
-	{
-		BtreeIndex *btree = btree_open(rel, walk->key);
-
-		if (btree != NULL)
-		{
-			BtreeCount	count;
-
-			btree_count(btree, NULL, NULL, PG_INT64_MAX, &count);
-			btree_close(btree);
-			*rows = count.rows;
-			counted = true;
-		}
-	}
+	else if (count_by_index(walk, rel, &all, PG_INT64_MAX, &count))
+		*rows = count.rows;
+	else
+		counted = false;
 	SPI_finish();
 	return counted;
+}
+
+/* ------------------------------------------------------------------ of a walk */
+
+/*
+ * Count the rows of a range, limit of them at most, on the index's leaf pages;
+ * false if that is not sound here, or there is a filter.
+ */
+bool
+count_by_index(Walk *walk, Relation rel, const Range *range, int64 limit, BtreeCount *count)
+{
+	BtreeIndex *btree = walk->filter == NULL ? btree_open(rel, walk->key) : NULL;
+
+	if (btree == NULL)
+		return false;
+	btree_count(btree, range->after, range->upto, limit, count);
+	btree_close(btree);
+	return true;
+}
+
+/* The matching rows of a range. */
+int64
+count_in_range(Walk *walk, Relation rel, const Range *range)
+{
+	BtreeCount	count;
+
+	if (count_by_index(walk, rel, range, PG_INT64_MAX, &count))
+		return count.rows;
+	return walk_count(walk, rel, range, WALK_KEYS);
+}
+
+/* The matching rows of a range, or limit if there are more; by queries. */
+int64
+count_at_most(Walk *walk, Relation rel, const Range *range, int64 limit)
+{
+	WalkReader	reader = {0};
+
+	if (walk_can_skip(walk))
+		return walk_nth(walk, rel, range, WALK_KEYS, limit, NULL) != NULL ? limit :
+			walk_count(walk, rel, range, WALK_KEYS);
+	reader.output = WALK_KEYS;
+	reader.limit = limit;
+	walk_read(walk, range, &reader);
+	return (int64) reader.count;
+}
+
+/*
+ * The position of the walk's n-th row, counted from 1, or NULL if there are
+ * fewer.  paging: a higher n must not give an earlier row.
+ */
+Position *
+count_nth(Walk *walk, Relation rel, int64 n, bool exact, bool paging)
+{
+	static const Range all = {0};
+	WalkReader	reader = {0};
+	BtreeCount	count;
+
+	if (!exact)
+	{
+		bool		known;
+		Position   *position = count_nth_estimated(walk, rel, n, paging, &known);
+
+		if (known)
+			return position;
+	}
+	if (count_by_index(walk, rel, &all, n, &count))
+		return count.end;
+	if (walk_can_skip(walk) && !walk->style.expand)
+	{
+		int64		through;
+		Position   *position = walk_nth(walk, rel, &all, WALK_KEYS, n, &through);
+
+		if (position != NULL && through > n && !walk->key->unique)
+			walk_report_tie(walk, position);
+		return position;
+	}
+
+	/* not by walk_nth(), which would count to see whether another row is there */
+	reader.output = WALK_KEYS;
+	reader.limit = n;
+	if (walk->style.expand)
+	{
+		reader.limit = 1;
+		reader.skip = n - 1;
+	}
+	reader.boundary = true;
+	reader.keep_end = true;
+	walk_read(walk, &all, &reader);
+	return reader.ended ? reader.end : NULL;
+}
+
+/*
+ * The same from the index's upper pages; *known is false if they cannot be read
+ * directly, do not say, or are so few that counting is as quick.
+ */
+Position *
+count_nth_estimated(Walk *walk, Relation rel, int64 n, bool paging, bool *known)
+{
+	BtreeParts *parts = walk->filter != NULL ? NULL : btree_open_parts(rel, walk->key);
+	BtreeEstimate *estimate;
+	Position   *position = NULL;
+
+	*known = false;
+	if (parts == NULL)
+		return NULL;
+	estimate = btree_estimate_make(parts, walk->key, CHILDREN_WANTED, false);
+	if (btree_estimate_children(estimate) >= MIN_CHILDREN &&
+		!(paging && btree_estimate_is_merged(estimate)))
+	{
+		bool		within = n <= btree_estimate_rows(estimate);
+
+		if (within)
+			position = btree_estimate_position(estimate, (double) n, true);
+		*known = position != NULL || !within || !btree_estimate_is_merged(estimate);
+	}
+	btree_close_parts(parts);
+	return position;
 }

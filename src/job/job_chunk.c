@@ -30,10 +30,11 @@
 #include "utils/timestamp.h"
 
 #include "base/relation.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_walk.h"
 #include "job/job_chunk.h"
 #include "job/ledger.h"
 #include "walk/row_security.h"
+#include "walk/walk_read.h"
 
 /* Carved at a time: so many chunks, or for so long (ms) */
 #define CARVE_CHUNKS 64
@@ -250,7 +251,7 @@ job_carve(const Job *job, double rate, bool wait)
 	request.relid = job->relid;
 	request.chunk_size = size;
 	request.exact = true;
-	request.bare = true;
+	request.quiet = true;
 	request.filter = job->filter;
 	if (job->filter != NULL)
 		request.scan_limit = Max(size * SCAN_LIMIT_CHUNKS, SCAN_LIMIT_MIN);
@@ -413,7 +414,7 @@ carve_chunks(const Job *job, const ChunkRequest *request, int64 *number,
 
 	for (int i = 0; i < most && !source->over; i++)
 	{
-		if (!source->next(source, &chunk, CurrentMemoryContext))
+		if (!source->next(source, &chunk, NULL, CurrentMemoryContext))
 		{
 			source->over = true;
 			break;

@@ -20,15 +20,16 @@
 
 #include "api/arguments.h"
 #include "base/relation.h"
-#include "chunk/chunk.h"
+#include "chunk/chunk_blocks.h"
 #include "chunk/count.h"
 #include "job/job.h"
 #include "job/job_chunk.h"
 #include "job/ledger.h"
 #include "job/reference.h"
 #include "job/throttle.h"
-#include "statement/statement_check.h"
+#include "statement/statement.h"
 #include "walk/row_security.h"
+#include "walk/walk_read.h"
 
 /* What is found out about a job before it is there */
 typedef struct JobPlan
@@ -145,7 +146,7 @@ job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("name must not be empty"),
 				 errhint("Leave it out to have one made of the relation's.")));
-	if (heap_is_physical_key(options->key))
+	if (chunk_blocks_is_key(options->key))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a job cannot go by ctid"),

@@ -39,7 +39,7 @@
 #include "job/run.h"
 #include "job/throttle.h"
 #include "statement/statement.h"
-#include "statement/statement_check.h"
+#include "walk/walk_read.h"
 
 /* Of a chunk's rate, the weight of what was known before */
 #define PAST_WEIGHT 0.75

@@ -30,8 +30,9 @@
 
 #include "base/compat.h"
 #include "base/parse.h"
+#include "base/quote.h"
 #include "base/relation.h"
-#include "key/key.h"
+#include "key/key_column.h"
 
 static IndexElem *parse_element(const char *element);
 static AttrNumber find_column(Relation rel, const char *name);
@@ -61,7 +62,7 @@ key_column_parse(Relation rel, const char *element)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("\"%s\" in the key is neither a direction nor a btree operator class",
 						NameListToString(elem->opclass)),
-				 errhint("Write ASC or DESC behind the column, or an operator class such as text_pattern_ops.")));
+				 errhint("Write ASC or DESC after the column, or an operator class such as text_pattern_ops.")));
 	if (elem->opclass != NIL)
 		opclass = ResolveOpClass(elem->opclass, attr->atttypid, "btree", BTREE_AM_OID);
 	else
@@ -134,7 +135,7 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 		column->collate = collate_text(collation);
 
 	/*
-	 * Where the operators are declared on another type than the column's, cast
+	 * Where the operators are declared for another type than the column's, cast
 	 * both sides, so that the parser finds just these operators.  A polymorphic
 	 * operator takes the column's type as it is, once a domain is taken off.
 	 */
@@ -178,6 +179,42 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 								column->opcintype, BTORDER_PROC),
 			  &column->compare);
 	return column;
+}
+
+/*
+ * Compare two values of a key column in walk order: below zero if a comes
+ * first.
+ */
+int
+key_column_compare(const KeyColumn *column, Datum a, bool a_null, Datum b, bool b_null)
+{
+	int			result;
+
+	if (a_null || b_null)
+	{
+		if (a_null && b_null)
+			return 0;
+		return a_null == column->nulls_first ? -1 : 1;
+	}
+	result = DatumGetInt32(FunctionCall2Coll((FmgrInfo *) &column->compare,
+											 column->collation, a, b));
+	if (result == 0)
+		return 0;
+	return (result < 0) != column->descending ? -1 : 1;
+}
+
+/*
+ * Append the column as an element of a key, or of CREATE INDEX.  quoted_name:
+ * how its name is to be written; nulls_first: the placement of nulls, which is
+ * left out where it is the direction's default.
+ */
+void
+key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_name, bool nulls_first)
+{
+	appendStringInfo(buf, "%s%s%s%s", quoted_name, column->collate, column->opclass,
+					 column->descending ? " DESC" : "");
+	if (nulls_first != column->descending)
+		appendStringInfoString(buf, nulls_first ? " NULLS FIRST" : " NULLS LAST");
 }
 
 /*
@@ -243,7 +280,7 @@ default_opclass(const char *name, Oid typid)
 				 errmsg("key column \"%s\" of type %s has no order",
 						name, format_type_be(typid)),
 				 errdetail("The type has no default btree operator class."),
-				 errhint("Choose other key columns, or name an operator class behind the column.")));
+				 errhint("Choose other key columns, or name an operator class after the column.")));
 	return opclass;
 }
 
@@ -258,8 +295,8 @@ collate_text(Oid collation)
 		elog(ERROR, "cache lookup failed for collation %u", collation);
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	text = psprintf(" COLLATE %s",
-					key_quote_name(get_namespace_name(form->collnamespace),
-								   NameStr(form->collname)));
+					quote_name(get_namespace_name(form->collnamespace),
+							   NameStr(form->collname)));
 	ReleaseSysCache(tuple);
 	return text;
 }
@@ -274,8 +311,8 @@ opclass_text(Oid opclass)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator class %u", opclass);
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
-	text = psprintf(" %s", key_quote_name(get_namespace_name(form->opcnamespace),
-										  NameStr(form->opcname)));
+	text = psprintf(" %s", quote_name(get_namespace_name(form->opcnamespace),
+									  NameStr(form->opcname)));
 	ReleaseSysCache(tuple);
 	return text;
 }

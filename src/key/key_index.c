@@ -1,6 +1,6 @@
 /*
  * key_index.c
- *		What a relation's indexes say of a key: which columns make the default
+ *		What a relation's indexes say about a key: which columns make the default
  *		key, whether a key is unique, and which index supports its order.
  *
  * A unique index promises something about a key only if its equality is the
@@ -22,7 +22,7 @@
 
 #include "base/compat.h"
 #include "base/relation.h"
-#include "key/key.h"
+#include "key/key_index.h"
 
 /* How well a unique index serves as the default key; lower is better. */
 typedef struct DefaultRank
@@ -191,7 +191,7 @@ index_is_finished(Relation index)
 
 /*
  * For columns without nulls their placement means nothing to the walk, but must
- * be the index's for the planner to see that it serves.
+ * be the index's, or the planner would not see that it can be used.
  */
 static void
 take_nulls_placement(WalkKey *key, Relation index, bool backward)
@@ -242,7 +242,7 @@ index_may_be_default(Relation rel, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
-	/* not one that tells apart what the column's own collation holds equal */
+	/* not one that distinguishes what the column's own collation holds equal */
 	for (int i = 0; i < form->indnkeyatts; i++)
 	{
 		AttrNumber	attnum = form->indkey.values[i];
@@ -281,7 +281,7 @@ default_rank(Relation rel, Relation index)
 	return rank;
 }
 
-/* Among equals what REINDEX CONCURRENTLY keeps, which an OID is not. */
+/* Among equals, by what REINDEX CONCURRENTLY keeps, which an OID is not. */
 static int
 compare_ranks(const DefaultRank *a, const DefaultRank *b)
 {

@@ -17,13 +17,14 @@
 #include "utils/datetime.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/quote.h"
+#include "base/settings.h"
 #include "key/position.h"
 
 /* Bytes of a position in a message */
@@ -42,12 +43,12 @@ static const char *const text_settings[][2] = {
 };
 
 static int	begin_text_settings(const WalkKey *key);
-static void end_text_settings(int nest_level);
 static void push_member(CompatJsonb *json, char *name, char *text);
 static char *value_text(const KeyColumn *column, Datum value);
 static char *literal_text(const KeyColumn *column, Datum value, const char *text);
-static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, const Datum *elements,
-							const bool *nulls, FmgrInfo *output, const char *type);
+static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next,
+							const Datum *elements, const bool *nulls, FmgrInfo *output,
+							const char *type);
 static char *json_string(const char *text);
 static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
 							 const char *argument);
@@ -72,8 +73,8 @@ position_make(const WalkKey *key)
 /*
  * Read a position from its jsonb form.  argument names the SQL argument in
  * errors: 22023 not an object, missing or unknown columns, columns of another
- * key, or a value of the wrong JSON type; 23502 a null for a column without nulls; else the SQLSTATE
- * of the type's input function.
+ * key, or a value of the wrong JSON type; 23502 a null for a column without
+ * nulls; else the SQLSTATE of the type's input function.
  */
 Position *
 position_read(const WalkKey *key, Jsonb *json, const char *argument)
@@ -97,13 +98,13 @@ position_read(const WalkKey *key, Jsonb *json, const char *argument)
 		if (text != NULL)
 			read_value(column, text, argument, &position->values[i]);
 	}
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position;
 }
 
 /*
  * The jsonb form of a position: column name to text form, null for null; and
- * the order of the columns where it does not go without saying.
+ * the order of the columns where it must be named.
  */
 Jsonb *
 position_write(const WalkKey *key, Position *position)
@@ -114,7 +115,7 @@ position_write(const WalkKey *key, Position *position)
 	compat_push_jsonb(&json, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < key->ncolumns; i++)
 		push_member(&json, key->columns[i].name, texts[i]);
-	if (key->order_is_told)
+	if (key->order_is_written)
 		push_member(&json, key->order_member, key->order);
 	compat_push_jsonb(&json, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(json.result);
@@ -161,7 +162,7 @@ position_texts(const WalkKey *key, Position *position)
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!position->nulls[i])
 			position->texts[i] = value_text(&key->columns[i], position->values[i]);
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position->texts;
 }
 
@@ -224,14 +225,14 @@ position_literals(const WalkKey *key, Position *position)
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!position->nulls[i])
 			position->literals[i] = literal_text(&key->columns[i], position->values[i], texts[i]);
-	end_text_settings(nest_level);
+	settings_end(nest_level);
 	return position->literals;
 }
 
 /*
  * A value as SQL, to be cast to its type.  Within the text settings.
  * An array that holds nulls is spelt out, since array_nulls may be off where it is
- * read; but for one that does not start at 1, whose bounds would be lost.
+ * read; except one that does not start at 1, whose bounds would be lost.
  */
 static char *
 literal_text(const KeyColumn *column, Datum value, const char *text)
@@ -270,7 +271,7 @@ literal_text(const KeyColumn *column, Datum value, const char *text)
 			return buf.data;
 		}
 	}
-	position_append_literal(&buf, text);
+	quote_append_literal(&buf, text);
 	return buf.data;
 }
 
@@ -291,33 +292,11 @@ append_elements(StringInfo buf, ArrayType *array, int dimension, int *next, cons
 		else
 		{
 			appendStringInfoString(buf, "CAST(");
-			position_append_literal(buf, OutputFunctionCall(output, elements[*next - 1]));
+			quote_append_literal(buf, OutputFunctionCall(output, elements[*next - 1]));
 			appendStringInfo(buf, " AS %s)", type);
 		}
 	}
 	appendStringInfoChar(buf, ']');
-}
-
-/*
- * A literal that nobody takes for anything else on its way to the server: drivers
- * and ORMs look for the characters of their placeholders within literals, too.
- */
-void
-position_append_literal(StringInfo buf, const char *text)
-{
-	static const char *const special = "?:%${\\";
-
-	appendStringInfoString(buf, strpbrk(text, special) != NULL ? "E'" : "'");
-	for (; *text != '\0'; text++)
-	{
-		if (strchr(special, *text) != NULL)
-			appendStringInfo(buf, "\\x%02x", (unsigned char) *text);
-		else if (*text == '\'')
-			appendStringInfoString(buf, "''");
-		else
-			appendStringInfoChar(buf, *text);
-	}
-	appendStringInfoChar(buf, '\'');
 }
 
 
@@ -355,7 +334,6 @@ position_set(Position *position, const KeyColumn *column, int i, Datum value, bo
 		position->values[i] = datumCopy(value, column->typbyval, column->typlen);
 	position->texts = NULL;
 	position->literals = NULL;
-	position->literals = NULL;
 }
 
 /* Set a position from a tuple, key column i being attnums[i] of the slot. */
@@ -380,7 +358,7 @@ position_compare(const WalkKey *key, const Position *a, const Position *b)
 
 	if (i == key->ncolumns)
 		return 0;
-	return key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+	return key_column_compare(&key->columns[i], a->values[i], a->nulls[i],
 							  b->values[i], b->nulls[i]);
 }
 
@@ -389,36 +367,17 @@ int
 position_common_prefix(const WalkKey *key, const Position *a, const Position *b)
 {
 	for (int i = 0; i < key->ncolumns; i++)
-		if (key_compare_datums(&key->columns[i], a->values[i], a->nulls[i],
+		if (key_column_compare(&key->columns[i], a->values[i], a->nulls[i],
 							   b->values[i], b->nulls[i]) != 0)
 			return i;
 	return key->ncolumns;
 }
 
-/*
- * Enter the fixed settings, unless no type of this key depends on them.  An
- * error in between undoes them with its (sub)transaction.
- */
+/* Enter the fixed settings, unless no type of this key depends on them. */
 static int
 begin_text_settings(const WalkKey *key)
 {
-	int			nest_level;
-
-	if (key->plain_text)
-		return 0;
-	nest_level = NewGUCNestLevel();
-	for (size_t i = 0; i < lengthof(text_settings); i++)
-		(void) set_config_option(text_settings[i][0], text_settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-	return nest_level;
-}
-
-static void
-end_text_settings(int nest_level)
-{
-	if (nest_level > 0)
-		AtEOXact_GUC(true, nest_level);
+	return key->plain_text ? 0 : settings_begin(text_settings, lengthof(text_settings));
 }
 
 /* Is it an object with just the key's columns? */
@@ -469,7 +428,7 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 
 /*
  * Is it of this key, and not of another with the same columns?  Else the walk
- * would go on elsewhere in silence, when the default key became another.
+ * would silently go on elsewhere when the default key has changed.
  */
 static void
 check_order(const WalkKey *key, Jsonb *json, const char *argument)
@@ -478,7 +437,7 @@ check_order(const WalkKey *key, Jsonb *json, const char *argument)
 	JsonbValue *value = getKeyJsonValueFromContainer(&json->root, key->order_member,
 													 strlen(key->order_member), &buffer);
 
-	if (value == NULL && key->order_is_told)
+	if (value == NULL && key->order_is_written)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s does not say in which order its columns are the key", argument),
@@ -494,7 +453,7 @@ check_order(const WalkKey *key, Jsonb *json, const char *argument)
 				 value->type == jbvString ?
 				 errdetail("It is of the key (%.*s); the walk's key is (%s).",
 						   value->val.string.len, value->val.string.val, key->order) : 0,
-				 errhint("Name the columns of the position's key in the argument key, as it has them. The default key may have become another since.")));
+				 errhint("In the argument key, name the columns of the position's key as it has them. The default key may have changed since.")));
 }
 
 static char *
@@ -537,7 +496,7 @@ json_value_text(const KeyColumn *column, const JsonbValue *value, const char *ar
 	}
 }
 
-/* Call the type's input function, and let its complaints name the column. */
+/* Call the type's input function; its errors get the column's name. */
 static void
 read_value(const KeyColumn *column, const char *text, const char *argument, Datum *result)
 {

@@ -3,17 +3,16 @@
  *		A place in the order of a walk: a value for every key column.
  *
  * Knows the jsonb form of a position and how two compare; nothing of ranges or
- * of the rows behind it, which may be gone.
+ * of the rows that it came from, which may be gone.
  */
 #ifndef PG_CHUNKED_POSITION_H
 #define PG_CHUNKED_POSITION_H
 
 #include "executor/tuptable.h"
 #include "key/key.h"
-#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
-/* One entry a key column, in key order; palloc'd in one piece, values apart. */
+/* One entry for each key column, in key order; palloc'd in one piece, values apart. */
 typedef struct Position
 {
 	Datum	   *values;
@@ -26,7 +25,6 @@ extern Position *position_read(const WalkKey *key, Jsonb *json, const char *argu
 extern char *position_for_message(Jsonb *json);
 extern Jsonb *position_write(const WalkKey *key, Position *position);
 extern char **position_literals(const WalkKey *key, Position *position);
-extern void position_append_literal(StringInfo buf, const char *text);
 extern char **position_texts(const WalkKey *key, Position *position);
 extern Position *position_make(const WalkKey *key);
 extern Position *position_copy(const WalkKey *key, const Position *position);

@@ -16,8 +16,8 @@
  *									a > 1 AND a < 4
  *									a = 4 AND b <= 7
  *
- * A condition for others to run has that form, its equal prefix said once, or the
- * bounded one: which of them, condition.c decides.  The queries of pages have the
+ * A condition for others to run has that form, with its equal prefix written once,
+ * or the bounded one: condition.c decides which.  The queries of pages have the
  * row comparison, since their plans are steered (steer.c).
  *
  * Every comparison is the operator of the key's own operator family, named with
@@ -58,7 +58,7 @@ typedef struct RangeBranch
 	RangeTest	tests[FLEXIBLE_ARRAY_MEMBER];
 } RangeBranch;
 
-/* Where the text goes, and how values are said: as parameters or as literals */
+/* Where the text goes, and how values are written: as parameters or as literals */
 typedef struct RangeWriter
 {
 	const WalkKey *key;
@@ -202,7 +202,7 @@ write_condition(RangeWriter *writer, RangeStyle style, const Range *range)
 }
 
 /*
- * A range of the column behind an equal prefix and, where the rows that share an
+ * A range of the column after an equal prefix and, where the rows that share an
  * end's value are not all in it, which of them are.
  */
 static void
@@ -299,7 +299,7 @@ range_order_by(StringInfo buf, const WalkKey *key, const char *qualifier, bool b
 	}
 }
 
-/* A remote server may order text otherwise than we do: it finds out itself. */
+/* A remote server may order text differently: it finds out itself. */
 static bool
 range_is_empty(const WalkKey *key, RangeStyle style, const Range *range)
 {
@@ -468,7 +468,7 @@ write_and_test(RangeWriter *writer, const RangeTest *test)
 
 /*
  * All branches as one condition.  Where the leading column holds no nulls its
- * bounds stand in front, so that one index range or one partition can be had.
+ * bounds are written first, so that one index range or one partition is enough.
  */
 static void
 write_expanded(RangeWriter *writer, const Range *range, List *branches)

@@ -2,7 +2,7 @@
  * range.h
  *		A range of positions as SQL: conditions for index scans, and predicates.
  *
- * Knows how the order of a key is said in WHERE; nothing of running it.
+ * Knows how the order of a key is written in WHERE; nothing of running it.
  */
 #ifndef PG_CHUNKED_RANGE_H
 #define PG_CHUNKED_RANGE_H
@@ -21,7 +21,7 @@ typedef struct Range
 								 * knows which of the two comes first */
 } Range;
 
-/* How a relation wants a range to be said */
+/* How a range of a relation is to be written */
 typedef struct RangeStyle
 {
 	bool		prune;			/* bound the leading column alone as well, which
@@ -31,7 +31,7 @@ typedef struct RangeStyle
 	bool		bounded;		/* of conditions: one range of the column in
 								 * which the ends differ, if it holds no nulls,
 								 * rather than a ladder (condition.c) */
-	bool		also_expand;	/* that beside a row comparison, in queries, for the
+	bool		also_expand;	/* that besides a row comparison, in queries, for the
 								 * remote servers of foreign partitions */
 } RangeStyle;
 

@@ -11,9 +11,9 @@
  * Only code in one of four hooks can make such a plan: post_parse_analyze_hook
  * and planner_hook, which may exchange the relation, set_rel_pathlist_hook and
  * create_upper_paths_hook, which may add scans of their own.  While nobody but
- * this library is in them there is nothing to ask, and when somebody comes,
- * whatever was found before counts no more.  (The executor's hooks get a plan
- * that is made; what they might do with it, no plan would show.)
+ * this library is in them there is nothing to ask, and when somebody else
+ * comes, whatever was found before no longer counts.  (The executor's hooks get a
+ * finished plan; what they might do with it, no plan would show.)
  *
  * The plans are kept and revalidated by the server's plan cache, and so is what
  * was found in them: it is looked for again when the plan is another.
@@ -39,6 +39,7 @@
 #include "utils/resowner.h"
 #include "utils/rls.h"
 
+#include "base/pin.h"
 #include "base/relation.h"
 #include "key/range.h"
 #include "key/redirect.h"
@@ -84,30 +85,28 @@ static bool may_be_redirected(Relation rel);
 static char *walk_text(Relation rel, const WalkKey *key, const char *condition);
 static Probe probe_of(Relation rel, const char *sql);
 static Probe *find_probe(const char *sql);
-static void pin(Probe *probe);
-static void unpin(void *arg);
 static void drop_probe(Probe *probe);
-static void examine(Probe *probe, PlannedStmt *stmt);
+static void examine_plan(Probe *probe, PlannedStmt *stmt);
 static Plan *scan_of(Plan *plan);
 static bool is_scan(const Plan *plan);
 static bool reads_only(Plan *plan, List *rtable, Oid relid);
 static bool all_read_only(List *plans, List *rtable, Oid relid);
 
-/* Called when the library is loaded: before it takes its places in hooks, ... */
+/* Called when the library is loaded: before it installs its hooks, ... */
 void
 redirect_before_hooks(void)
 {
 	hooks_before = current_hooks();
 }
 
-/* ... and behind that. */
+/* ... and after that. */
 void
 redirect_after_hooks(void)
 {
 	hooks_own = hooks_seen = current_hooks();
 }
 
-/* A number that is another as soon as the hooks are. */
+/* A number that changes whenever the hooks do. */
 uint64
 redirect_generation(void)
 {
@@ -122,8 +121,8 @@ redirect_generation(void)
 }
 
 /*
- * Is a walk's query made to read something else than its relation, so that this
- * one's indexes tell nothing of it?  What becomes of single partitions and
+ * Is a walk's query made to read something other than its relation, so that the
+ * relation's indexes say nothing about it?  What becomes of single partitions and
  * children is not looked at: planning for all of them may take long.
  */
 bool
@@ -169,7 +168,7 @@ redirect_of_blocks(Relation rel)
 
 /*
  * Does a prepared query mention a relation whose queries read something else?
- * Who sees to that may refuse to plan it without values, or, given values, make
+ * Whoever arranges that may refuse to plan it without values, or, given values, make
  * a plan that is good for these alone.
  */
 bool
@@ -230,7 +229,7 @@ same_hooks(const Hooks *a, const Hooks *b)
 
 /*
  * Not while the hooks are our own, nor where the query would be refused, as it
- * will be when it comes.
+ * will be when it is executed.
  */
 static bool
 may_be_redirected(Relation rel)
@@ -270,14 +269,14 @@ probe_of(Relation rel, const char *sql)
 
 	SPI_connect();
 	probe = find_probe(sql);
-	pin(probe);
+	pin_until_reset(&probe->users);	/* planning may call us again */
 	cached = SPI_plan_get_cached_plan(probe->plan);
 	if (cached == NULL)
 		elog(ERROR, "could not plan \"%s\"", sql);
 	if (probe->generation != cached->generation || probe->relid != RelationGetRelid(rel))
 	{
 		probe->relid = RelationGetRelid(rel);
-		examine(probe, linitial_node(PlannedStmt, cached->stmt_list));
+		examine_plan(probe, linitial_node(PlannedStmt, cached->stmt_list));
 		probe->generation = cached->generation;
 	}
 	found = *probe;
@@ -286,7 +285,7 @@ probe_of(Relation rel, const char *sql)
 	return found;
 }
 
-/* The probe by this query; SPI must be connected. */
+/* The probe of this query; SPI must be connected. */
 static Probe *
 find_probe(const char *sql)
 {
@@ -328,24 +327,6 @@ find_probe(const char *sql)
 	return made;
 }
 
-/* Keep it until SPI_finish(), however that comes: planning may call us again. */
-static void
-pin(Probe *probe)
-{
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-	callback->func = unpin;
-	callback->arg = probe;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	probe->users++;
-}
-
-static void
-unpin(void *arg)
-{
-	((Probe *) arg)->users--;
-}
-
 static void
 drop_probe(Probe *probe)
 {
@@ -358,7 +339,7 @@ drop_probe(Probe *probe)
 
 /* The relation is the query's only one, so that it is the first of the plan's. */
 static void
-examine(Probe *probe, PlannedStmt *stmt)
+examine_plan(Probe *probe, PlannedStmt *stmt)
 {
 	RangeTblEntry *rte = stmt->rtable == NIL ? NULL : linitial_node(RangeTblEntry, stmt->rtable);
 	Plan	   *scan = scan_of(stmt->planTree);
@@ -396,7 +377,7 @@ scan_of(Plan *plan)
 	}
 }
 
-/* Does it read a relation of the query's, or several, in a way of the server's own? */
+/* Does it read one or more relations of the query by the server's own nodes? */
 static bool
 is_scan(const Plan *plan)
 {

@@ -1,6 +1,8 @@
 /*
  * redirect.h
  *		Whether a query of a relation reads that relation's own storage.
+ *
+ * Knows hooks and plans; nothing of what is read.
  */
 #ifndef PG_CHUNKED_REDIRECT_H
 #define PG_CHUNKED_REDIRECT_H

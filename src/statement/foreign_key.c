@@ -60,8 +60,8 @@ typedef struct Search
 } Search;
 
 static void add_change(Search *search, Oid relid, bool deletes, List *updated);
-static void look_at(Search *search, const Change *change, Oid relid);
-static void follow(Search *search, Oid constraint, const Change *change, bool deletion);
+static void look_at_triggers(Search *search, const Change *change, Oid relid);
+static void follow_constraint(Search *search, Oid constraint, const Change *change, bool deletion);
 static void read_reference(HeapTuple tuple, Reference *reference);
 static List *column_names(Oid relid, int ncolumns, const AttrNumber *columns);
 static void warn_unless_indexed(Search *search, const Reference *reference, Oid constraint,
@@ -88,7 +88,7 @@ foreign_key_warn(Oid relid, bool deletes, Bitmapset *updated)
 		names = lappend(names, makeString(get_attname(relid, attnum, false)));
 	add_change(&search, relid, deletes, names);
 
-	/* grows meanwhile */
+	/* the list grows meanwhile */
 	foreach(lc, search.changes)
 	{
 		Change	   *change = lfirst(lc);
@@ -96,11 +96,11 @@ foreign_key_warn(Oid relid, bool deletes, Bitmapset *updated)
 
 		CHECK_FOR_INTERRUPTS();
 		foreach(member, find_all_inheritors(change->relid, AccessShareLock, NULL))
-			look_at(&search, change, lfirst_oid(member));
+			look_at_triggers(&search, change, lfirst_oid(member));
 	}
 }
 
-/* Note a change to be looked at, unless there is one already that says as much. */
+/* Note a change to be looked at, unless one that is noted covers it. */
 static void
 add_change(Search *search, Oid relid, bool deletes, List *updated)
 {
@@ -126,7 +126,7 @@ add_change(Search *search, Oid relid, bool deletes, List *updated)
 
 /* The constraint triggers of one of the relations that hold the changed rows. */
 static void
-look_at(Search *search, const Change *change, Oid relid)
+look_at_triggers(Search *search, const Change *change, Oid relid)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
 	TriggerDesc *triggers = rel->trigdesc;
@@ -139,16 +139,16 @@ look_at(Search *search, const Change *change, Oid relid)
 			RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_PK)
 			continue;
 		if (TRIGGER_FOR_DELETE(trigger->tgtype) && change->deletes)
-			follow(search, trigger->tgconstraint, change, true);
+			follow_constraint(search, trigger->tgconstraint, change, true);
 		if (TRIGGER_FOR_UPDATE(trigger->tgtype) && change->updated != NIL)
-			follow(search, trigger->tgconstraint, change, false);
+			follow_constraint(search, trigger->tgconstraint, change, false);
 	}
 	relation_close(rel, NoLock);
 }
 
 /* What a constraint does when rows that are referred to are deleted or updated. */
 static void
-follow(Search *search, Oid constraint, const Change *change, bool deletion)
+follow_constraint(Search *search, Oid constraint, const Change *change, bool deletion)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 	Reference	reference = {0};
@@ -231,7 +231,7 @@ warn_unless_indexed(Search *search, const Reference *reference, Oid constraint, 
 			 errmsg("foreign key \"%s\" reads all of \"%s\" for every row that is updated",
 					topmost_name(constraint), RelationGetRelationName(rel)),
 			 errdetail("It has %.0f pages without an index that leads with (%s).", pages, columns.data),
-			 errhint("Run this first: CREATE INDEX %sON %s (%s)",
+			 errhint("Create an index: CREATE INDEX %sON %s (%s)",
 					 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "CONCURRENTLY ",
 					 relation_quoted_name(rel), columns.data)));
 	relation_close(rel, NoLock);

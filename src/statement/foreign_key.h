@@ -1,6 +1,8 @@
 /*
  * foreign_key.h
  *		Foreign keys whose check reads a large table for every row.
+ *
+ * Knows constraints and their triggers; nothing of statements.
  */
 #ifndef PG_CHUNKED_FOREIGN_KEY_H
 #define PG_CHUNKED_FOREIGN_KEY_H

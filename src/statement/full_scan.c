@@ -72,8 +72,7 @@ static bool is_of_others(Node *node);
 /*
  * Refuse a kept plan, made for a chunk of so many rows (0: not known), that
  * reads a large table in full, which it would do for every one of so many
- * chunks.  SPI must be connected.  Error: 0A000, with the
- * index to create.
+ * chunks.  SPI must be connected.  Error: 0A000, with the index to create.
  */
 void
 full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
@@ -105,11 +104,11 @@ full_scan_refuse(SPIPlanPtr plan, const Walk *walk, double rows, double nchunks)
 
 	name = get_rel_name(found.relid);
 	if (relation_is_or_is_in(found.relid, walk->relid) && !OidIsValid(walk->key->index))
-		hint = psprintf("Run this first, or pass check_plan => false: %s", walk->key->create_index);
+		hint = psprintf("Create an index, or pass check_plan => false: %s", walk->key->create_index);
 	else if (relation_is_or_is_in(found.relid, walk->relid))
 		hint = "Put {chunk} into the WHERE of that table, with its alias, {chunk:e}; or pass check_plan => false.";
 	else
-		hint = psprintf("Run this first, or pass check_plan => false: %s",
+		hint = psprintf("Create an index, or pass check_plan => false: %s",
 						index_to_create(&found));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -1,6 +1,8 @@
 /*
  * full_scan.h
  *		A plan that would read a large table in full for every chunk.
+ *
+ * Knows finished plans; nothing of making them.
  */
 #ifndef PG_CHUNKED_FULL_SCAN_H
 #define PG_CHUNKED_FULL_SCAN_H

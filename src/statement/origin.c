@@ -36,6 +36,9 @@ typedef struct Scope
 	const struct Scope *outer;	/* or NULL */
 } Scope;
 
+/* Is it this column that is looked for?  If so, nothing below it is looked at. */
+typedef bool (*OriginTest) (const Origin *origin, void *arg);
+
 typedef struct Trace
 {
 	OriginTest	test;
@@ -49,16 +52,17 @@ static bool trace_cte(const Scope *scope, const RangeTblEntry *rte, AttrNumber a
 static bool trace_query(const Scope *outer, const Query *query, AttrNumber attnum, const Trace *trace);
 static bool trace_set_operation(const Scope *scope, Node *arm, AttrNumber attnum, const Trace *trace);
 static bool trace_column(Oid relid, AttrNumber attnum, const Trace *trace);
+static bool is_in_list(const Origin *origin, void *list);
 static bool add_to_list(const Origin *origin, void *list);
 
 /*
- * Is this expression, just analysed in that state of the parser, the column
- * that is looked for, whichever arm of a UNION it comes from?
+ * Is this expression, just analyzed in that state of the parser, one of these
+ * columns (Origin), whichever arm of a UNION it comes from?
  */
 bool
-origin_leads_to(ParseState *pstate, Node *expr, OriginTest test, void *arg)
+origin_leads_to(ParseState *pstate, Node *expr, const List *origins)
 {
-	Trace		trace = {.test = test,.arg = arg};
+	Trace		trace = {.test = is_in_list,.arg = (void *) origins};
 	Scope	   *innermost = NULL;
 	Scope	  **link = &innermost;
 
@@ -76,9 +80,9 @@ origin_leads_to(ParseState *pstate, Node *expr, OriginTest test, void *arg)
 
 /* The same of an expression in queries, the innermost first. */
 bool
-origin_leads_to_within(const List *queries, Node *expr, OriginTest test, void *arg)
+origin_leads_to_within(const List *queries, Node *expr, const List *origins)
 {
-	Trace		trace = {.test = test,.arg = arg};
+	Trace		trace = {.test = is_in_list,.arg = (void *) origins};
 	Scope	   *innermost = NULL;
 	Scope	  **link = &innermost;
 	const ListCell *lc;
@@ -124,6 +128,17 @@ origin_related(Oid a, Oid b)
 	return a == b ||
 		typeInheritsFrom(get_rel_type_id(a), get_rel_type_id(b)) ||
 		typeInheritsFrom(get_rel_type_id(b), get_rel_type_id(a));
+}
+
+static bool
+is_in_list(const Origin *origin, void *list)
+{
+	const ListCell *lc;
+
+	foreach(lc, (const List *) list)
+		if (origin_same_column(origin, lfirst(lc)))
+			return true;
+	return false;
 }
 
 static bool

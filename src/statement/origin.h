@@ -20,11 +20,8 @@ typedef struct Origin
 	AttrNumber	attnum;
 } Origin;
 
-/* Is it this column that is looked for?  If so, nothing below it is looked at. */
-typedef bool (*OriginTest) (const Origin *origin, void *arg);
-
-extern bool origin_leads_to(ParseState *pstate, Node *expr, OriginTest test, void *arg);
-extern bool origin_leads_to_within(const List *queries, Node *expr, OriginTest test, void *arg);
+extern bool origin_leads_to(ParseState *pstate, Node *expr, const List *origins);
+extern bool origin_leads_to_within(const List *queries, Node *expr, const List *origins);
 extern List *origin_list(Oid relid, AttrNumber attnum, bool within_expressions);
 extern bool origin_same_column(const Origin *a, const Origin *b);
 extern bool origin_related(Oid a, Oid b);

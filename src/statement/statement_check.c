@@ -2,15 +2,15 @@
  * statement_check.c
  *		What a job's statement must not do, and what its author should know.
  *
- * A statement does each row once if its condition picks rows of the walked
+ * A statement processes each row once if its condition picks rows of the walked
  * relation, and if none of them moves in the order of the key.
  *
- * The first is asked of the parser itself, by its hook for column references:
- * it tells what each name within the condition was resolved to, before anything
+ * The parser itself answers the first, by its hook for column references:
+ * it shows what each name within the condition was resolved to, before anything
  * is made of it.  The names are the same for every range, so that a text with
- * all the key's columns in place of {chunk} is analysed, not a chunk's own.
+ * all the key's columns in place of {chunk} is analyzed, not a chunk's own.
  *
- * The second is asked of the statement as it is written, which may name a view,
+ * The statement answers the second as it is written, which may name a view,
  * and of what the rewriter has made of it.  Columns are compared by relation
  * and number, through views down to tables.
  */
@@ -50,27 +50,20 @@ typedef struct Write
 	Bitmapset  *updated;		/* column numbers */
 } Write;
 
-/* A text that is analysed, and the walk that its conditions belong to */
+/* A text that is analyzed, and the walk that its conditions belong to */
 typedef struct Analysis
 {
-	const char *text;
-	const List *conditions;		/* StatementCondition */
+	const char *text;			/* with names in place of {chunk} */
+	List	   *conditions;		/* StatementCondition */
 	const Walk *walk;
 	List	  **columns;		/* by key column: what it stands for, as Origins */
 	Bitmapset  *seen;			/* places of the names that were resolved */
 	List	   *bound;			/* RangeTblEntry that they were resolved to */
 } Analysis;
 
-/* The column that a name within a condition should be */
-typedef struct Wanted
-{
-	const List *origins;
-} Wanted;
-
-static bool writes_foreign(const Statement *statement);
-static Query *analyse(Analysis *analysis);
+static bool writes_foreign(SPIPlanPtr plan);
+static Query *analyze_statement(Analysis *analysis, const StatementText *statement, const Walk *walk);
 static Node *check_name(ParseState *pstate, ColumnRef *ref, Node *node);
-static bool is_wanted(const Origin *origin, void *arg);
 static RangeTblEntry *entry_of(ParseState *pstate, Node *node);
 pg_noreturn static void report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 									   const StatementCondition *condition, Oid walked);
@@ -88,15 +81,15 @@ static bool may_route_to_foreign(const Write *write);
 static bool sets_partition_key(Relation rel, const Write *write);
 
 /*
- * Check a statement's plan, and its text with conditions that name all of the
- * key's columns.  Errors: 42P10 a condition is bound to other columns than the
- * walked relation's; 0A000 it sets a column of the key, or leaves rows out.
+ * Check a statement and its plan.  Errors: 42P10 a condition is bound to other
+ * columns than the walked relation's; 0A000 it sets a column of the key, or
+ * leaves rows out.
  */
 void
-statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const Walk *walk)
+statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
-	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
-	Query	   *query = analyse(&analysis);
+	Analysis	analysis = {0};
+	Query	   *query = analyze_statement(&analysis, statement, walk);
 
 	statement_refuse_part_of_rows(query, analysis.bound);
 	check_key_unchanged(list_concat(add_writes(NIL, query), plan_writes(plan)), walk);
@@ -104,21 +97,18 @@ statement_check(SPIPlanPtr plan, const char *text, const List *conditions, const
 
 /*
  * Warn of what is allowed but may not be meant: rows that no condition picks,
- * rows inserted where the walk still comes by, and foreign keys that make every
+ * rows inserted where the walk is still to come, and foreign keys that make every
  * row expensive.
  */
 void
-statement_warn(const Statement *statement, const Walk *walk)
+statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
-	List	   *conditions = NIL;
-	char	   *text = statement_with_names(statement, walk->key, &conditions);
-	Analysis	analysis = {.text = text,.conditions = conditions,.walk = walk};
-	Query	   *query;
+	Analysis	analysis = {0};
+	Query	   *query = analyze_statement(&analysis, statement, walk);
 	ListCell   *lc;
 
-	query = analyse(&analysis);
 	statement_warn_of_other_rows(query, analysis.bound, walk);
-	foreach(lc, plan_writes(statement_plan(statement)))
+	foreach(lc, plan_writes(plan))
 	{
 		Write	   *write = lfirst(lc);
 
@@ -128,28 +118,27 @@ statement_warn(const Statement *statement, const Walk *walk)
 }
 
 /*
- * A chunk that is written to a foreign server is not done exactly once: that one
- * may have committed when another, or this one, fails.  Error: 0A000.
+ * A chunk that is written to a foreign server is not processed exactly once: that
+ * server may have committed when another, or this one, fails.  Error: 0A000.
  */
 void
-statement_refuse_foreign_writes(const Statement *statement)
+statement_check_refuse_foreign_writes(SPIPlanPtr plan)
 {
-	if (writes_foreign(statement))
+	if (writes_foreign(plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement writes to a foreign table"),
-				 errdetail("A chunk that has been committed there may fail here or on another server, and is then done again."),
+				 errdetail("A chunk that has been committed there may fail here or on another server, and is then processed again."),
 				 errhint("Where that does no harm, pass on_foreign_write => 'at_least_once'.")));
 }
 
 /*
  * May the statement write to a foreign table, by itself or as a partition?
- * (What triggers and functions do cannot be told.)
+ * (What triggers and functions do cannot be known.)
  */
 static bool
-writes_foreign(const Statement *statement)
+writes_foreign(SPIPlanPtr plan)
 {
-	SPIPlanPtr	plan = statement_plan(statement);
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
 	bool		found = false;
 	ListCell   *lc;
@@ -182,17 +171,20 @@ writes_foreign(const Statement *statement)
 
 /* Parse analysis, without the hooks that count it as a statement. */
 static Query *
-analyse(Analysis *analysis)
+analyze_statement(Analysis *analysis, const StatementText *statement, const Walk *walk)
 {
-	RawStmt    *parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
+	RawStmt    *parsed;
 	ParseState *pstate = make_parsestate(NULL);
-	const WalkKey *key = analysis->walk->key;
+	const WalkKey *key = walk->key;
 	ErrorContextCallback callback;
 	Query	   *query;
 
+	analysis->walk = walk;
+	analysis->text = statement_text_with_names(statement, key, &analysis->conditions);
+	parsed = linitial_node(RawStmt, raw_parser(analysis->text, RAW_PARSE_DEFAULT));
 	analysis->columns = palloc(key->ncolumns * sizeof(List *));
 	for (int i = 0; i < key->ncolumns; i++)
-		analysis->columns[i] = origin_list(analysis->walk->relid, key->columns[i].attnum, false);
+		analysis->columns[i] = origin_list(walk->relid, key->columns[i].attnum, false);
 	callback.callback = report_place;
 	callback.arg = analysis;
 	callback.previous = error_context_stack;
@@ -204,7 +196,7 @@ analyse(Analysis *analysis)
 	free_parsestate(pstate);
 	error_context_stack = callback.previous;
 	if (bms_num_members(analysis->seen) != list_length(analysis->conditions) * key->ncolumns)
-		elog(ERROR, "%d columns in %d conditions of %d were analysed",
+		elog(ERROR, "%d columns in %d conditions of %d were analyzed",
 			 bms_num_members(analysis->seen), list_length(analysis->conditions), key->ncolumns);
 	return query;
 }
@@ -236,14 +228,14 @@ check_name(ParseState *pstate, ColumnRef *ref, Node *node)
 	foreach(lc, analysis->conditions)
 	{
 		const StatementCondition *condition = lfirst(lc);
-		Wanted		wanted = {NIL};
+		const List *wanted = NIL;
 
 		if (ref->location < condition->start || ref->location >= condition->end)
 			continue;
 		for (int i = 0; i < key->ncolumns; i++)
 			if (strcmp(key->columns[i].name, strVal(llast(ref->fields))) == 0)
-				wanted.origins = analysis->columns[i];
-		if (!origin_leads_to(pstate, node, is_wanted, &wanted))
+				wanted = analysis->columns[i];
+		if (!origin_leads_to(pstate, node, wanted))
 			report_binding(pstate, ref, node, condition, analysis->walk->relid);
 		analysis->seen = bms_add_member(analysis->seen, ref->location);
 		analysis->bound = lappend(analysis->bound, entry_of(pstate, node));
@@ -270,17 +262,6 @@ entry_of(ParseState *pstate, Node *node)
 	return rte;
 }
 
-static bool
-is_wanted(const Origin *origin, void *arg)
-{
-	const ListCell *lc;
-
-	foreach(lc, ((Wanted *) arg)->origins)
-		if (origin_same_column(origin, lfirst(lc)))
-			return true;
-	return false;
-}
-
 static void
 report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 			   const StatementCondition *condition, Oid walked)
@@ -300,7 +281,7 @@ report_binding(ParseState *pstate, ColumnRef *ref, Node *node,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("%s is bound to columns of \"%s\", not of \"%s\"", condition->placeholder,
 					bound, name),
-			 errdetail("Rows would be done several times, or not at all."),
+			 errdetail("Rows would be processed several times, or not at all."),
 			 alias != NULL ?
 			 errhint("Write {chunk:%s}.", alias) :
 			 errhint("Write {chunk:e} in the WHERE of the query that reads \"%s\", where e is its alias there.", name)));
@@ -527,8 +508,8 @@ warn_of_insert(const Write *write, const Walk *walk)
 		return;
 	ereport(WARNING,
 			(errmsg("the statement inserts into \"%s\", which the walk reads", get_rel_name(write->relid)),
-			 errdetail("Rows that it inserts ahead of a chunk and below the high-water mark are processed as well, by a later chunk."),
-			 errhint("Have it give them keys past the high-water mark, or tell them apart by a condition next to {chunk}.")));
+			 errdetail("Rows that it inserts after the current chunk and before the high-water mark are processed as well, by a later chunk."),
+			 errhint("Have it give them keys past the high-water mark, or distinguish them by a condition next to {chunk}.")));
 }
 
 /* Can a row that is inserted, or moved by an update, end up in a foreign partition? */

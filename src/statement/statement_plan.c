@@ -2,10 +2,10 @@
  * statement_plan.c
  *		Planning a job's statement: by the walk's index, for the chunk's rows.
  *
- * Two things are known of a chunk that the planner cannot tell: how many rows
+ * Two things are known of a chunk that the planner cannot know: how many rows
  * it has, and that its condition is one range of the walk's index.  Without
- * that a row comparison in the middle of a table is taken for a quarter of it,
- * and after a purge everything for what it was before.  So, while a job's
+ * that, a row comparison in the middle of a table is taken for a quarter of it,
+ * and after a purge everything is taken for what it was before.  So, while a job's
  * statement is planned, a relation that carries the whole of a chunk's
  * condition has the chunk's rows, times what its other restrictions let
  * through, and is read by the walk's index, which reads those rows and no
@@ -13,13 +13,13 @@
  * promise rests on statistics; a sequential scan is one of the ways only where
  * the table is small, or the chunk most of it.
  *
- * A statement has no parameters of its own, so any that is met is the chunk's.
+ * A statement has no parameters of its own, so any that is found is the chunk's.
  * But an equality with one may be handed on to another relation: only one that
  * has them all carries the condition.
  *
  * The rows of all relations are known before any path is made, and no hook
- * comes between.  So they are put right when the first relation's paths have
- * been made, and these made anew.
+ * comes between.  So they are corrected when the first relation's paths have
+ * been made, and these are made again.
  *
  * Planning for values but with parameters is what the planner does when it is
  * given values that are not marked as constants: they are used for estimates
@@ -49,7 +49,7 @@
 #include "statement/statement_plan.h"
 #include "walk/steer.h"
 
-/* A table of so many pages is read at once by whatever way */
+/* A table of so few pages is read in a moment, whichever way */
 #define SMALL_PAGES 8
 
 /* Another index is worth it if it seems to cost so many times less */
@@ -58,7 +58,7 @@
 /* A plan that is to be made */
 typedef struct PlanRequest
 {
-	const char *query_string;	/* the source's own, which tells its queries */
+	const char *query_string;	/* the source's own, which identifies its queries */
 	const Walk *walk;
 	ParamListInfo params;
 	double		rows;			/* of the chunk; 0: not known */
@@ -117,7 +117,7 @@ statement_plan_install(void)
 }
 
 /*
- * Have a kept, generic plan made, or made anew if it has become invalid, for
+ * Have a kept, generic plan made, or made again if it has become invalid, for
  * these values of a chunk's condition and so many rows of the chunk (0: not
  * known).
  */
@@ -394,7 +394,7 @@ chunk_clauses(PlannerInfo *root, RelOptInfo *rel, List **others)
 	return clauses;
 }
 
-/* Such a test stands beside the comparisons where a bound is null. */
+/* Such a test is next to the comparisons where a bound is null. */
 static bool
 is_null_test_of_key(PlannerInfo *root, const Expr *clause)
 {
@@ -431,7 +431,7 @@ find_params(Node *node, void *context)
 
 /* ------------------------------------------------------------------- paths */
 
-/* Has a relation just the paths that can be made anew? */
+/* Has a relation only paths that can be made again? */
 static bool
 paths_are_ours(RelOptInfo *rel, const RangeTblEntry *rte)
 {

@@ -1,6 +1,8 @@
 /*
  * statement_plan.h
  *		Planning a job's statement: by the walk's index, for the chunk's rows.
+ *
+ * Knows paths and estimates; nothing of what the statement does.
  */
 #ifndef PG_CHUNKED_STATEMENT_PLAN_H
 #define PG_CHUNKED_STATEMENT_PLAN_H

@@ -6,7 +6,8 @@
  * leave out some of the rows that the condition picks: that is refused.  And the
  * rows that a query goes over should be those of the mention of the relation that
  * the condition picks from, or be joined to them by the key: else a row may be
- * done for several chunks, which is warned of, since it may be meant.
+ * processed for several chunks; that is warned of, not refused, since it may be
+ * meant.
  */
 #include "postgres.h"
 
@@ -41,12 +42,6 @@ typedef struct Search
 	bool		written;		/* to it; else it is read */
 } Search;
 
-/* A column to be led to, and whether it was */
-typedef struct Wanted
-{
-	const List *origins;
-} Wanted;
-
 static void find_holders(Query *query, Holders *holders);
 static bool add_ctes(Node *node, void *context);
 static bool holds_condition(Node *node, void *context);
@@ -54,12 +49,11 @@ static bool refuse_part(Node *node, void *context);
 static bool find_others(Query *query, List *outer, Search *search);
 static bool find_others_below(Query *query, List *outer, Search *search);
 static CommonTableExpr *find_cte(const RangeTblEntry *rte, List *queries, List **rest);
-static bool is_walked(const RangeTblEntry *rte, const Walk *walk);
+static bool is_of_walk(const RangeTblEntry *rte, const Walk *walk);
 static bool is_joined_by_key(Query *query, List *outer, Index varno, Search *search);
 static List *joined_conditions(Node *jointree);
-static bool equates(Node *condition, Query *query, List *outer, Index varno, int column, Search *search);
+static bool equates_key(Node *condition, Query *query, List *outer, Index varno, int column, Search *search);
 static bool leads_to_key(Node *arg, Query *query, List *outer, int column, Search *search);
-static bool is_wanted(const Origin *origin, void *arg);
 
 /* Error: 0A000. */
 void
@@ -89,8 +83,8 @@ statement_warn_of_other_rows(Query *query, List *bound, const Walk *walk)
 			 search.written ?
 			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement writes", name) :
 			 errmsg("{chunk} does not pick the rows of \"%s\" that the statement reads", name),
-			 errdetail("It picks rows of another mention of the relation. A row that goes with those of several chunks is done several times."),
-			 errhint("If each row is to be done once, let {chunk:%s} be the only one, in the WHERE of the query that has \"%s\".",
+			 errdetail("It picks rows of another mention of the relation. A row that goes with the rows of several chunks is processed several times."),
+			 errhint("To have each row processed once, let {chunk:%s} be the only one, in the WHERE of the query that has \"%s\".",
 					 quote_identifier(name), name)));
 }
 
@@ -212,9 +206,9 @@ refuse_part(Node *node, void *context)
 		if (what != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s would leave rows of a chunk undone", what),
+					 errmsg("%s would leave out rows of a chunk", what),
 					 errdetail("The chunk counts as done when its statement has been executed."),
-					 errhint("Leave it out; chunk_size says how many rows are done at a time.")));
+					 errhint("Leave it out; chunk_size says how many rows are processed at a time.")));
 	}
 	return query_tree_walker((Query *) query, refuse_part, context, 0);
 }
@@ -250,7 +244,7 @@ find_others(Query *query, List *outer, Search *search)
 		Index		varno = foreach_current_index(lc) + 1;
 		bool		target = (int) varno == query->resultRelation;
 
-		if (!is_walked(rte, search->walk) || list_member_ptr(search->holders.bound, rte) ||
+		if (!is_of_walk(rte, search->walk) || list_member_ptr(search->holders.bound, rte) ||
 			(target ? query->commandType == CMD_INSERT : restricted))
 			continue;
 		if (is_joined_by_key(query, outer, varno, search))
@@ -286,7 +280,7 @@ find_others_below(Query *query, List *outer, Search *search)
 			if (cte != NULL && IsA(cte->ctequery, Query))
 				below = (Query *) cte->ctequery;
 		}
-		/* what a query writes has been looked at; what it sums up is no row of its own */
+		/* what a query writes has been looked at; what it sums up is not a row */
 		if (below != NULL && below->commandType == CMD_SELECT && !below->hasAggs &&
 			find_others(below, rest, search))
 			return true;
@@ -311,7 +305,7 @@ find_cte(const RangeTblEntry *rte, List *queries, List **rest)
 
 /* Is this the walked relation, or a view of it, or of what it is a view of? */
 static bool
-is_walked(const RangeTblEntry *rte, const Walk *walk)
+is_of_walk(const RangeTblEntry *rte, const Walk *walk)
 {
 	return rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_COMPOSITE_TYPE &&
 		statement_shares_rows(rte->relid, walk);
@@ -332,7 +326,7 @@ is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 
 	for (int i = 0; i < norder; i++)
 		foreach(lc, conditions)
-			if (equates(lfirst(lc), query, outer, varno, i, search))
+			if (equates_key(lfirst(lc), query, outer, varno, i, search))
 			{
 				joined++;
 				break;
@@ -364,7 +358,7 @@ joined_conditions(Node *jointree)
 
 /* Is it "a column of the key of this entry = the same of rows that a condition picks"? */
 static bool
-equates(Node *condition, Query *query, List *outer, Index varno, int column, Search *search)
+equates_key(Node *condition, Query *query, List *outer, Index varno, int column, Search *search)
 {
 	const KeyColumn *key = &search->walk->key->columns[column];
 	Query	   *picked = NULL;
@@ -406,18 +400,5 @@ equates(Node *condition, Query *query, List *outer, Index varno, int column, Sea
 static bool
 leads_to_key(Node *arg, Query *query, List *outer, int column, Search *search)
 {
-	Wanted		wanted = {search->columns[column]};
-
-	return origin_leads_to_within(lcons(query, outer), arg, is_wanted, &wanted);
-}
-
-static bool
-is_wanted(const Origin *origin, void *arg)
-{
-	const ListCell *lc;
-
-	foreach(lc, ((Wanted *) arg)->origins)
-		if (origin_same_column(origin, lfirst(lc)))
-			return true;
-	return false;
+	return origin_leads_to_within(lcons(query, outer), arg, search->columns[column]);
 }

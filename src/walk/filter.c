@@ -5,18 +5,14 @@
  * A filter is put between parentheses into generated queries.  That is sound
  * only for text that by itself is one whole expression: the server's grammar is
  * asked, in the mode made for PL/pgSQL's expressions, and whatever else that
- * mode allows (a FROM, several columns, an alias) is refused.  A newline behind
+ * mode allows (a FROM, several columns, an alias) is refused.  A newline after
  * the text ends a comment in it.  Types and names are checked by the query's
  * own parse analysis.
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
-
-#include "utils/builtins.h"
 
 #include "base/compat.h"
 #include "base/parse.h"
@@ -42,7 +38,7 @@ filter_check_syntax(const char *filter, bool *clock_literal)
 
 	*clock_literal = false;
 	if (complaint != NULL)
-		report_not_expression(complaint);
+		report_not_expression(psprintf("The parser says: %s.", complaint));
 
 	select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
 	if (list_length(select->targetList) != 1 ||
@@ -51,42 +47,12 @@ filter_check_syntax(const char *filter, bool *clock_literal)
 		select->havingClause != NULL || select->windowClause != NIL ||
 		select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL)
-		report_not_expression("it has clauses of a query");
+		report_not_expression("It has clauses of a query.");
 	target = linitial_node(ResTarget, select->targetList);
 	if (target->name != NULL || target->indirection != NIL)
-		report_not_expression("it has an alias");
+		report_not_expression("It has an alias.");
 	if (find_parameter(target->val, clock_literal))
-		report_not_expression("it has a parameter");
-}
-
-/*
- * Count rows by a query: those of "from", generated text, that satisfy the
- * condition, generated too, and the filter; either may be NULL.  The server
- * checks privileges and policies.  Errors: those of filter_check_syntax().
- */
-int64
-filter_count_rows(const char *from, const char *condition, text *filter)
-{
-	StringInfoData query;
-	bool		isnull;
-	int64		rows;
-
-	initStringInfo(&query);
-	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s WHERE %s", from,
-					 condition != NULL ? condition : "TRUE");
-	if (filter != NULL)
-	{
-		bool		clock_literal;
-
-		filter_check_syntax(text_to_cstring(filter), &clock_literal);
-		appendStringInfo(&query, " AND (%s\n)", text_to_cstring(filter));
-	}
-	SPI_connect();
-	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not count rows of %s", from);
-	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	return rows;
+		report_not_expression("It has a parameter.");
 }
 
 /* Walks the raw expression; *clock_literal as above. */
@@ -131,6 +97,6 @@ report_not_expression(const char *detail)
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
 			 errmsg("filter is not a boolean expression"),
-			 errdetail("The filter is refused: %s.", detail),
-			 errhint("Write what would stand behind WHERE in one comparison or several: 'kind = 1 AND created_at > now()'.")));
+			 errdetail_internal("%s", detail),
+			 errhint("Write what would follow WHERE, one comparison or several: 'kind = 1 AND created_at > now()'.")));
 }

@@ -6,7 +6,7 @@
  * the other end; of a partitioned table with foreign partitions, neither LIMIT
  * nor count: rows come here to be cut off or counted.  So partitions are queried
  * one by one, each by its own name, and what they give is put together.  Only
- * where that shows the caller nothing more, since a partition that is named is
+ * where that shows the caller no more, since a partition that is named is
  * read under its own privileges and policies.
  */
 #include "postgres.h"
@@ -49,7 +49,7 @@ remote_has_partitions(Relation rel)
 
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return false;
-	/* mostly there are fewer foreign tables, if any, than partitions */
+	/* usually there are fewer foreign tables, if any, than partitions */
 	catalog = table_open(ForeignTableRelationId, AccessShareLock);
 	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -78,8 +78,8 @@ remote_has_all_partitions(Relation rel)
 
 /*
  * Must the rows of a partitioned table's partitions be merged in the key's
- * order?  Where ranges of its leading column tell them apart, the server reads
- * one behind the other.
+ * order?  Where they are ranges of its leading column, the server reads one
+ * after the other.
  */
 bool
 remote_is_merged(Relation rel, const WalkKey *key)

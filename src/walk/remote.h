@@ -1,6 +1,8 @@
 /*
  * remote.h
  *		What remote servers do by themselves, so that few rows travel.
+ *
+ * Knows foreign tables and partitions; nothing of walks.
  */
 #ifndef PG_CHUNKED_REMOTE_H
 #define PG_CHUNKED_REMOTE_H

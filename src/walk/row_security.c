@@ -2,8 +2,8 @@
  * row_security.c
  *		Do policies decide which rows of a relation the current role sees?
  *
- * The rewriter tells: it adds policies' conditions to a query, those of tables
- * behind a view as well, by whoever's rights they are read there.
+ * The rewriter shows it: it adds policies' conditions to a query, those of tables
+ * under a view as well, by the rights of whoever they are read as there.
  */
 #include "postgres.h"
 
@@ -30,7 +30,7 @@ row_security_applies(const Walk *walk)
 	return applies;
 }
 
-/* Has the rewriter added conditions to what is read?  (Not for those who pass policies by.) */
+/* Has the rewriter added conditions to what is read?  (Not for those who bypass policies.) */
 static bool
 has_policies(Node *node, void *context)
 {

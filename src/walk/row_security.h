@@ -1,6 +1,8 @@
 /*
  * row_security.h
  *		Do policies decide which rows of a relation the current role sees?
+ *
+ * Knows whether they do; nothing of which rows those are.
  */
 #ifndef PG_CHUNKED_ROW_SECURITY_H
 #define PG_CHUNKED_ROW_SECURITY_H

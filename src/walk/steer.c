@@ -3,14 +3,14 @@
  *		Planning the queries of a walk for its index, whatever costs say.
  *
  * A page must cost the same wherever it starts, so the plan must be a scan of
- * the index that supports the order.  Settings such as enable_sort do not make
- * sure of that: they lose against costs from bad statistics, and with an equal
- * prefix another index may seem to give the order, reading the whole table by
- * it.  So, while one of these queries is planned, the planner is shown no other
+ * the index that supports the order.  Settings such as enable_sort do not
+ * ensure that: they lose against costs from bad statistics, and with an equal
+ * prefix another index may seem to give the order, and the whole table would be
+ * read by it.  So, while one of these queries is planned, the planner is shown no other
  * index of the relation, and of the ways to read it only those in walk order.
  *
- * This is in force just while steer_plan() has the plan made, not while it
- * runs, so that functions called from a filter are planned as ever.
+ * This is in force only while steer_plan() has the plan made, not while it
+ * runs, so that functions called from a filter are planned as usual.
  */
 #include "postgres.h"
 
@@ -46,7 +46,7 @@ static void after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *i
 					   RelOptInfo *output_rel, void *extra);
 static List *ordered_paths(PlannerInfo *root, List *paths);
 static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
-static bool is_walked(PlannerInfo *root, RelOptInfo *rel);
+static bool is_steered(PlannerInfo *root, RelOptInfo *rel);
 static bool index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid);
 
 /* Called once, when the library is loaded. */
@@ -62,7 +62,7 @@ steer_install(void)
 }
 
 /*
- * Have the generic plan made, or made anew if it has become invalid, for this
+ * Have the generic plan made, or made again if it has become invalid, for this
  * index (InvalidOid for what is foreign); the query must be a kept one.
  * by_partitions: the query puts together those of foreign partitions.  It is run
  * without JIT, which would cost more than a page.  Returns it, held by the current
@@ -98,7 +98,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 		next_relation_hook(COMPAT_RELATION_HOOK_ARGS);
 
 	if (steered_walk != NULL && OidIsValid(steered_index) &&
-		is_walked(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
+		is_steered(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
 	{
 		Oid			relation = planner_rt_fetch(rel->relid, root)->relid;
 		List	   *kept = NIL;
@@ -124,7 +124,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		next_pathlist_hook(root, rel, rti, rte);
 
 	if (steered_walk == NULL || IS_DUMMY_REL(rel) ||
-		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_walked(root, rel)))
+		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_steered(root, rel)))
 		return;
 
 	if (OidIsValid(steered_index) && !rte->inh)
@@ -137,7 +137,7 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		rel->partial_pathlist = NIL;
 
 		/*
-		 * Of a partitioned table the planner would make all paths anew, to have
+		 * Of a partitioned table the planner would make all paths again, to have
 		 * the output computed below Append, and sort where that seems cheaper.
 		 * It does not where there seem to be no partitions.
 		 */
@@ -151,9 +151,9 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 }
 
 /*
- * create_upper_paths_hook: once the ways to read in order are there.  Give the
+ * create_upper_paths_hook: once the ways to read in order are known.  Give the
  * partitions back, which are needed to prune; and have a foreign table's server
- * do the LIMIT, which it is asked for next, whatever that is thought to cost.
+ * do the LIMIT, which it is asked for next, whatever that seems to cost.
  */
 static void
 after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
@@ -200,7 +200,7 @@ ordered_paths(PlannerInfo *root, List *paths)
 }
 
 /*
- * The paths of a table by its indexes alone, made anew, since a sequential or a
+ * The paths of a table by its indexes alone, made again, since a sequential or a
  * bitmap scan that seems cheaper may have pushed them out of its list, which is
  * left as it is.
  */
@@ -234,7 +234,7 @@ index_paths(PlannerInfo *root, RelOptInfo *rel)
  * one range table entry of the query's FROM; others come from the filter.
  */
 static bool
-is_walked(PlannerInfo *root, RelOptInfo *rel)
+is_steered(PlannerInfo *root, RelOptInfo *rel)
 {
 	Index		rti = rel->relid;
 
@@ -249,8 +249,8 @@ is_walked(PlannerInfo *root, RelOptInfo *rel)
 }
 
 /*
- * Is an index of this relation that index of the walk, a partition of it, or
- * one like it of a child?
+ * Is this index of a relation that index of the walk, a partition of it, or one
+ * like it of a child?
  */
 bool
 steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate, Oid relid)
@@ -263,7 +263,7 @@ steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate, Oi
 		index_has_key_columns(walk->key, candidate, relid);
 }
 
-/* Do a child's index's leading columns bear the names of the key's columns? */
+/* Do the leading columns of a child's index have the names of the key's columns? */
 static bool
 index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid)
 {

@@ -1,6 +1,8 @@
 /*
  * steer.h
  *		Planning the queries of a walk for its index, whatever costs say.
+ *
+ * Knows paths and plans; nothing of executing them.
  */
 #ifndef PG_CHUNKED_STEER_H
 #define PG_CHUNKED_STEER_H

@@ -1,11 +1,11 @@
 /*
  * walk.c
- *		The walks of a session: built once for each relation, key and filter.
+ *		The walks of a session, built once for each relation, key and filter.
  *
  * An entry is dropped when the server reports a change to its relation (ALTER,
  * DROP, CREATE INDEX, ATTACH PARTITION all do) or to what names are made of
  * (schemas, types, operators, collations).  It is linked in before it is built,
- * so that a change reported in between is not lost.  The call that uses an
+ * so that a change reported meanwhile is not lost.  The call that uses an
  * entry pins it, and may finish with it after such a report, since the
  * relation is locked; it is freed by a later call.  At most MAX_WALKS entries
  * with MAX_PLANS queries each are kept, the least recently used going first.
@@ -30,11 +30,17 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/pin.h"
 #include "base/relation.h"
+#include "key/key_index.h"
+#include "key/key_resolve.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"
 #include "walk/walk.h"
+
+/* Relations under this many rows are read in a moment without any index */
+#define WARN_MIN_ROWS 10000
 
 #define MAX_WALKS 32
 #define MAX_PLANS 64
@@ -45,16 +51,14 @@ static uint64 last_serial = 0;
 static uint64 generation = 0;	/* redirect_generation() when they were built */
 
 static void register_callbacks(void);
-static void on_relation_change(Datum arg, Oid relid);
-static void on_catalog_change(Datum arg, int cacheid, uint32 hashvalue);
+static void invalidate_walks(Datum arg, Oid relid);
+static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
 static void make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter);
-static Walk *find(const StringInfo identity, uint32 hash);
-static void make_room(void);
-static void drop(Walk *walk);
-static void free_plans(Walk *walk);
-static void pin(Walk *walk);
-static void unpin(void *arg);
-static void build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
+static Walk *cache_find(const StringInfo identity, uint32 hash);
+static void cache_make_room(void);
+static void cache_drop(Walk *walk);
+static void cache_drop_plans(Walk *walk);
+static void cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
 static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
@@ -75,21 +79,21 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	if (generation != redirect_generation())
 	{
 		/* somebody may redirect queries from now on, or no longer */
-		on_relation_change((Datum) 0, InvalidOid);
+		invalidate_walks((Datum) 0, InvalidOid);
 		generation = redirect_generation();
 	}
 
 	make_identity(&identity, RelationGetRelid(rel), key, filter);
 	hash = hash_bytes((unsigned char *) identity.data, identity.len);
-	walk = find(&identity, hash);
+	walk = cache_find(&identity, hash);
 	if (walk != NULL)
 	{
 		dlist_move_head(&walks, &walk->node);
-		pin(walk);
+		pin_until_reset(&walk->pins);
 		return walk;
 	}
 
-	make_room();
+	cache_make_room();
 	context = AllocSetContextCreate(CacheMemoryContext, "pg_chunked walk",
 									ALLOCSET_SMALL_SIZES);
 	walk = MemoryContextAllocZero(context, sizeof(Walk));
@@ -103,11 +107,11 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	walk->valid = true;
 	dlist_push_head(&walks, &walk->node);
 	nwalks++;
-	pin(walk);
+	pin_until_reset(&walk->pins);
 
 	relation_check_rewrite(rel);
 	context = MemoryContextSwitchTo(walk->context);
-	build(walk, rel, key, filter);
+	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
 	walk->ready = true;
 	return walk;
@@ -136,14 +140,14 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	SPI_keepplan(plan);
 	SPI_finish();
 
-	/* if a call further out uses these plans too, this one lasts for the call */
+	/* if an outer call uses these plans too, this one lasts only for the call */
 	if (walk->nplans == MAX_PLANS && walk->pins > 1)
 	{
 		*kept = false;
 		return plan;
 	}
 	if (walk->nplans == MAX_PLANS)
-		free_plans(walk);
+		cache_drop_plans(walk);
 
 	{
 		WalkPlan   *slot = &walk->plans[walk->nplans];
@@ -156,6 +160,40 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	return plan;
 }
 
+/*
+ * The output to look for positions by: of any row, whether the filter is true
+ * there or not, since looking for the next match might read everything; unless
+ * an index holds just the matches.
+ */
+WalkOutput
+walk_all_keys(const Walk *walk)
+{
+	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+}
+
+/*
+ * Warn, unless *warned, that no index gives the order of this walk, with the
+ * index to create; and set *warned.  Silent for small relations, and for those
+ * (foreign partitions, too) whose indexes we cannot know.
+ */
+void
+walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned)
+{
+	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
+		walk->redirected || !relation_is_local_table(rel))
+		return;
+	*warned = true;
+	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
+		return;
+	ereport(WARNING,
+			(walk->style.also_expand ?
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
+					RelationGetRelationName(rel)) :
+			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
+					RelationGetRelationName(rel)),
+			 errhint("Create an index: %s", walk->key->create_index)));
+}
+
 static void
 register_callbacks(void)
 {
@@ -163,17 +201,17 @@ register_callbacks(void)
 
 	if (registered)
 		return;
-	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(OPEROID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(COLLOID, on_catalog_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(CLAOID, on_catalog_change, (Datum) 0);
+	CacheRegisterRelcacheCallback(invalidate_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(COLLOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(CLAOID, invalidate_all_walks, (Datum) 0);
 	registered = true;
 }
 
 static void
-on_relation_change(Datum arg, Oid relid)
+invalidate_walks(Datum arg, Oid relid)
 {
 	dlist_iter	iter;
 
@@ -188,15 +226,15 @@ on_relation_change(Datum arg, Oid relid)
 }
 
 static void
-on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
+invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 {
 	(void) cacheid;
 	(void) hashvalue;
-	on_relation_change(arg, InvalidOid);
+	invalidate_walks(arg, InvalidOid);
 }
 
 /*
- * What tells walks apart.  Collations and operator classes in a key are looked
+ * What distinguishes walks.  Collations and operator classes in a key are looked
  * up along search_path, and the literals in a filter are read under the
  * session's settings when its query is parsed, so these belong to it.
  */
@@ -229,7 +267,7 @@ make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 }
 
 static Walk *
-find(const StringInfo identity, uint32 hash)
+cache_find(const StringInfo identity, uint32 hash)
 {
 	dlist_iter	iter;
 
@@ -247,7 +285,7 @@ find(const StringInfo identity, uint32 hash)
 
 /* Free what can no longer be used, and the oldest entry if there are too many. */
 static void
-make_room(void)
+cache_make_room(void)
 {
 	dlist_mutable_iter iter;
 	Walk	   *oldest = NULL;
@@ -259,25 +297,25 @@ make_room(void)
 		if (walk->pins > 0)
 			continue;
 		if (!walk->valid || !walk->ready)
-			drop(walk);
+			cache_drop(walk);
 		else
 			oldest = walk;
 	}
 	if (nwalks >= MAX_WALKS && oldest != NULL)
-		drop(oldest);
+		cache_drop(oldest);
 }
 
 static void
-drop(Walk *walk)
+cache_drop(Walk *walk)
 {
 	dlist_delete(&walk->node);
 	nwalks--;
-	free_plans(walk);
+	cache_drop_plans(walk);
 	MemoryContextDelete(walk->context);
 }
 
 static void
-free_plans(Walk *walk)
+cache_drop_plans(Walk *walk)
 {
 	while (walk->nplans > 0)
 	{
@@ -288,26 +326,9 @@ free_plans(Walk *walk)
 	}
 }
 
-static void
-pin(Walk *walk)
-{
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-	callback->func = unpin;
-	callback->arg = walk;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	walk->pins++;
-}
-
-static void
-unpin(void *arg)
-{
-	((Walk *) arg)->pins--;
-}
-
 /* Fill in a new walk, in its own memory context. */
 static void
-build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
+cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
@@ -321,7 +342,7 @@ build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
 	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
 	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
-	/* who redirects queries may refuse to plan them without their values */
+	/* whoever redirects queries may refuse to plan them without their values */
 	walk->planned_by_value = (relkind == RELKIND_VIEW) || walk->redirected;
 	if (walk->redirected)
 	{

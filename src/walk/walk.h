@@ -1,10 +1,9 @@
 /*
  * walk.h
- *		Reading a relation in the order of a key, by queries through SPI.
+ *		A walk: a relation, a key and a filter, with the queries that read it.
  *
- * A Walk is a relation, a key and a filter, with the queries that read it; it
- * is kept for the session (walk.c) and read as often as wanted (walk.c).
- * It knows nothing of pages or chunks.
+ * Kept for the session, and read as often as wanted (walk_read.h).  Knows what
+ * the relation promises about the order; nothing of pages or chunks.
  */
 #ifndef PG_CHUNKED_WALK_H
 #define PG_CHUNKED_WALK_H
@@ -13,7 +12,7 @@
 #include "lib/ilist.h"
 #include "key/range.h"
 
-/* What a read brings of each row */
+/* What a read returns of each row */
 typedef enum WalkOutput
 {
 	WALK_ROWS,					/* all columns, at their attribute numbers */
@@ -48,12 +47,12 @@ typedef struct Walk
 								 * rows that match the filter, or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
-								 * of which its indexes tell nothing */
+								 * of which its indexes say nothing */
 	bool		all_foreign;	/* all partitions are */
 	bool		by_partitions;	/* and better read each by itself, since none
-								 * comes ahead of another */
+								 * comes before another */
 	bool		filter_in_partitions;	/* the filter means the same there */
-	bool		planned_by_value;	/* plan anew for each call's values */
+	bool		planned_by_value;	/* plan again for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
 	char	   *filter;			/* or NULL */
@@ -69,51 +68,10 @@ typedef struct Walk
 	WalkPlan   *plans;
 } Walk;
 
-/* One read: what the caller wants, and how it went */
-typedef struct WalkReader
-{
-	WalkOutput	output;
-	bool		backward;
-	uint64		limit;			/* rows at most, over 0 */
-	bool		boundary;		/* the next read will go on behind the last row
-								 * of this: refuse if another row shares its key */
-	bool		ties;			/* with boundary: take in those rows instead,
-								 * beyond limit and whatever row() says */
-	bool		keep_end;		/* set end */
-	int64		skip;			/* pass over so many rows first, of each partition
-								 * by itself; only where walk_can_skip() */
-	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
-								/* called for each row; false: it is the last */
-	void	   *arg;			/* for row() */
-
-	uint64		count;			/* rows brought */
-	bool		ended;			/* by limit or row(), not by the range's end */
-	Position   *end;			/* that last row's position, if ended */
-} WalkReader;
-
-typedef struct WalkCursor WalkCursor;
-
-/* walk.c */
 extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
-
-typedef struct WalkCursor WalkCursor;
-
-/* walk.c */
-extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
-extern WalkCursor *walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader);
-extern TupleTableSlot *walk_cursor_next(WalkCursor *cursor);
-extern void walk_cursor_close(WalkCursor *cursor);
-extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
-								   bool backward);
-extern bool walk_can_skip(const Walk *walk);
-extern Position *walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output,
-						  int64 n, int64 *through);
-extern void walk_report_tie(const Walk *walk, Position *position);
-extern int64 walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output);
 extern WalkOutput walk_all_keys(const Walk *walk);
-extern Position *walk_last_position(Walk *walk, const Range *range);
-extern void walk_warn_unsupported(Walk *walk, Relation rel, bool *warned);
+extern void walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned);
 
 #endif							/* PG_CHUNKED_WALK_H */

@@ -9,7 +9,7 @@
  *
  * Where an index supports the order, the queries are planned once, and so that
  * this index is used whatever the statistics say (steer.c): every page costs
- * alike.
+ * the same.
  */
 #include "postgres.h"
 
@@ -19,19 +19,16 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/relation.h"
+#include "base/settings.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
-#include "walk/walk.h"
-
-/* Relations under this many rows are read in a moment without any index */
-#define WARN_MIN_ROWS 10000
+#include "walk/walk_read.h"
 
 /*
  * The n-th row of several partitions is looked for until so few rows are left
@@ -59,8 +56,8 @@ struct WalkCursor
 
 static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
-static char *query_text(Walk *walk, List *partitions, const RangeQuery *query,
-						WalkReader *reader, int64 limit);
+static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
+					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
 static void begin_query(WalkCursor *cursor, const RangeQuery *query);
@@ -202,7 +199,7 @@ walk_end_of_range(Walk *walk, const Range *range, WalkOutput output, bool backwa
 	return reader.end;
 }
 
-/* Can rows be passed over where they are, so that they need not come here? */
+/* Can rows be skipped where they are, so that they need not come here? */
 bool
 walk_can_skip(const Walk *walk)
 {
@@ -211,12 +208,13 @@ walk_can_skip(const Walk *walk)
 
 /*
  * The position of the n-th row of a range, counted from 1, or NULL if there are
- * fewer.  Only where walk_can_skip().  *through, unless that is NULL: the rows up
- * to this position, with those that share it.  SPI must be connected.
+ * fewer; rows that can be skipped where they are do not come here.  *through,
+ * unless that is NULL: the rows up to this position, with those that share it.
+ * SPI must be connected.
  *
- * Of k partitions, none has its n/k-th row ahead of the first such row p of all.
- * So no more than n rows are ahead of p, and at least n/k: the search goes on
- * behind it.  Where rows are spread evenly, p is the n-th but for a few.
+ * Of k partitions, none has its n/k-th row before the first such row p of all.
+ * So no more than n rows are before p, and at least n/k: the search goes on
+ * after it.  Where rows are spread evenly, p is nearly the n-th.
  */
 Position *
 walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 n,
@@ -228,7 +226,7 @@ walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output, int64 
 
 	for (int round = 0;; round++)
 	{
-		bool		last = npartitions == 1 || left <= Max(NTH_BY_READING, npartitions) ||
+		bool		last = npartitions <= 1 || left <= Max(NTH_BY_READING, npartitions) ||
 			round == NTH_ROUNDS;
 		WalkReader	reader = {0};
 		Range		passed = rest;
@@ -282,45 +280,11 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	return (int64) reader.count;
 }
 
-/*
- * The output to look for positions by: of any row, whether the filter is true
- * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
- */
-WalkOutput
-walk_all_keys(const Walk *walk)
-{
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
-}
-
-/* The last position of a range, by that output, or NULL. */
+/* The last position of a range, by walk_all_keys(), or NULL. */
 Position *
 walk_last_position(Walk *walk, const Range *range)
 {
 	return walk_end_of_range(walk, range, walk_all_keys(walk), true);
-}
-
-/*
- * Warn, unless *warned, that no index gives the order of this walk, with the
- * index to create; and set *warned.  Silent for small relations, and for those
- * (foreign partitions, too) whose indexes are not ours to know.
- */
-void
-walk_warn_unsupported(Walk *walk, Relation rel, bool *warned)
-{
-	if (*warned || OidIsValid(walk->key->index) || OidIsValid(walk->filter_index) ||
-		walk->redirected || !relation_is_local_table(rel))
-		return;
-	*warned = true;
-	if (relation_estimate_rows_here(rel) < WARN_MIN_ROWS)
-		return;
-	ereport(WARNING,
-			(walk->style.also_expand ?
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign",
-					RelationGetRelationName(rel)) :
-			 errmsg("no index of \"%s\" supports the order of this walk, so every page or chunk reads and sorts the whole relation",
-					RelationGetRelationName(rel)),
-			 errhint("%s", walk->key->create_index)));
 }
 
 /* The names of the partitions, if all are foreign and the caller may name them; else NIL. */
@@ -349,8 +313,8 @@ partitions_to_read(const Walk *walk, const WalkReader *reader)
 
 /* The query, of the relation or, put together, of these partitions. */
 static char *
-query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
-		   int64 limit)
+read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
+		  int64 limit)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -375,7 +339,7 @@ query_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *re
 		range_order_by(&buf, walk->key, walk->qualifier, reader->backward);
 	}
 
-	/* a remote server is only told of a limit that is known when planning */
+	/* a limit reaches a remote server only if it is known when planning */
 	if (walk->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
 	if (reader->skip > 0 && partitions == NIL)
@@ -424,7 +388,7 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	MemoryContext context;
 
 	if (reader->boundary && !walk->key->unique)
-		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows behind the last one, to compare */
+		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows after the last one, to compare */
 	limit = Min(limit, PG_INT64_MAX);
 
 	cursor->query_context = AllocSetContextCreate(cursor->context, "pg_chunked query", ALLOCSET_SMALL_SIZES);
@@ -442,7 +406,7 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 		param->pflags = PARAM_FLAG_CONST;
 		argtypes[i] = param->ptype;
 	}
-	plan = walk_prepare(walk, query_text(walk, cursor->partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+	plan = walk_prepare(walk, read_text(walk, cursor->partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
 	if (!kept)
 	{
 		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
@@ -460,8 +424,7 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	{
 		nest_level = steered ? begin_generic_plans() : 0;
 		cursor->cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
-		if (nest_level > 0)
-			AtEOXact_GUC(true, nest_level);
+		settings_end(nest_level);
 	}
 	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
 								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
@@ -514,7 +477,7 @@ end_at(WalkCursor *cursor, TupleTableSlot *slot)
 	}
 }
 
-/* Does the query bring only rows that match the filter? */
+/* Does the query return only rows that match the filter? */
 static bool
 is_filtered(const Walk *walk, const WalkReader *reader)
 {
@@ -524,19 +487,16 @@ is_filtered(const Walk *walk, const WalkReader *reader)
 
 /*
  * Have the generic plan used even where the session asks for custom ones, which
- * are made when they run.  Returns the nest level to leave, or 0.
+ * are made when they run.  Returns what settings_end() takes.
  */
 static int
 begin_generic_plans(void)
 {
-	int			nest_level;
+	static const char *const settings[][2] = {{"plan_cache_mode", "auto"}};
 
 	if (plan_cache_mode != PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
 		return 0;
-	nest_level = NewGUCNestLevel();
-	(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
+	return settings_begin(settings, lengthof(settings));
 }
 
 /* Does the row behind the last one share its key? */
@@ -552,14 +512,14 @@ is_tie(const WalkCursor *cursor, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, attnums[i], &isnull);
 
-		if (key_compare_datums(&walk->key->columns[i], value, isnull,
+		if (key_column_compare(&walk->key->columns[i], value, isnull,
 							   reader->end->values[i], reader->end->nulls[i]) != 0)
 			return false;
 	}
 	return true;
 }
 
-/* Refuse to go on behind a position that several rows share: one would be skipped. */
+/* Refuse to go on after a position that several rows share: one would be skipped. */
 void
 walk_report_tie(const Walk *walk, Position *position)
 {

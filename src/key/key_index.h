@@ -1,0 +1,16 @@
+/*
+ * key_index.h
+ *		What a relation's indexes say about a key.
+ *
+ * Knows uniqueness, order and partial indexes; nothing of reading an index.
+ */
+#ifndef PG_CHUNKED_KEY_INDEX_H
+#define PG_CHUNKED_KEY_INDEX_H
+
+#include "key/key.h"
+
+extern List *key_default_columns(Relation rel);
+extern void key_match_indexes(Relation rel, WalkKey *key);
+extern Oid	key_partial_index(Relation rel, WalkKey *key, List *clauses);
+
+#endif							/* PG_CHUNKED_KEY_INDEX_H */

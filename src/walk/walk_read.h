@@ -1,0 +1,52 @@
+/*
+ * walk_read.h
+ *		Reading a walk: the rows of a range, in order, by queries through SPI.
+ *
+ * Knows ranges, limits and how a read ended; nothing of pages or chunks.
+ */
+#ifndef PG_CHUNKED_WALK_READ_H
+#define PG_CHUNKED_WALK_READ_H
+
+#include "base/compat.h"
+#include "executor/tuptable.h"
+#include "walk/walk.h"
+
+/* One read: what the caller wants, and how it went */
+typedef struct WalkReader
+{
+	WalkOutput	output;
+	bool		backward;
+	uint64		limit;			/* rows at most, over 0 */
+	bool		boundary;		/* the next read will go on after the last row of
+								 * this one: refuse if another row shares its key */
+	bool		ties;			/* with boundary: take in those rows instead,
+								 * beyond limit and whatever row() says */
+	bool		keep_end;		/* set end */
+	int64		skip;			/* skip so many rows first, of each partition
+								 * by itself; only where walk_can_skip() */
+	bool		(*row) (struct WalkReader *reader, TupleTableSlot *slot);
+								/* called for each row; false: it is the last */
+	void	   *arg;			/* for row() */
+
+	uint64		count;			/* rows read */
+	bool		ended;			/* by limit or row(), not by the range's end */
+	Position   *end;			/* that last row's position, if ended */
+} WalkReader;
+
+/* A read in progress, row by row */
+typedef struct WalkCursor WalkCursor;
+
+extern WalkCursor *walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader);
+extern TupleTableSlot *walk_cursor_next(WalkCursor *cursor);
+extern void walk_cursor_close(WalkCursor *cursor);
+extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
+extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
+								   bool backward);
+extern Position *walk_last_position(Walk *walk, const Range *range);
+extern bool walk_can_skip(const Walk *walk);
+extern Position *walk_nth(Walk *walk, Relation rel, const Range *range, WalkOutput output,
+						  int64 n, int64 *through);
+extern int64 walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output);
+pg_noreturn extern void walk_report_tie(const Walk *walk, Position *position);
+
+#endif							/* PG_CHUNKED_WALK_READ_H */
