@@ -22,7 +22,7 @@ CREATE FUNCTION chunked.page_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_page_support'
     LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION chunked.page_support(internal)
-    IS 'tells the planner how many rows page() brings, and has statements over it parsed again when their relation changes';
+    IS 'says to the planner how many rows page() returns, and has statements over it parsed again when their relation changes';
 
 CREATE FUNCTION chunked.paginate_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_paginate_support'
@@ -34,7 +34,7 @@ CREATE FUNCTION chunked.chunks_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'chunked_chunks_support'
     LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION chunked.chunks_support(internal)
-    IS 'tells the planner how many rows chunks() brings';
+    IS 'says to the planner how many rows chunks() returns';
 
 ----------------------------------------------------------------------
 -- Walk
@@ -58,7 +58,7 @@ relation: the table, partitioned table, foreign table, materialized view or view
 page_size: rows at most, over 0; default 1000.
 after: position (exclusive) to start from; default the start.
 upto: position (inclusive) to stop at; default the end.
-before: position (exclusive): the last page_size rows ahead of it, still in key order; default none.
+before: position (exclusive): the last page_size rows before it, still in key order; default none.
 key: columns that order the walk, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
@@ -76,7 +76,7 @@ CREATE FUNCTION chunked.page(
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text[], text)
-    IS 'Always an error (42804), whose hint tells how to name the relation: page(NULL::event), not page(''event'').';
+    IS 'Always an error (42804), whose hint says how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of(
     "row" anyelement,
@@ -139,7 +139,7 @@ COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text
 'The chunks of a relation, in key order; in the select list they come one by one.
 relation: table, partitioned table, foreign table, materialized view or view.
 chunk_size: matching rows in each chunk but the last, over 0; default 1000.
-exact: true, the default: every chunk but the last holds chunk_size rows of the statement''s snapshot. false: the ends are read off the index''s upper pages in a few milliseconds; sizes and row_count are estimates, the chunks still cover every row once.
+exact: true, the default: every chunk but the last holds chunk_size rows of the statement''s snapshot. false: the ends are read from the index''s upper pages in a few milliseconds; sizes and row_count are estimates, and the chunks still cover every row once.
 after: position (exclusive) to start from; default the start.
 upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
 key: as for page(); or ''{ctid}'': ranges of blocks of the table, or of each leaf partition by its name in relation, for readers that share one snapshot; row_count is counted if exact.
@@ -161,7 +161,7 @@ CREATE FUNCTION chunked.next_chunk(
     AS 'MODULE_PATHNAME', 'chunked_next_chunk'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION chunked.next_chunk(regclass, bigint, jsonb, jsonb, text[], text, bigint, text) IS
-'The first chunk behind a position, or no row when the walk is over: the step of a walk that keeps nothing between calls.
+'The first chunk after a position, or no row when the walk is over: the step of a walk that keeps nothing between calls.
 Arguments, lock and errors: as for chunks(). To bound a walk over a growing table, pass bounds().last as upto.';
 
 CREATE FUNCTION chunked.split(
@@ -175,7 +175,7 @@ CREATE FUNCTION chunked.split(
     AS 'MODULE_PATHNAME', 'chunked_split'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION chunked.split(regclass, int, boolean, text[], text, text) IS
-'A relation in a number of chunks as even as can be told.
+'A relation in a number of chunks as even as can be.
 relation, key, filter, alias: as for chunks().
 parts: the number of chunks, over 0; fewer come only where there are fewer rows (by ctid: fewer blocks, and at least one chunk for each partition with rows).
 exact: false, the default: by estimate, as for chunks(). true: the sizes differ by one row at most.
@@ -268,7 +268,7 @@ CREATE FUNCTION chunked.paginate(
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text[], text)
-    IS 'Always an error (42804), whose hint tells how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
+    IS 'Always an error (42804), whose hint says how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
 
 ----------------------------------------------------------------------
 -- Run: the ledger
@@ -354,7 +354,7 @@ CREATE TABLE chunked.ledger_jobs (
     check_plan boolean NOT NULL,
     search_path text NOT NULL,          -- by which names in the job's texts are found
     settings text[] NOT NULL,           -- name, value, ...: by which the texts are read, and others to keep
-    key_described text NOT NULL,        -- the key as it was, lest positions of another be taken for its
+    key_described text NOT NULL,        -- the key as it was, so that positions of another are not taken for its
     high_water jsonb,                   -- null: there were no rows
     total_rows bigint NOT NULL,         -- estimate
     on_foreign_write text NOT NULL DEFAULT 'refuse',
@@ -363,17 +363,17 @@ CREATE TABLE chunked.ledger_jobs (
     cancelled boolean NOT NULL DEFAULT false,
     stopped boolean NOT NULL DEFAULT false,     -- by a failed chunk, with on_error = 'stop'
     waiting text,                       -- what the runners wait for, while they live
-    turns_until timestamptz,            -- till then chunks are worked on one at a time, after deadlocks
+    turns_until timestamptz,            -- until then chunks are worked on one at a time, after deadlocks
     turns_ms bigint NOT NULL DEFAULT 0, -- for how long that was the last time
     error_sqlstate text,                -- that ended the last background worker
     error text,
     error_detail text,
     error_hint text
 );
--- A job is found by its name, and bears it once among its owner's; those that a
+-- A job is found by its name, which is unique among its owner's; those that a
 -- restore left without an owner may share one.  Not by an index on the names
 -- themselves: comparing them is leakproof, so that such a condition would be
--- looked up ahead of the policy, and EXPLAIN show whether another role has a job
+-- looked up before the policy, and EXPLAIN show whether another role has a job
 -- of that name.  Hashing is not.  Nor are there statistics of what is in the rows.
 CREATE UNIQUE INDEX ledger_jobs_owner_name ON chunked.ledger_jobs (
     pg_catalog.hashtextextended(name OPERATOR(pg_catalog.||) '/' OPERATOR(pg_catalog.||) owner::pg_catalog.oid::text, 0),
@@ -506,8 +506,8 @@ CROSS JOIN LATERAL (
 ) c;
 COMMENT ON VIEW chunked.jobs IS
 'Jobs of the roles that you are a member of.
-status: ready, running (as live locks and leases show), paused, stopped (begun, and nobody is at it), failed, cancelled or done.
-workers: sessions and background workers at it now. waiting: what they wait for. error_sqlstate, error, error_detail, error_hint: what ended the last background worker.';
+status: ready, running (as live locks and leases show), paused, stopped (begun, and nobody is working on it), failed, cancelled or done.
+workers: sessions and background workers working on it now. waiting: what they wait for. error_sqlstate, error, error_detail, error_hint: what ended the last background worker.';
 
 -- By state, so that a condition on it is one on the index of chunks that are not done.
 CREATE VIEW chunked.job_chunks WITH (security_invoker = true) AS
@@ -728,7 +728,7 @@ CREATE PROCEDURE chunked.run_job(
 COMMENT ON PROCEDURE chunked.run_job(text, int) IS
 'Runs a job to its end: starts it, or goes on where it stopped or was paused.
 name: of a job that the current role owns. workers: background workers; default 0, this session.
-Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker to be had; else the statement''s own.';
+Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker is available; else the statement''s own.';
 
 CREATE FUNCTION chunked.start_job(
     name text,
@@ -842,8 +842,8 @@ CREATE FUNCTION chunked.complete_chunk(
     AS 'MODULE_PATHNAME', 'chunked_complete_chunk'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION chunked.complete_chunk(text, bigint, bigint, bigint) IS
-'Tells that a claimed chunk is done.
-name, number, fence: as claimed. row_count: rows that were worked on, for rows_affected; default not told.
+'Marks a claimed chunk as done; called again with the same fence it changes nothing.
+name, number, fence: as claimed. row_count: rows that were worked on, for rows_affected; default not said.
 Lock: the chunk''s row. Errors: as for renew_chunk().';
 
 CREATE FUNCTION chunked.fail_chunk(
@@ -856,7 +856,7 @@ CREATE FUNCTION chunked.fail_chunk(
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION chunked.fail_chunk(text, bigint, bigint, text) IS
 'Gives a claimed chunk back as failed: it is tried again, and after max_attempts divided down to the row that fails.
-name, number, fence: as claimed. error: why, for job_chunks; default not told.
+name, number, fence: as claimed. error: why, for job_chunks; default not said.
 Lock: the chunk''s row. Errors: as for renew_chunk().';
 
 GRANT SELECT ON chunked.jobs, chunked.job_chunks, chunked.progress TO PUBLIC;

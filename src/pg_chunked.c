@@ -6,6 +6,7 @@
 
 #include "fmgr.h"
 
+#include "api/page_scan.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "job/guard.h"
@@ -24,6 +25,7 @@ _PG_init(void)
 	settings_define();
 	redirect_before_hooks();
 	steer_install();
+	page_scan_install();
 	statement_plan_install();
 	ledger_install();
 	guard_install();

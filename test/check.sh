@@ -11,7 +11,8 @@ usage() {
 usage: bash test/check.sh [--only PART]...
 
 Builds the extension with warnings as errors and runs its tests in a temporary
-directory. PARTs are regress, isolation, tap, property and clients; all by default.
+directory. PARTs are structure, regress, isolation, tap, property,
+clients and docs; all by default.
 
 Installs missing packages with apt, as root or by sudo; otherwise says which.
 Set PG_CONFIG to choose the server; the default is the newest installed one,
@@ -28,7 +29,7 @@ arguments=("$@")
 while [ $# -gt 0 ]; do
 	case $1 in
 		--only)
-			[[ ${2:-} =~ ^(regress|isolation|tap|property|clients)$ ]] || die "--only takes regress, isolation, tap, property or clients"
+			[[ ${2:-} =~ ^(structure|regress|isolation|tap|property|clients|docs)$ ]] || die "--only takes structure, regress, isolation, tap, property, clients or docs"
 			parts+=("$2")
 			shift 2
 			;;
@@ -111,6 +112,16 @@ regress_count() {
 	grep -cE "$1" "$log" || true
 }
 
+# The rules of src/README.md.
+structure_tests() {
+	local status=0 numbers
+
+	logged /usr/bin/python3 test/structure || status=$?
+	numbers=$(tally "$log")
+	# shellcheck disable=SC2086	# numbers
+	count "$status" ${numbers:-0 0}
+}
+
 # regress_tests DIR VARIABLE: one of installcheck's two suites. VARIABLE=, in make, turns the other off.
 regress_tests() {
 	local status=0 pass fail
@@ -170,6 +181,22 @@ client_tests() {
 	count 0 "$pass" "$fail" "$skip"
 }
 
+# Each program compares the documents with something else; none of them ends at its first failure.
+docs_tests() {
+	local program numbers status=0 pass=0 fail=0
+
+	for program in test/docs/{links,reference,messages,examples}; do
+		say "-- $program"
+		logged "./$program" || status=$?
+		numbers=$(tally "$log")
+		# shellcheck disable=SC2086	# numbers
+		set -- ${numbers:-0 1}
+		pass=$((pass + $1))
+		fail=$((fail + $2))
+	done
+	count "$status" "$pass" "$fail"
+}
+
 # server_log: a crash fails the check even where a test was content with it.
 server_log() {
 	local found='PANIC:|TRAP:|terminated by signal|resource was not closed|refcount leak|leak: '
@@ -204,6 +231,10 @@ say "built in $(elapsed "$step_start")"
 # shellcheck disable=SC2119	# no settings
 start_cluster
 
+if wanted structure; then
+	heading structure
+	structure_tests
+fi
 if wanted regress && have 'sql/*.sql'; then
 	heading regress
 	regress_tests . ISOLATION
@@ -223,5 +254,9 @@ fi
 if wanted clients && have 'test/clients/*/run'; then
 	heading clients
 	client_tests
+fi
+if wanted docs && have 'test/docs/*'; then
+	heading docs
+	docs_tests
 fi
 server_log

@@ -10,6 +10,7 @@
 
 #include "api/arguments.h"
 #include "base/relation.h"
+#include "job/job.h"
 
 /* Error: 22004, with this hint, if the argument is null. */
 void
@@ -136,4 +137,43 @@ argument_warned(FunctionCallInfo fcinfo)
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(bool));
 	return (bool *) fcinfo->flinfo->fn_extra;
+}
+
+/* A job's name.  Error: 22004. */
+char *
+argument_name(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be null"),
+				 errhint("Name a job; the view chunked.jobs lists them.")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* A text, or NULL. */
+char *
+argument_text(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* An interval, or NULL.  zero: it may be 0.  Error: 22023. */
+Interval *
+argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero)
+{
+	Interval   *interval;
+	double		ms;
+
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	interval = PG_GETARG_INTERVAL_P(argno);
+	ms = job_interval_ms(interval);
+	if (ms < 0 || (ms == 0 && !zero))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 zero ? errmsg("%s must be zero or more", name) :
+				 errmsg("%s must be greater than zero", name),
+				 errhint("Give an interval, such as '500 ms'.")));
+	return interval;
 }

@@ -7,6 +7,7 @@
 #ifndef PG_CHUNKED_ARGUMENTS_H
 #define PG_CHUNKED_ARGUMENTS_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "key/position.h"
 
@@ -24,5 +25,8 @@ extern Position *argument_position(FunctionCallInfo fcinfo, int argno,
 extern char *argument_alias(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_page_number(FunctionCallInfo fcinfo, int argno);
 extern bool *argument_warned(FunctionCallInfo fcinfo);
+extern char *argument_name(FunctionCallInfo fcinfo, int argno);
+extern char *argument_text(FunctionCallInfo fcinfo, int argno);
+extern Interval *argument_interval(FunctionCallInfo fcinfo, int argno, const char *name, bool zero);
 
 #endif							/* PG_CHUNKED_ARGUMENTS_H */

@@ -12,13 +12,12 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/fmgrprotos.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "api/arguments.h"
+#include "base/latch_wait.h"
 #include "job/job.h"
 
 /* Between looks, in ms: at first, and at most */
@@ -27,7 +26,7 @@
 
 PG_FUNCTION_INFO_V1(chunked_wait_for_lsn);
 
-static XLogRecPtr reached(void);
+static XLogRecPtr lsn_reached(void);
 static char *lsn_text(XLogRecPtr lsn);
 
 /*
@@ -52,34 +51,31 @@ chunked_wait_for_lsn(PG_FUNCTION_ARGS)
 				 errmsg("lsn and timeout must not be null"),
 				 errhint("Give lsn as claim_chunk() returned it.")));
 	lsn = PG_GETARG_LSN(0);
-	job_check_interval(PG_GETARG_INTERVAL_P(1), "timeout", true);
-	timeout = job_interval_ms(PG_GETARG_INTERVAL_P(1));
+	timeout = job_interval_ms(argument_interval(fcinfo, 1, "timeout", true));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_for_lsn() must be called before a transaction that reads by one snapshot"),
+				 errmsg("wait_for_lsn() must be called before a transaction that uses a single snapshot"),
 				 errdetail("This transaction would go on reading what was there before the wait."),
-				 errhint("Call it by itself, and BEGIN ISOLATION LEVEL REPEATABLE READ then.")));
+				 errhint("Call it by itself, and BEGIN ISOLATION LEVEL REPEATABLE READ afterwards.")));
 
-	while (reached() < lsn)
+	while (lsn_reached() < lsn)
 	{
 		if (GetCurrentTimestamp() - start >= timeout * 1000)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("this server is at %s, which is before %s", lsn_text(reached()), lsn_text(lsn)),
+					 errmsg("this server is at %s, which is before %s", lsn_text(lsn_reached()), lsn_text(lsn)),
 					 RecoveryInProgress() ?
 					 errhint("Wait again, or longer; or read on the primary.") :
-					 errhint("It is no standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+					 errhint("It is not a standby, and may have lost the end of its predecessor's WAL: claim the chunk again.")));
+		latch_wait(poll);
 		poll = Min(poll * 2, POLL_MOST);
 	}
 	PG_RETURN_VOID();
 }
 
 static XLogRecPtr
-reached(void)
+lsn_reached(void)
 {
 	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) : GetXLogInsertRecPtr();
 }

@@ -16,16 +16,29 @@
 #include "utils/syscache.h"
 
 #include "api/arguments.h"
+#include "api/page.h"
 #include "api/plan_watch.h"
 #include "api/rows.h"
 #include "base/relation.h"
 #include "walk/walk_read.h"
+
+/* What position_of() keeps for a statement */
+typedef struct PositionOf
+{
+	MemoryContext context;		/* all of it lives here; it pins the walk */
+	Walk	   *walk;
+	ArrayType  *key;			/* as given, or NULL */
+	Datum	   *values;			/* of the row at hand */
+	bool	   *nulls;
+} PositionOf;
 
 PG_FUNCTION_INFO_V1(chunked_page);
 PG_FUNCTION_INFO_V1(chunked_page_untyped);
 PG_FUNCTION_INFO_V1(chunked_position_of);
 PG_FUNCTION_INFO_V1(chunked_bounds);
 
+static bool position_of_is_current(const PositionOf *state, const ArrayType *key);
+static PositionOf *position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key);
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
@@ -43,30 +56,48 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 Datum
 chunked_page(PG_FUNCTION_ARGS)
 {
-	Relation	rel = argument_open_row_type(fcinfo, 0);
-	int64		page_size = argument_positive(fcinfo, 1, "page_size");
-	bool		backward = !PG_ARGISNULL(4);
-	Walk	   *walk;
-	Range		range = {0};
-	WalkReader	reader = {0};
+	PageRead	page;
 	RowSink		sink;
 
-	plan_watch_check_name(fcinfo, RelationGetRelid(rel));
-	rows_begin(&sink, fcinfo, rel, backward);
+	page_open_relation(&page, fcinfo);
+	rows_begin(&sink, fcinfo, page.rel, !PG_ARGISNULL(PAGE_BEFORE));
 	SPI_connect();
-	walk = walk_open(rel, argument_key(fcinfo, 5), argument_filter(fcinfo, 6));
-	walk_warn_unsupported(walk, rel, argument_warned(fcinfo));
-	read_range(fcinfo, walk, &range);
+	page_begin(&page, fcinfo);
+	rows_read(&sink, page.walk, &page.range, &page.reader);
+	SPI_finish();
+	table_close(page.rel, NoLock);
+	return (Datum) 0;
+}
+
+/* Open and lock the relation that a call of page() names. */
+void
+page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
+{
+	page->rel = argument_open_row_type(fcinfo, PAGE_RELATION);
+	plan_watch_check_name(fcinfo, RelationGetRelid(page->rel));
+}
+
+/*
+ * What the call reads: walk, range and reader.  SPI must be connected; the walk
+ * stays pinned until the current memory context is reset.
+ */
+void
+page_begin(PageRead *page, FunctionCallInfo fcinfo)
+{
+	int64		page_size = argument_positive(fcinfo, PAGE_SIZE, "page_size");
+	Range		nothing = {0};
+	WalkReader	reader = {0};
+
+	page->walk = walk_open(page->rel, argument_key(fcinfo, PAGE_KEY), argument_filter(fcinfo, PAGE_FILTER));
+	walk_warn_unsupported(page->walk, page->rel, argument_warned(fcinfo));
+	page->range = nothing;
+	read_range(fcinfo, page->walk, &page->range);
 
 	reader.output = WALK_ROWS;
-	reader.backward = backward;
+	reader.backward = !PG_ARGISNULL(PAGE_BEFORE);
 	reader.limit = page_size;
 	reader.boundary = true;
-	rows_read(&sink, walk, &range, &reader);
-
-	SPI_finish();
-	table_close(rel, NoLock);
-	return (Datum) 0;
+	page->reader = reader;
 }
 
 /*
@@ -95,13 +126,44 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 Datum
 chunked_position_of(PG_FUNCTION_ARGS)
 {
-	Oid			row_type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	MemoryContext context = CurrentMemoryContext;
-	Relation	rel;
+	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
+	ArrayType  *key = argument_key(fcinfo, 1);
 	HeapTupleHeader row;
-	Walk	   *walk;
-	Position   *position;
-	Jsonb	   *result;
+	Position	position = {0};
+
+	if (state == NULL || !position_of_is_current(state, key))
+		state = position_of_prepare(fcinfo, key);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	row = PG_GETARG_HEAPTUPLEHEADER(0);
+
+	position.values = state->values;
+	position.nulls = state->nulls;
+	for (int i = 0; i < state->walk->key->ncolumns; i++)
+		position.values[i] = GetAttributeByNum(row, state->walk->key->columns[i].attnum, &position.nulls[i]);
+	PG_RETURN_JSONB_P(position_write(state->walk->key, &position));
+}
+
+/* Is that what position_of_prepare() would find out again? */
+static bool
+position_of_is_current(const PositionOf *state, const ArrayType *key)
+{
+	return state->walk->valid && (key == NULL) == (state->key == NULL) &&
+		(key == NULL || (VARSIZE(key) == VARSIZE(state->key) &&
+						 memcmp(key, state->key, VARSIZE(key)) == 0));
+}
+
+/*
+ * Find out once a statement, or after the relation has changed within it or
+ * another key was given, what the key of the rows is.
+ */
+static PositionOf *
+position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
+{
+	Oid			row_type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
+	MemoryContext context;
+	Relation	rel;
 
 	/* if the type is gone, relation_of_row_type() says so */
 	if (!OidIsValid(get_typ_typrelid(row_type)) && SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
@@ -110,25 +172,26 @@ chunked_position_of(PG_FUNCTION_ARGS)
 				 errmsg("position_of() takes a whole row of a table, not a value of type %s",
 						format_type_be(row_type)),
 				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table.")));
-	rel = argument_open_row_type(fcinfo, 0);
-	if (PG_ARGISNULL(0))
+	if (state != NULL)
 	{
-		table_close(rel, NoLock);
-		PG_RETURN_NULL();
+		fcinfo->flinfo->fn_extra = NULL;
+		MemoryContextDelete(state->context);	/* unpins the walk */
 	}
-	row = PG_GETARG_HEAPTUPLEHEADER(0);
+	rel = argument_open_row_type(fcinfo, 0);
 
+	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_chunked position_of", ALLOCSET_SMALL_SIZES);
 	SPI_connect();
-	walk = walk_open(rel, argument_key(fcinfo, 1), NULL);
-	position = position_make(walk->key);
-	for (int i = 0; i < walk->key->ncolumns; i++)
-		position->values[i] = GetAttributeByNum(row, walk->key->columns[i].attnum,
-												&position->nulls[i]);
 	MemoryContextSwitchTo(context);
-	result = position_write(walk->key, position);
+	state = palloc0(sizeof(PositionOf));
+	state->context = context;
+	state->walk = walk_open(rel, key, NULL);
+	state->key = key == NULL ? NULL : DatumGetArrayTypePCopy(PointerGetDatum(key));
+	state->values = palloc0(state->walk->key->ncolumns * sizeof(Datum));
+	state->nulls = palloc0(state->walk->key->ncolumns * sizeof(bool));
 	SPI_finish();
 	table_close(rel, NoLock);
-	PG_RETURN_JSONB_P(result);
+	fcinfo->flinfo->fn_extra = state;
+	return state;
 }
 
 /*

@@ -15,7 +15,6 @@
 #include "api/rows.h"
 #include "base/relation.h"
 
-static void check_shape(TupleDesc expected, Relation rel);
 static bool put_row(WalkReader *reader, TupleTableSlot *slot);
 static void put_reversed(RowSink *sink, uint64 count);
 
@@ -33,7 +32,7 @@ rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	check_shape(rsinfo->setDesc, rel);
+	rows_check_shape(rsinfo->setDesc, rsinfo->setDesc->natts, rel);
 
 	sink->tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
 	sink->result = rsinfo->setResult;
@@ -56,12 +55,15 @@ rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader)
 		put_reversed(sink, reader->count);
 }
 
-static void
-check_shape(TupleDesc expected, Relation rel)
+/*
+ * Does rel still have the first ncolumns columns that a statement expects?  Error: 55000.
+ */
+void
+rows_check_shape(TupleDesc expected, int ncolumns, Relation rel)
 {
 	TupleDesc	actual = RelationGetDescr(rel);
 
-	for (int i = 0; i < expected->natts; i++)
+	for (int i = 0; i < ncolumns; i++)
 	{
 		Form_pg_attribute attr = TupleDescAttr(expected, i);
 

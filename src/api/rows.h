@@ -19,6 +19,7 @@ typedef struct RowSink
 } RowSink;
 
 extern void rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward);
+extern void rows_check_shape(TupleDesc expected, int ncolumns, Relation rel);
 extern void rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader);
 
 #endif							/* PG_CHUNKED_ROWS_H */

@@ -13,6 +13,7 @@
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "optimizer/cost.h"
+#include "utils/jsonb.h"
 
 /* 18: EXPLAIN's state and format got headers of their own */
 #if PG_VERSION_NUM >= 180000
@@ -179,11 +180,15 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 	(object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK)
 #define compat_may_use_schema(schema, role) \
 	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
+#define compat_may_execute(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #else
 #define compat_may_connect(database, role) \
 	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
 #define compat_may_use_schema(schema, role) \
 	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
+#define compat_may_execute(function, role) \
+	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 /* 17: whether a stronger lock counts as well became an argument */
@@ -248,5 +253,19 @@ compat_result_relations(const PlannedStmt *planned)
 	return planned->resultRelations;
 #endif
 }
+
+/* 19: the state of a jsonb value being built got a struct, and holds the result as well */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState CompatJsonb;
+#define compat_push_jsonb(json, token, value) pushJsonbValue(json, token, value)
+#else
+typedef struct CompatJsonb
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+} CompatJsonb;
+#define compat_push_jsonb(json, token, value) \
+	((void) ((json)->result = pushJsonbValue(&(json)->state, token, value)))
+#endif
 
 #endif							/* PG_CHUNKED_COMPAT_H */

@@ -4,7 +4,7 @@
  *
  * A job's texts are code of its owner, who wrote them or let them be written,
  * and so is what they set off: functions, triggers, operators, types.  It runs
- * as the owner alone.  That says little where the session could do more than he:
+ * as the owner alone.  That means little where the session could do more:
  * after SET ROLE, RESET ROLE is all that it takes to have the session user's
  * rights.  So:
  *
@@ -92,7 +92,7 @@ guard_until_commit(void)
 	until_commit = true;
 }
 
-/* An abort has restored what was in force outside when it is told of here. */
+/* By the time of XACT_EVENT_ABORT the abort has restored what was in force outside. */
 static void
 guard_at_transaction_end(XactEvent event, void *arg)
 {
@@ -135,7 +135,7 @@ guard_require_session(const char *job, Oid owner)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("a superuser's session does not run the code of role \"%s\"", GetUserNameFromId(owner, false)),
 			 errdetail("What the statement, filter and throttle of job \"%s\" leave behind in the session could be used with a superuser's rights.", job),
-			 errhint("Log on as that role; or SET SESSION AUTHORIZATION to it and have background workers do the job, by start_job() or workers => 1.")));
+			 errhint("Log on as that role; or SET SESSION AUTHORIZATION to it and let background workers do the job, with start_job() or workers => 1.")));
 }
 
 /*
@@ -152,7 +152,7 @@ guard_require_worker(const char *job, Oid owner)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("background workers cannot be started from here"),
 				 errdetail("This is a SECURITY DEFINER function, code of a job, or code that the server runs by itself, such as that of an index."),
-				 errhint("Start the workers of job \"%s\" in a session of its owner's.", job)));
+				 errhint("Start the workers of job \"%s\" in a session of its owner.", job)));
 	if (session != owner &&
 		(!compat_may_set_role(session, owner) || (superuser_arg(session) && !superuser_arg(owner))))
 		ereport(ERROR,
@@ -160,16 +160,16 @@ guard_require_worker(const char *job, Oid owner)
 				 errmsg("role \"%s\" cannot start background workers for role \"%s\"",
 						GetUserNameFromId(session, false), GetUserNameFromId(owner, false)),
 				 errdetail("Workers log on as the owner of the job, \"%s\".", job),
-				 errhint("Start them in a session of that role's; a superuser's session can SET SESSION AUTHORIZATION to it.")));
+				 errhint("Start them in a session of that role; a superuser's session can SET SESSION AUTHORIZATION to it.")));
 	if (!COMPAT_MAY_BYPASS_LOGIN && !role_may_log_on(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not log on, and so its background workers may not", GetUserNameFromId(owner, false)),
+				 errmsg("role \"%s\" may not log on, so neither may its background workers", GetUserNameFromId(owner, false)),
 				 errhint("Run job \"%s\" in this session with workers => 0, or ALTER ROLE ... LOGIN. From PostgreSQL 17 on, workers need no LOGIN.", job)));
 	if (!compat_may_connect(MyDatabaseId, owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not connect to this database, and so its background workers may not",
+				 errmsg("role \"%s\" may not connect to this database, so neither may its background workers",
 						GetUserNameFromId(owner, false)),
 				 errhint("GRANT CONNECT ON DATABASE to it, or run job \"%s\" in this session with workers => 0.", job)));
 }

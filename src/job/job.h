@@ -2,43 +2,52 @@
  * job.h
  *		Jobs: a relation, a statement for its chunks, and how to go about it.
  *
- * Knows the ledger's rows about jobs; nothing of chunks or of running.
+ * Knows the rows of ledger_jobs; nothing of chunks or of running.
  */
 #ifndef PG_CHUNKED_JOB_H
 #define PG_CHUNKED_JOB_H
 
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#include "job/guard.h"
+#include "job/ledger.h"
 
-/* The arguments of create_job() and run(); NULL where they say null */
+/*
+ * The options of create_job() and run(), and those of alter_job(), of which only
+ * the second group may be given.  NULL, or 0 for a number: not given, for alter_job()
+ * as it is.
+ */
 typedef struct JobOptions
 {
+	/* for good */
 	Oid			relid;
 	char	   *statement;
 	char	   *name;
-	int64		chunk_size;
 	ArrayType  *key;
 	text	   *filter;
-	Interval   *target_time;
-	Interval   *pause;			/* never null */
-	Interval   *max_lag;
-	char	   *throttle;
-	int			max_attempts;
-	char	   *on_error;
-	bool		check_plan;
 	Jsonb	   *after;			/* the job's range of positions */
 	Jsonb	   *upto;
 	char	   *settings;		/* names of those to keep */
 	bool		foreign_writes; /* at least once is enough for foreign tables */
+
+	/* may be changed */
+	int64		chunk_size;
+	Interval   *target_time;	/* alter_job(): '0' turns it off */
+	Interval   *pause;
+	Interval   *max_lag;		/* alter_job(): '0' turns it off */
+	char	   *throttle;		/* alter_job(): '' turns it off */
+	int			max_attempts;
+	char	   *on_error;
+	bool	   *check_plan;
+	Oid			owner;
 } JobOptions;
 
 /*
- * How a job's key is called now; known once its relation is locked (job_walk_open()).
- * The ledger has positions by the names of then.
+ * How a job's key is called now; known once its relation is locked
+ * (job_scope_open_walk()).  The ledger has positions by the names of then.
  */
 typedef struct JobNames
 {
@@ -56,7 +65,7 @@ typedef struct Job
 	Oid			relid;
 	char	   *statement;		/* NULL: done by workers outside the server */
 	ArrayType  *key_then;		/* all columns, by their names at its creation */
-	ArrayType  *key_columns;	/* the columns themselves */
+	ArrayType  *key_columns;	/* the columns themselves: references, as bigint[] */
 	JobNames   *names;
 	text	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
@@ -85,38 +94,36 @@ typedef struct Job
 	int64		turns_ms;		/* for how long, the last time */
 } Job;
 
-/* job_create.c */
-extern void job_read_options(FunctionCallInfo fcinfo, int argno, JobOptions *options);
-extern char *job_create(const JobOptions *options);
-extern void job_dry_run(const JobOptions *options);
-
-/* job.c */
-extern char *job_argument_name(FunctionCallInfo fcinfo, int argno);
+/* reading */
 extern Job *job_by_name(const char *name);
+extern Job *job_by_name_to_change(const char *name);
 extern Job *job_by_id(int64 id);
 extern bool job_name_is_taken(const char *name, Oid owner);
-extern void job_require_runnable(const Job *job);
+extern int64 job_last_number(const char *prefix, Oid owner);
+extern Datum job_ids_like(const JobOptions *options, Oid owner);
+extern void job_ids_older_than(const Interval *interval, Oid owner, Datum *ids, Datum *cancelled);
+extern bool job_error(int64 id, LedgerError *error);
+
+/* checks */
 extern void job_require_owner(const Job *job);
+extern void job_require_not_cancelled(const Job *job);
+extern void job_require_runnable(const Job *job);
 extern void job_require_statement(const Job *job);
-extern void job_find_names(const Job *job);
-extern Jsonb *job_position(const Job *job, Jsonb *kept);
-extern Jsonb *job_position_to_keep(const Job *job, Jsonb *position);
-extern double job_interval_ms(const Interval *interval);
-extern void job_check_interval(const Interval *interval, const char *name, bool zero);
-extern void job_check_target_time(const char *statement);
-extern void job_check_on_error(const char *on_error);
+extern void job_require_not_running_here(const Job *job);
+
+/* changing */
+extern Job *job_insert(const JobOptions *options, const Job *fixed, MemoryContext context);
+extern void job_alter(const Job *job, const JobOptions *options);
+extern void job_delete(int64 id);
+extern void job_set_paused(const Job *job, bool paused);
+extern void job_set_cancelled(const Job *job);
 extern void job_set_runnable(const Job *job);
 extern void job_set_waiting(const Job *job, const char *reason);
-extern void job_set_stopped(const Job *job, const char *sqlstate, const char *message, const char *detail,
-							const char *hint);
+extern void job_set_stopped(const Job *job, const LedgerError *error);
+extern void job_set_not_stopped(const Job *job);
 extern void job_set_turns(const Job *job);
-extern void job_set_error(int64 id, const ErrorData *error);
-extern ErrorData *job_error(int64 id);
-extern void job_lock(int64 id);
-extern void job_unlock(int64 id);
-extern void job_take_turn(const Job *job);
-extern Datum job_settings_to_keep(const char *names);
-extern bool job_parse_foreign_writes(const char *on_foreign_write);
-extern void job_enter(const Job *job, GuardKind kind, Guard *guard);
+extern void job_set_error(int64 id, const LedgerError *error);
+
+extern double job_interval_ms(const Interval *interval);
 
 #endif							/* PG_CHUNKED_JOB_H */

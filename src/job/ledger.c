@@ -48,6 +48,7 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "job/ledger.h"
@@ -55,7 +56,7 @@
 #define EXTENSION "pg_chunked"
 #define SCHEMA "chunked"
 
-/* So that queries go by the ledger's indexes, whatever its statistics were when it was still empty */
+/* So that queries go by the ledger's indexes, even if its statistics say that it is empty */
 static const char *const settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"enable_seqscan", "off"},
@@ -71,15 +72,15 @@ static post_parse_analyze_hook_type next_analyze_hook = NULL;
 /* The query that is being executed, which the hook lets through */
 static const LedgerQuery *executing = NULL;
 
-static int	execute_plan(LedgerQuery *query, Datum *values, const char *nulls);
+static int	execute_ledger_plan(LedgerQuery *query, Datum *values, const char *nulls);
 static void require_may_write(const LedgerQuery *query);
-static void let_through(COMPAT_ANALYZE_HOOK_PARAMS);
-static bool bind_node(Node *node, void *context);
-static void bind_relation(Query *query, RangeTblEntry *rte);
+static void let_ledger_through(COMPAT_ANALYZE_HOOK_PARAMS);
+static bool bind_ledger_node(Node *node, void *context);
+static void bind_ledger_relation(Query *query, RangeTblEntry *rte);
 static Oid	schema_owner(Oid schema);
 static bool is_not_builtin(Oid function, void *context);
 static bool is_of_extension(Oid class, Oid object, Oid owner);
-static Oid	find_relation(const char *name);
+static Oid	find_ledger_relation(const char *name);
 static void report_not_ledger(const char *relation);
 
 /*
@@ -102,7 +103,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 	executing = query;
 	PG_TRY();
 	{
-		result = execute_plan(query, values, null_flags);
+		result = execute_ledger_plan(query, values, null_flags);
 	}
 	PG_FINALLY();
 	{
@@ -116,7 +117,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 }
 
 static int
-execute_plan(LedgerQuery *query, Datum *values, const char *nulls)
+execute_ledger_plan(LedgerQuery *query, Datum *values, const char *nulls)
 {
 	if (query->plan == NULL)
 	{
@@ -163,25 +164,25 @@ void
 ledger_install(void)
 {
 	next_analyze_hook = post_parse_analyze_hook;
-	post_parse_analyze_hook = let_through;
+	post_parse_analyze_hook = let_ledger_through;
 }
 
 /*
  * post_parse_analyze_hook: has the permissions of the query that is being
  * executed checked as the ledger's owner.  It comes ahead of the rewriter, which
- * thus applies no policies, and again whenever the plan is made anew.
+ * thus applies no policies, and again whenever the plan is made again.
  */
 static void
-let_through(COMPAT_ANALYZE_HOOK_PARAMS)
+let_ledger_through(COMPAT_ANALYZE_HOOK_PARAMS)
 {
 	if (next_analyze_hook != NULL)
 		next_analyze_hook(COMPAT_ANALYZE_HOOK_ARGS);
 	if (executing != NULL && strcmp(pstate->p_sourcetext, executing->sql) == 0)
-		(void) bind_node((Node *) query, NULL);
+		(void) bind_ledger_node((Node *) query, NULL);
 }
 
 static bool
-bind_node(Node *node, void *context)
+bind_ledger_node(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
@@ -195,17 +196,17 @@ bind_node(Node *node, void *context)
 			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 			if (rte->rtekind == RTE_RELATION)
-				bind_relation(query, rte);
+				bind_ledger_relation(query, rte);
 		}
-		return query_tree_walker(query, bind_node, context, 0);
+		return query_tree_walker(query, bind_ledger_node, context, 0);
 	}
 	if (check_functions_in_node(node, is_not_builtin, NULL))
 		elog(ERROR, "a query on the ledger calls a function that is not the server's");
-	return expression_tree_walker(node, bind_node, context);
+	return expression_tree_walker(node, bind_ledger_node, context);
 }
 
 static void
-bind_relation(Query *query, RangeTblEntry *rte)
+bind_ledger_relation(Query *query, RangeTblEntry *rte)
 {
 	Relation	rel = table_open(rte->relid, NoLock);
 	Oid			owner = rel->rd_rel->relowner;
@@ -242,7 +243,7 @@ is_not_builtin(Oid function, void *context)
 	return function >= FirstNormalObjectId;
 }
 
-/* A plain user who owns the extension may make his own objects members of it. */
+/* A plain user who owns the extension may make objects of that user members of it. */
 static bool
 is_of_extension(Oid class, Oid object, Oid owner)
 {
@@ -266,7 +267,7 @@ report_not_ledger(const char *relation)
 Oid
 ledger_jobs_relid(void)
 {
-	return find_relation(LEDGER_JOBS);
+	return find_ledger_relation(LEDGER_JOBS);
 }
 
 /* The sequence of fences, looked up once.  Error: 55000 there is no ledger. */
@@ -276,12 +277,12 @@ ledger_fences_relid(void)
 	static Oid	relid = InvalidOid;
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		relid = find_relation(LEDGER_FENCES);
+		relid = find_ledger_relation(LEDGER_FENCES);
 	return relid;
 }
 
 static Oid
-find_relation(const char *name)
+find_ledger_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid(SCHEMA, true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
@@ -312,6 +313,36 @@ ledger_int64(int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* The same of an int, 0 if null. */
+int32
+ledger_int32(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+/* The same of a double precision, 0 if null. */
+double
+ledger_float8(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetFloat8(value);
+}
+
+/* The same of a timestamptz, 0 if null. */
+TimestampTz
+ledger_timestamp(int column)
+{
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 /* The same of a boolean, false if null. */
 bool
 ledger_bool(int column)
@@ -332,17 +363,51 @@ ledger_text(int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/*
- * The same of an SQLSTATE, as ereport() takes it; that of an internal error where
- * the text is none.
- */
-int
-ledger_sqlstate(int column)
+/* The same of a jsonb, a copy; NULL if null. */
+Jsonb *
+ledger_jsonb(int column)
 {
-	char	   *text = ledger_text(column);
+	bool		isnull;
+	Datum		value = ledger_value(column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/* The same of the columns of an error, from this one on. */
+void
+ledger_error(int column, LedgerError *error)
+{
+	error->sqlstate = ledger_text(column);
+	error->message = ledger_text(column + 1);
+	error->detail = ledger_text(column + 2);
+	error->hint = ledger_text(column + 3);
+}
+
+/* Its SQLSTATE as ereport() takes it; that of an internal error where the text is none. */
+int
+ledger_sqlstate(const LedgerError *error)
+{
+	const char *text = error->sqlstate;
 
 	if (text == NULL || strlen(text) != 5 ||
 		strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
 		return ERRCODE_INTERNAL_ERROR;
 	return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
+}
+
+/* -------------------------------------------------------------------- writing */
+
+/* An error as LEDGER_ERROR_COLUMNS arguments of a query. */
+void
+ledger_put_error(const LedgerError *error, Datum *values, bool *nulls)
+{
+	const char *texts[LEDGER_ERROR_COLUMNS] = {
+		error->sqlstate, error->message, error->detail, error->hint
+	};
+
+	for (int i = 0; i < LEDGER_ERROR_COLUMNS; i++)
+	{
+		nulls[i] = (texts[i] == NULL);
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	}
 }

@@ -17,12 +17,8 @@ typedef enum RunOutcome
 	RUN_DROPPED
 } RunOutcome;
 
-/* run.c */
 extern RunOutcome run_job(int64 id, bool in_procedure);
 extern RunOutcome run_outcome(const Job *job);
 extern void run_by_fresh_snapshots(void);
-
-/* run_call.c */
-extern void run_show_progress(int64 id);
 
 #endif							/* PG_CHUNKED_RUN_H */

@@ -7,25 +7,31 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/resowner.h"
 
 #include "base/parse.h"
+#include "base/subtransaction.h"
 #include "job/throttle.h"
 
 #define SELECT_LAG \
 	"SELECT s.application_name, s.replay_lag FROM pg_catalog.pg_stat_replication s" \
 	" WHERE s.replay_lag IS NOT NULL ORDER BY s.replay_lag DESC LIMIT 1"
 
+typedef struct Condition
+{
+	const char *throttle;
+	bool		holds;
+} Condition;
+
 static void hint_at_throttle(void *arg);
 static char *lag_reason(const Job *job);
 static char *condition_reason(const Job *job);
-static char *query_text(const char *throttle);
+static void evaluate_condition(void *arg);
+static char *throttle_query(const char *throttle);
 
 /*
  * Is it a boolean expression or query?  Errors: 42601, 42804 it is not boolean,
@@ -35,19 +41,20 @@ void
 throttle_check(const char *throttle)
 {
 	char	   *complaint;
-	List	   *parsed = parse_text(query_text(throttle), RAW_PARSE_DEFAULT, &complaint);
+	List	   *parsed = parse_text(throttle_query(throttle), RAW_PARSE_DEFAULT, &complaint);
 	SPIPlanPtr	plan;
 	ErrorContextCallback callback = {.callback = hint_at_throttle};
 
 	if (complaint != NULL || list_length(parsed) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("throttle is not a boolean expression or query%s%s", complaint != NULL ? ": " : "",
-						complaint != NULL ? complaint : ""),
+				 complaint != NULL ?
+				 errmsg("throttle is not a boolean expression or query: %s", complaint) :
+				 errmsg("throttle is not a boolean expression or query"),
 				 errhint("Write a condition, or a SELECT that gives one: 'SELECT count(*) > 20 FROM pg_stat_activity'.")));
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	plan = SPI_prepare(query_text(throttle), 0, NULL);
+	plan = SPI_prepare(throttle_query(throttle), 0, NULL);
 	error_context_stack = callback.previous;
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -71,12 +78,12 @@ throttle_check_lag_visible(void)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("max_lag needs the privileges of role pg_monitor"),
 				 errdetail("Without them pg_stat_replication does not show how far the standbys lag."),
-				 errhint("GRANT pg_monitor TO %s", GetUserNameFromId(GetUserId(), false))));
+				 errhint("Grant them: GRANT pg_monitor TO %s", GetUserNameFromId(GetUserId(), false))));
 }
 
 /*
  * Why the job is to wait, or NULL.  SPI must be connected.  The caller
- * is within job_enter().
+ * is within job_scope_enter().
  */
 char *
 throttle_reason(const Job *job)
@@ -113,48 +120,35 @@ lag_reason(const Job *job)
 static char *
 condition_reason(const Job *job)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool held = false;
-	char	   *volatile reason = NULL;
+	Condition	condition = {.throttle = job->throttle};
+	ErrorData  *error = subtransaction_run(evaluate_condition, &condition);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	if (error == NULL)
+		return condition.holds ? pstrdup("throttle") : NULL;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	return psprintf("throttle fails: %s", error->message);
+}
+
+/* A step in a subtransaction. */
+static void
+evaluate_condition(void *arg)
+{
+	Condition  *condition = arg;
+
+	SPI_connect();
+	if (SPI_execute(throttle_query(condition->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
 	{
-		SPI_connect();
-		if (SPI_execute(query_text(job->throttle), false, 2) == SPI_OK_SELECT && SPI_processed > 0)
-		{
-			bool		isnull;
+		bool		isnull;
 
-			held = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		}
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		condition->holds = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		reason = psprintf("throttle fails: %s", error->message);
-	}
-	PG_END_TRY();
-	return held ? pstrdup("throttle") : reason;
+	SPI_finish();
 }
 
 /* In parentheses a whole query is an expression as well. */
 static char *
-query_text(const char *throttle)
+throttle_query(const char *throttle)
 {
 	return psprintf("SELECT (%s\n) IS TRUE", throttle);
 }

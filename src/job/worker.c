@@ -32,9 +32,9 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/latch_wait.h"
 #include "base/settings.h"
-#include "job/job.h"
-#include "job/ledger.h"
+#include "job/job_progress.h"
 #include "job/worker.h"
 
 /* Between looks at the workers, in ms; they wake us when they end */
@@ -71,69 +71,69 @@ typedef struct WorkerGroup
 
 PGDLLEXPORT void chunked_worker_main(Datum argument);
 
-static WorkerGroup *group_make(int nworkers);
-static void start(WorkerGroup *group, const Job *job, int nworkers, bool wait);
-static void wait_until_read(WorkerGroup *group, SettingsSegment *shared);
-static void session_settings(StringInfo buf);
-static bool may_begin(const WorkerArguments *arguments);
-static void terminate(int code, Datum group);
-static void wait_for(WorkerGroup *group, int64 id);
-static char *read_settings(const WorkerArguments *arguments, MemoryContext context);
-static void take_settings(char *settings);
-static void write_error(int64 id, const ErrorData *error);
+static WorkerGroup *workers_make_group(int nworkers);
+static void workers_start(WorkerGroup *group, const Job *job, int nworkers, bool wait);
+static void workers_wait_until_read(WorkerGroup *group, SettingsSegment *shared);
+static void collect_session_settings(StringInfo buf);
+static bool worker_may_begin(const WorkerArguments *arguments);
+static void workers_terminate(int code, Datum group);
+static void workers_wait(WorkerGroup *group, int64 id);
+static char *worker_read_settings(const WorkerArguments *arguments, MemoryContext context);
+static void worker_take_settings(char *settings);
+static void worker_write_error(int64 id, const ErrorData *error);
 
 /* --------------------------------------------------------------- the session */
 
 /*
  * Start workers that go on by themselves, once this transaction has committed.
- * Returns their number.  Error: 53400 there are none to be had.
+ * Returns their number.  Error: 53400 none could be started.
  */
 int
 worker_start(const Job *job, int nworkers)
 {
-	WorkerGroup *group = group_make(nworkers);
+	WorkerGroup *group = workers_make_group(nworkers);
 
-	start(group, job, nworkers, false);
+	workers_start(group, job, nworkers, false);
 	return group->nworkers;
 }
 
 /*
  * Have workers do the job, and wait for them, showing progress.  They end if
- * the wait is cut short.  Errors: 53400 there are none to be had; the one that
+ * the wait is interrupted.  Errors: 53400 none could be started; the one that
  * ended a worker, if the job was not done in spite of it.
  */
 RunOutcome
 worker_run(const Job *job, int nworkers)
 {
-	WorkerGroup *group = group_make(nworkers);
+	WorkerGroup *group = workers_make_group(nworkers);
 	RunOutcome	outcome;
 	int64		id = job->id;
 
-	PG_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+	PG_ENSURE_ERROR_CLEANUP(workers_terminate, PointerGetDatum(group));
 	{
-		start(group, job, nworkers, true);
-		wait_for(group, id);
+		workers_start(group, job, nworkers, true);
+		workers_wait(group, id);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(terminate, PointerGetDatum(group));
+	PG_END_ENSURE_ERROR_CLEANUP(workers_terminate, PointerGetDatum(group));
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	job = job_by_id(id);
 	outcome = run_outcome(job);
 	if (outcome == RUN_GOES_ON)
 	{
-		ErrorData  *error = job_error(id);
+		LedgerError error;
 
-		if (error != NULL)
+		if (job_error(id, &error))
 			ereport(ERROR,
-					(errcode(error->sqlerrcode),
-					 errmsg_internal("%s", error->message),
-					 error->detail == NULL ? 0 : errdetail_internal("%s", error->detail),
-					 error->hint == NULL ? 0 : errhint("%s", error->hint),
+					(errcode(ledger_sqlstate(&error)),
+					 errmsg_internal("%s", error.message),
+					 error.detail == NULL ? 0 : errdetail_internal("%s", error.detail),
+					 error.hint == NULL ? 0 : errhint("%s", error.hint),
 					 errcontext("background worker of job \"%s\"", job->name)));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the workers of job \"%s\" ended before it was done", job->name),
-				 errhint("The server's log tells why. CALL chunked.run_job(%s) goes on.",
+				 errhint("The server's log says why. CALL chunked.run_job(%s) goes on.",
 						 quote_literal_cstr(job->name))));
 	}
 	PopActiveSnapshot();
@@ -141,7 +141,7 @@ worker_run(const Job *job, int nworkers)
 }
 
 static WorkerGroup *
-group_make(int nworkers)
+workers_make_group(int nworkers)
 {
 	return palloc0(offsetof(WorkerGroup, handles) + nworkers * sizeof(BackgroundWorkerHandle *));
 }
@@ -151,7 +151,7 @@ group_make(int nworkers)
  * pass.  wait: this session will wait for them, and is not to be waited for.
  */
 static void
-start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
+workers_start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 {
 	BackgroundWorker worker = {0};
 	WorkerArguments arguments = {0};
@@ -160,7 +160,7 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 	SettingsSegment *shared;
 	Size		offset;
 
-	session_settings(&settings);
+	collect_session_settings(&settings);
 	offset = offsetof(SettingsSegment, read) + nworkers * sizeof(pg_atomic_uint32);
 	segment = dsm_create(offset + settings.len, 0);
 	shared = dsm_segment_address(segment);
@@ -196,12 +196,12 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 		if (!RegisterDynamicBackgroundWorker(&worker, &group->handles[group->nworkers]))
 			break;
 	}
-	wait_until_read(group, shared);
+	workers_wait_until_read(group, shared);
 	dsm_detach(segment);
 	if (group->nworkers == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is available"),
+				 errmsg("could not start a background worker"),
 				 errhint("Raise max_worker_processes, or have this session do it: CALL chunked.run_job(%s).",
 						 quote_literal_cstr(job->name))));
 	if (group->nworkers < nworkers)
@@ -213,7 +213,7 @@ start(WorkerGroup *group, const Job *job, int nworkers, bool wait)
 
 /* Wait until every worker has read the settings, or has ended without. */
 static void
-wait_until_read(WorkerGroup *group, SettingsSegment *shared)
+workers_wait_until_read(WorkerGroup *group, SettingsSegment *shared)
 {
 	for (int i = 0; i < group->nworkers;)
 	{
@@ -227,9 +227,7 @@ wait_until_read(WorkerGroup *group, SettingsSegment *shared)
 			i++;
 			continue;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_START, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		latch_wait(POLL_START);
 	}
 }
 
@@ -238,7 +236,7 @@ wait_until_read(WorkerGroup *group, SettingsSegment *shared)
  * triggers may go by.
  */
 static void
-session_settings(StringInfo buf)
+collect_session_settings(StringInfo buf)
 {
 	static const char *const not_these[] = {
 		"application_name", "client_encoding", "client_min_messages", "is_superuser", "role", "search_path",
@@ -269,7 +267,7 @@ session_settings(StringInfo buf)
 }
 
 static void
-terminate(int code, Datum group)
+workers_terminate(int code, Datum group)
 {
 	WorkerGroup *workers = (WorkerGroup *) DatumGetPointer(group);
 
@@ -279,7 +277,7 @@ terminate(int code, Datum group)
 }
 
 static void
-wait_for(WorkerGroup *group, int64 id)
+workers_wait(WorkerGroup *group, int64 id)
 {
 	TimestampTz progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
 
@@ -296,14 +294,11 @@ wait_for(WorkerGroup *group, int64 id)
 		}
 		if (alive == 0)
 			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_WORKERS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		latch_wait(POLL_WORKERS);
 		if (settings_progress_interval > 0 && GetCurrentTimestamp() >= progress_at)
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
-			run_show_progress(id);
+			job_progress_show(id);
 			PopActiveSnapshot();
 			progress_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), settings_progress_interval);
 		}
@@ -329,11 +324,11 @@ chunked_worker_main(Datum argument)
 
 	PG_TRY();
 	{
-		char	   *settings = read_settings(&arguments, context);
+		char	   *settings = worker_read_settings(&arguments, context);
 
-		if (settings != NULL && may_begin(&arguments))
+		if (settings != NULL && worker_may_begin(&arguments))
 		{
-			take_settings(settings);
+			worker_take_settings(settings);
 			MemoryContextSwitchTo(context);
 			(void) run_job(arguments.job, false);
 		}
@@ -349,7 +344,7 @@ chunked_worker_main(Datum argument)
 		AbortCurrentTransaction();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
-		write_error(arguments.job, error);
+		worker_write_error(arguments.job, error);
 		proc_exit(1);
 	}
 	PG_END_TRY();
@@ -357,7 +352,7 @@ chunked_worker_main(Datum argument)
 
 /* Wait for the transaction that started us to end, if need be: has it committed? */
 static bool
-may_begin(const WorkerArguments *arguments)
+worker_may_begin(const WorkerArguments *arguments)
 {
 	bool		committed;
 
@@ -372,7 +367,7 @@ may_begin(const WorkerArguments *arguments)
 
 /* A copy of the session's settings; NULL if they are gone, and the starter with them. */
 static char *
-read_settings(const WorkerArguments *arguments, MemoryContext context)
+worker_read_settings(const WorkerArguments *arguments, MemoryContext context)
 {
 	char	   *settings = NULL;
 	dsm_segment *segment;
@@ -394,7 +389,7 @@ read_settings(const WorkerArguments *arguments, MemoryContext context)
 }
 
 static void
-take_settings(char *settings)
+worker_take_settings(char *settings)
 {
 	StartTransactionCommand();
 	/* the role's own settings may have set another one */
@@ -411,12 +406,18 @@ take_settings(char *settings)
 }
 
 static void
-write_error(int64 id, const ErrorData *error)
+worker_write_error(int64 id, const ErrorData *error)
 {
+	LedgerError kept;
+
+	kept.sqlstate = unpack_sql_state(error->sqlerrcode);
+	kept.message = error->message;
+	kept.detail = error->detail;
+	kept.hint = error->hint;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	job_set_error(id, error);
+	job_set_error(id, &kept);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -23,6 +23,7 @@ typedef struct WalkKey
 	bool		row_comparable; /* same direction and operator names, not
 								 * nullable: (a, b) > (x, y) means the order */
 	bool		plain_text;		/* no text form depends on a session's settings */
+	bool		plain_output;	/* the same, of what position.c writes */
 	char	   *order;			/* its columns as a caller would write them */
 	char	   *order_member;	/* of a position, that holds order */
 	bool		order_is_written;	/* a position of this key has that member */

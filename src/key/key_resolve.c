@@ -92,10 +92,15 @@ key_resolve(Relation rel, ArrayType *elements)
 	key->create_index = create_index_text(rel, key);
 	key->order_member = free_member(key);
 	key->order_is_written = !columns_as_in_table(rel, key, nwritten);
-	key->plain_text = true;
+	key->plain_text = key->plain_output = true;
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!type_has_plain_text(key->columns[i].typid))
+		{
 			key->plain_text = false;
+			if (key->columns[i].typid != DATEOID && key->columns[i].typid != TIMESTAMPOID &&
+				key->columns[i].typid != TIMESTAMPTZOID)
+				key->plain_output = false;
+		}
 	return key;
 }
 

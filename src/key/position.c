@@ -9,14 +9,20 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "base/quote.h"
 #include "base/settings.h"
 #include "key/position.h"
@@ -37,6 +43,8 @@ static const char *const text_settings[][2] = {
 };
 
 static int	begin_text_settings(const WalkKey *key);
+static void push_member(CompatJsonb *json, char *name, char *text);
+static char *value_text(const KeyColumn *column, Datum value);
 static char *literal_text(const KeyColumn *column, Datum value, const char *text);
 static void append_elements(StringInfo buf, ArrayType *array, int dimension, int *next,
 							const Datum *elements, const bool *nulls, FmgrInfo *output,
@@ -102,28 +110,31 @@ Jsonb *
 position_write(const WalkKey *key, Position *position)
 {
 	char	  **texts = position_texts(key, position);
-	StringInfoData buf;
+	CompatJsonb json = {0};
 
-	initStringInfo(&buf);
+	compat_push_jsonb(&json, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < key->ncolumns; i++)
-	{
-		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
-		escape_json(&buf, key->columns[i].name);
-		appendStringInfoString(&buf, ": ");
-		if (texts[i] == NULL)
-			appendStringInfoString(&buf, "null");
-		else
-			escape_json(&buf, texts[i]);
-	}
+		push_member(&json, key->columns[i].name, texts[i]);
 	if (key->order_is_written)
+		push_member(&json, key->order_member, key->order);
+	compat_push_jsonb(&json, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(json.result);
+}
+
+static void
+push_member(CompatJsonb *json, char *name, char *text)
+{
+	JsonbValue	value = {.type = jbvString, .val.string = {.len = strlen(name), .val = name}};
+
+	compat_push_jsonb(json, WJB_KEY, &value);
+	if (text == NULL)
+		value.type = jbvNull;
+	else
 	{
-		appendStringInfoString(&buf, ", ");
-		escape_json(&buf, key->order_member);
-		appendStringInfoString(&buf, ": ");
-		escape_json(&buf, key->order);
+		value.val.string.len = strlen(text);
+		value.val.string.val = text;
 	}
-	appendStringInfoChar(&buf, '}');
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
+	compat_push_jsonb(json, WJB_VALUE, &value);
 }
 
 /* A position's jsonb form as text, cut short where it is long. */
@@ -147,13 +158,57 @@ position_texts(const WalkKey *key, Position *position)
 		return position->texts;
 
 	position->texts = palloc0(key->ncolumns * sizeof(char *));
-	nest_level = begin_text_settings(key);
+	nest_level = key->plain_output ? 0 : begin_text_settings(key);
 	for (int i = 0; i < key->ncolumns; i++)
 		if (!position->nulls[i])
-			position->texts[i] = OutputFunctionCall((FmgrInfo *) &key->columns[i].output,
-													position->values[i]);
+			position->texts[i] = value_text(&key->columns[i], position->values[i]);
 	settings_end(nest_level);
 	return position->texts;
+}
+
+/*
+ * A value's text form, within the text settings unless the key has plain_output.
+ * Dates and timestamps are so often in keys that they are written here as their
+ * output functions would under these settings, which take microseconds to set.
+ */
+static char *
+value_text(const KeyColumn *column, Datum value)
+{
+	char		buf[MAXDATELEN + 1];
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (column->typid == DATEOID)
+	{
+		DateADT		date = DatumGetDateADT(value);
+
+		if (DATE_NOT_FINITE(date))
+			EncodeSpecialDate(date, buf);
+		else
+		{
+			j2date(date + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+			EncodeDateOnly(&tm, USE_ISO_DATES, buf);
+		}
+		return pstrdup(buf);
+	}
+	if (column->typid == TIMESTAMPOID || column->typid == TIMESTAMPTZOID)
+	{
+		Timestamp	timestamp = DatumGetTimestamp(value);
+
+		if (TIMESTAMP_NOT_FINITE(timestamp))
+			EncodeSpecialTimestamp(timestamp, buf);
+		else if (timestamp2tm(timestamp, NULL, &tm, &fsec, NULL, NULL) == 0)
+		{
+			tm.tm_isdst = 0;	/* or the zone, which is UTC's, is left out */
+			EncodeDateTime(&tm, fsec, column->typid == TIMESTAMPTZOID, 0, NULL, USE_ISO_DATES, buf);
+		}
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("timestamp out of range")));
+		return pstrdup(buf);
+	}
+	return OutputFunctionCall((FmgrInfo *) &column->output, value);
 }
 
 /* Each value as SQL, to be cast to its type, NULL for a null; kept in the position. */

@@ -63,14 +63,15 @@ steer_install(void)
 
 /*
  * Have the generic plan made, or made again if it has become invalid, for this
- * index (InvalidOid for what is foreign); the plan must be a kept one.
+ * index (InvalidOid for what is foreign); the query must be a kept one.
  * by_partitions: the query puts together those of foreign partitions.  It is run
- * without JIT, which would cost more than a page.
+ * without JIT, which would cost more than a page.  Returns it, held by the current
+ * resource owner.
  */
-void
-steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan)
+CachedPlan *
+steer_plan(Walk *walk, Oid index, bool by_partitions, CachedPlanSource *source)
 {
-	CachedPlan *cached = NULL;
+	CachedPlan *volatile cached = NULL;
 
 	steered_walk = walk;
 	steered_index = index;
@@ -78,7 +79,7 @@ steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan)
 	unpartitioned = NULL;
 	PG_TRY();
 	{
-		cached = SPI_plan_get_cached_plan(plan);
+		cached = GetCachedPlan(source, NULL, CurrentResourceOwner, NULL);
 	}
 	PG_FINALLY();
 	{
@@ -86,11 +87,8 @@ steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan)
 	}
 	PG_END_TRY();
 
-	if (cached != NULL)
-	{
-		linitial_node(PlannedStmt, cached->stmt_list)->jitFlags = PGJIT_NONE;
-		ReleaseCachedPlan(cached, CurrentResourceOwner);
-	}
+	linitial_node(PlannedStmt, cached->stmt_list)->jitFlags = PGJIT_NONE;
+	return cached;
 }
 
 static void

@@ -8,10 +8,11 @@
 #define PG_CHUNKED_STEER_H
 
 #include "nodes/pathnodes.h"
+#include "utils/plancache.h"
 #include "walk/walk.h"
 
 extern void steer_install(void);
-extern void steer_plan(Walk *walk, Oid index, bool by_partitions, SPIPlanPtr plan);
+extern CachedPlan *steer_plan(Walk *walk, Oid index, bool by_partitions, CachedPlanSource *source);
 extern bool steer_is_by_index(const Walk *walk, Oid index, const IndexOptInfo *candidate,
 							  Oid relid);
 

@@ -119,7 +119,7 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 
 /*
  * The prepared plan of a query of this walk, for as long as the walk is pinned.
- * *kept: it is kept for later calls.
+ * *kept: it is kept for later calls; if not, the caller frees it.
  */
 SPIPlanPtr
 walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
@@ -132,10 +132,13 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 		if (walk->plans[i].hash == hash && strcmp(walk->plans[i].sql, sql) == 0)
 			return walk->plans[i].plan;
 
+	SPI_connect();
 	plan = SPI_prepare_cursor(sql, nargs, argtypes,
 							  walk->planned_by_value ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	SPI_finish();
 
 	/* if an outer call uses these plans too, this one lasts only for the call */
 	if (walk->nplans == MAX_PLANS && walk->pins > 1)
@@ -151,7 +154,6 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 
 		slot->hash = hash;
 		slot->sql = MemoryContextStrdup(walk->context, sql);
-		SPI_keepplan(plan);
 		slot->plan = plan;
 		walk->nplans++;
 	}

@@ -15,12 +15,14 @@
 
 #include "access/relation.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/relation.h"
 #include "base/settings.h"
@@ -35,14 +37,22 @@
 #define NTH_BY_READING 5000
 #define NTH_ROUNDS 8
 
-/* Takes the rows of a query and passes them on to the reader */
-typedef struct WalkReceiver
+/* A read in progress: the queries of a range, one after the other */
+struct WalkCursor
 {
-	DestReceiver pub;
 	Walk	   *walk;
 	WalkReader *reader;
-	MemoryContext context;		/* for reader->end */
-} WalkReceiver;
+	MemoryContext context;		/* all of it lives here, and reader->end */
+	List	   *queries;		/* RangeQuery, in walk order */
+	List	   *partitions;		/* that each query puts together, or NIL */
+	int			next;			/* query to run, counted in the direction of the read */
+
+	/* the query that is running, or NULL */
+	QueryDesc  *desc;
+	MemoryContext query_context;
+	CachedPlan *cached;
+	ResourceOwner owner;
+};
 
 static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
@@ -50,42 +60,129 @@ static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
 					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
-static void run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader);
+static void begin_query(WalkCursor *cursor, const RangeQuery *query);
+static void end_query(WalkCursor *cursor);
+static void free_plan(void *plan);
+static bool looks_behind(const WalkCursor *cursor);
+static void end_at(WalkCursor *cursor, TupleTableSlot *slot);
 static bool is_filtered(const Walk *walk, const WalkReader *reader);
 static int	begin_generic_plans(void);
-static void receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo);
-static bool receiver_row(TupleTableSlot *slot, DestReceiver *self);
-static void receiver_shutdown(DestReceiver *self);
-static bool is_tie(WalkReceiver *receiver, TupleTableSlot *slot);
+static bool is_tie(const WalkCursor *cursor, TupleTableSlot *slot);
 
 /*
  * Read the rows of a range, in walk order or backwards, until the reader has
- * enough.  SPI must be connected.  Results go into the current memory context.
- * Errors: 21000 if reader->boundary, without ties, and the row that follows the
- * last one shares its key.
+ * enough.  Results go into the current memory context.  Errors: those of
+ * walk_cursor_next().
  */
 void
 walk_read(Walk *walk, const Range *range, WalkReader *reader)
 {
-	List	   *queries = range_queries(walk->key, walk->style, walk->qualifier, range);
-	List	   *partitions = queries == NIL ? NIL : partitions_to_read(walk, reader);
-	int			nqueries;
+	WalkCursor *cursor = walk_cursor_open(walk, range, reader);
+	TupleTableSlot *slot;
 
-	if (partitions != NIL)
+	while ((slot = walk_cursor_next(cursor)) != NULL)
+	{
+		if (reader->row == NULL)
+			continue;
+		if (!reader->row(reader, slot) && !reader->ended)
+			end_at(cursor, slot);
+	}
+	walk_cursor_close(cursor);
+}
+
+/*
+ * Begin to read a range, in walk order or backwards, in the current memory
+ * context.  Nothing is run yet.  The walk must stay pinned, and reader stay where
+ * it is, until walk_cursor_close(); reader->row is not called.
+ */
+WalkCursor *
+walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
+{
+	WalkCursor *cursor = palloc0(sizeof(WalkCursor));
+
+	cursor->walk = walk;
+	cursor->reader = reader;
+	cursor->context = CurrentMemoryContext;
+	cursor->queries = range_queries(walk->key, walk->style, walk->qualifier, range);
+	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
+	if (cursor->partitions != NIL)
 	{
 		RangeStyle	style = {.expand = true};
 
-		queries = range_queries(walk->key, style, walk->qualifier, range);
+		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
 	}
-	nqueries = list_length(queries);
 	reader->count = 0;
 	reader->ended = false;
 	reader->end = NULL;
-	for (int i = 0; i < nqueries && !reader->ended; i++)
+	return cursor;
+}
+
+/*
+ * The next row, good until the next call, or NULL when the reader has enough or
+ * the range is over.  Errors: those of the query; 21000 if reader->boundary,
+ * without ties, and the row that follows the last one shares its key.
+ */
+TupleTableSlot *
+walk_cursor_next(WalkCursor *cursor)
+{
+	WalkReader *reader = cursor->reader;
+
+	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
-		run_query(walk, partitions, list_nth(queries, reader->backward ? nqueries - 1 - i : i), reader);
+		TupleTableSlot *slot;
+		MemoryContext context;
+
+		if (reader->ended && !looks_behind(cursor))
+			break;
+		if (cursor->desc == NULL)
+		{
+			int			nqueries = list_length(cursor->queries);
+
+			if (cursor->next == nqueries || reader->ended)
+				break;
+			CHECK_FOR_INTERRUPTS();
+			begin_query(cursor, list_nth(cursor->queries,
+										 reader->backward ? nqueries - 1 - cursor->next : cursor->next));
+			cursor->next++;
+		}
+
+		context = MemoryContextSwitchTo(cursor->desc->estate->es_query_cxt);
+		ResetPerTupleExprContext(cursor->desc->estate);
+		slot = ExecProcNode(cursor->desc->planstate);
+		MemoryContextSwitchTo(context);
+		if (TupIsNull(slot))
+		{
+			end_query(cursor);
+			continue;
+		}
+		cursor->desc->estate->es_processed++;
+
+		if (reader->ended)
+		{
+			if (!is_tie(cursor, slot))
+				break;
+			if (!reader->ties)
+				walk_report_tie(cursor->walk, reader->end);
+			CHECK_FOR_INTERRUPTS();
+			reader->count++;
+			return slot;
+		}
+		reader->count++;
+		if (reader->count >= reader->limit)
+			end_at(cursor, slot);
+		return slot;
 	}
+	walk_cursor_close(cursor);
+	return NULL;
+}
+
+/* To be called when no more rows are wanted; again is no harm. */
+void
+walk_cursor_close(WalkCursor *cursor)
+{
+	cursor->next = list_length(cursor->queries);
+	if (cursor->desc != NULL)
+		end_query(cursor);
 }
 
 /* The position of the first or, backwards, the last row of a range, or NULL. */
@@ -268,26 +365,36 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
 }
 
+/*
+ * Run the query on the active snapshot, as SPI would, but row by row, and without
+ * a tuple store or a portal between: a page of ten rows costs little else.
+ */
 static void
-run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader)
+begin_query(WalkCursor *cursor, const RangeQuery *query)
 {
+	Walk	   *walk = cursor->walk;
+	WalkReader *reader = cursor->reader;
 	int			nargs = query->nparams + 1;
-	ParamListInfo params = makeParamList(nargs);
+	ParamListInfo params;
+	Oid		   *argtypes;
 	uint64		limit = reader->limit - reader->count;
 	SPIPlanPtr	plan;
-	SPIExecuteOptions options = {0};
-	WalkReceiver receiver = {0};
+	CachedPlanSource *source;
 	Oid			index = is_filtered(walk, reader) && OidIsValid(walk->filter_index) ?
 		walk->filter_index : walk->key->index;
 	bool		steered = OidIsValid(index) || walk->style.expand || walk->style.also_expand;
 	bool		kept;
 	int			nest_level;
-	int			result;
+	MemoryContext context;
 
 	if (reader->boundary && !walk->key->unique)
 		limit = reader->ties ? PG_INT64_MAX : limit + 1;	/* rows after the last one, to compare */
 	limit = Min(limit, PG_INT64_MAX);
 
+	cursor->query_context = AllocSetContextCreate(cursor->context, "pg_chunked query", ALLOCSET_SMALL_SIZES);
+	context = MemoryContextSwitchTo(cursor->query_context);
+	params = makeParamList(nargs);
+	argtypes = palloc(nargs * sizeof(Oid));
 	for (int i = 0; i < nargs; i++)
 	{
 		ParamExternData *param = &params->params[i];
@@ -297,35 +404,77 @@ run_query(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
 		param->isnull = false;
 		param->pflags = PARAM_FLAG_CONST;
+		argtypes[i] = param->ptype;
 	}
+	plan = walk_prepare(walk, read_text(walk, cursor->partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+	if (!kept)
 	{
-		Oid		   *argtypes = palloc(nargs * sizeof(Oid));
+		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-		for (int i = 0; i < nargs; i++)
-			argtypes[i] = params->params[i].ptype;
-		plan = walk_prepare(walk, read_text(walk, partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+		callback->func = free_plan;
+		callback->arg = plan;
+		MemoryContextRegisterResetCallback(cursor->query_context, callback);
 	}
+	cursor->owner = CurrentResourceOwner;
 
-	receiver.pub.receiveSlot = receiver_row;
-	receiver.pub.rStartup = receiver_startup;
-	receiver.pub.rShutdown = receiver_shutdown;
-	receiver.pub.rDestroy = receiver_shutdown;
-	receiver.pub.mydest = DestTuplestore;	/* with DestNone, SPI says nothing was selected */
-	receiver.walk = walk;
-	receiver.reader = reader;
-	receiver.context = CurrentMemoryContext;
-
-	options.params = params;
-	options.read_only = true;
-	options.dest = &receiver.pub;
-
+	source = linitial(SPI_plan_get_plan_sources(plan));
 	if (steered && kept)
-		steer_plan(walk, index, partitions != NIL, plan);
-	nest_level = steered ? begin_generic_plans() : 0;
-	result = SPI_execute_plan_extended(plan, &options);
-	settings_end(nest_level);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+		cursor->cached = steer_plan(walk, index, cursor->partitions != NIL, source);
+	else
+	{
+		nest_level = steered ? begin_generic_plans() : 0;
+		cursor->cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
+		settings_end(nest_level);
+	}
+	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
+								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
+	ExecutorStart(cursor->desc, 0);
+	MemoryContextSwitchTo(context);
+}
+
+static void
+end_query(WalkCursor *cursor)
+{
+	QueryDesc  *desc = cursor->desc;
+
+	cursor->desc = NULL;
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	ReleaseCachedPlan(cursor->cached, cursor->owner);
+	MemoryContextDelete(cursor->query_context);
+}
+
+static void
+free_plan(void *plan)
+{
+	SPI_freeplan((SPIPlanPtr) plan);
+}
+
+/* Are rows behind the last one looked at, for whether they share its key? */
+static bool
+looks_behind(const WalkCursor *cursor)
+{
+	return cursor->reader->boundary && !cursor->walk->key->unique;
+}
+
+/* This row is the last. */
+static void
+end_at(WalkCursor *cursor, TupleTableSlot *slot)
+{
+	WalkReader *reader = cursor->reader;
+	Walk	   *walk = cursor->walk;
+
+	reader->ended = true;
+	if (reader->keep_end || looks_behind(cursor))
+	{
+		MemoryContext context = MemoryContextSwitchTo(cursor->context);
+
+		reader->end = position_make(walk->key);
+		position_copy_slot(walk->key, reader->end, slot,
+						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
+		MemoryContextSwitchTo(context);
+	}
 }
 
 /* Does the query return only rows that match the filter? */
@@ -350,68 +499,12 @@ begin_generic_plans(void)
 	return settings_begin(settings, lengthof(settings));
 }
 
-static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
-{
-	(void) self;
-	(void) operation;
-	(void) typeinfo;
-}
-
-static void
-receiver_shutdown(DestReceiver *self)
-{
-	(void) self;
-}
-
-/* Called by the executor for each row; false ends the query. */
+/* Does the row behind the last one share its key? */
 static bool
-receiver_row(TupleTableSlot *slot, DestReceiver *self)
+is_tie(const WalkCursor *cursor, TupleTableSlot *slot)
 {
-	WalkReceiver *receiver = (WalkReceiver *) self;
-	WalkReader *reader = receiver->reader;
-	Walk	   *walk = receiver->walk;
-	bool		look_further = reader->boundary && !walk->key->unique;
-	bool		more = true;
-
-	if (reader->ended)
-	{
-		if (!is_tie(receiver, slot))
-			return false;
-		if (!reader->ties)
-			walk_report_tie(walk, reader->end);
-		CHECK_FOR_INTERRUPTS();
-		reader->count++;
-		if (reader->row != NULL)
-			(void) reader->row(reader, slot);
-		return true;
-	}
-
-	reader->count++;
-	if (reader->row != NULL)
-		more = reader->row(reader, slot);
-	if (more && reader->count < reader->limit)
-		return true;
-
-	reader->ended = true;
-	if (reader->keep_end || look_further)
-	{
-		MemoryContext context = MemoryContextSwitchTo(receiver->context);
-
-		reader->end = position_make(walk->key);
-		position_copy_slot(walk->key, reader->end, slot,
-						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
-		MemoryContextSwitchTo(context);
-	}
-	return look_further;
-}
-
-/* Does the row after the last one share its key? */
-static bool
-is_tie(WalkReceiver *receiver, TupleTableSlot *slot)
-{
-	Walk	   *walk = receiver->walk;
-	WalkReader *reader = receiver->reader;
+	Walk	   *walk = cursor->walk;
+	WalkReader *reader = cursor->reader;
 	const AttrNumber *attnums = reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums;
 
 	for (int i = 0; i < walk->key->ncolumns; i++)

@@ -33,6 +33,12 @@ typedef struct WalkReader
 	Position   *end;			/* that last row's position, if ended */
 } WalkReader;
 
+/* A read in progress, row by row */
+typedef struct WalkCursor WalkCursor;
+
+extern WalkCursor *walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader);
+extern TupleTableSlot *walk_cursor_next(WalkCursor *cursor);
+extern void walk_cursor_close(WalkCursor *cursor);
 extern void walk_read(Walk *walk, const Range *range, WalkReader *reader);
 extern Position *walk_end_of_range(Walk *walk, const Range *range, WalkOutput output,
 								   bool backward);

@@ -13,21 +13,23 @@ import client_memory
 import estimate
 import events
 import exact
+import first_page
+import full_walk
 import growth
 import job_run
 import jobs
 import ledger
+import memory
 import pages
 import peers
 import seek
 import server_clock
 import sizes
 import tables
-import walk
 from bench import FULL_SIZE, Bench, Result, print_results
 from events import SCHEMA
 
-WALK = walk.SUBJECTS
+WALK = {"first_page": first_page, "full_walk": full_walk, "memory": memory}
 BOUNDARIES = {"exact": exact, "estimate": estimate, "seek": seek, "growth": growth, "sizes": sizes}
 JOBS = {"run": job_run, "claims": claims, "ledger": ledger}
 WALK_PICTURES = {"client_memory": client_memory}

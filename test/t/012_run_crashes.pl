@@ -54,20 +54,6 @@ CREATE TABLE audit (id bigint NOT NULL, pid int NOT NULL, slept boolean);
 ANALYZE;
 SQL
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# until_true SQL, WHAT
-sub until_true
-{
-	my ($sql, $what) = @_;
-	$node->poll_query_until('postgres', $sql) or die "$what does not come about";
-	return;
-}
-
 #
 # Four deaths
 #

@@ -19,20 +19,6 @@ INSERT INTO speed VALUES (0);
 ANALYZE;
 SQL
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# until_true SQL
-sub until_true
-{
-	my ($sql) = @_;
-	$node->poll_query_until('postgres', $sql) or die "does not come about: $sql";
-	return;
-}
-
 # job NAME, COLUMNS: of the view jobs
 sub job
 {
@@ -173,7 +159,7 @@ create('none', 'UPDATE event SET n = n + 1 WHERE {chunk}');
 for my $call (q{CALL chunked.run_job('none', workers => 1)}, q{SELECT chunked.start_job('none')})
 {
 	(undef, $messages) = $session->query($call);
-	like($messages, qr/^ERROR:  53400: no background worker is available$/m, "no worker left: $call");
+	like($messages, qr/^ERROR:  53400: could not start a background worker$/m, "no worker left: $call");
 }
 is(job('none', 'status'), 'ready', 'the job has not begun');
 value(q{SELECT chunked.cancel_job('held')});

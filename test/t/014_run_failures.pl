@@ -24,20 +24,6 @@ INSERT INTO small SELECT generate_series(1, 4000);
 ANALYZE;
 SQL
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-# until_true SQL
-sub until_true
-{
-	my ($sql) = @_;
-	$node->poll_query_until('postgres', $sql) or die "does not come about: $sql";
-	return;
-}
-
 # progress NAME, COLUMNS: of the view progress
 sub progress
 {
@@ -68,7 +54,7 @@ my $divide = 'UPDATE event SET n = n + 1 / divisor WHERE {chunk}';
 value('UPDATE event SET divisor = 0 WHERE id IN (' . join(', ', @bad) . ')');
 
 my $messages = call("CALL chunked.run('event', '$divide', name => 'poison', workers => 2, on_error => 'continue')");
-like($messages, qr/^WARNING:  01000: job "poison" is done but for what failed: \d+ chunks, 99993 rows in \S+ \S+, \d+ retries, 7 failed$/m,
+like($messages, qr/^WARNING:  01000: job "poison" is done, with failed chunks: \d+ chunks, 99993 rows in \S+ \S+, \d+ retries, 7 failed$/m,
 	'on_error = continue: the summary counts what failed');
 is(value(q{SELECT failed_key->>'id', row_count, error_sqlstate, error FROM chunked.job_chunks WHERE job = 'poison' AND state = 'failed' ORDER BY (failed_key->>'id')::int}),
 	join("\n", map { "$_|1|22012|division by zero" } @bad), 'exactly the rows that fail are found');

@@ -40,8 +40,8 @@ sub as
 	return ($out, $err);
 }
 
-# value(SQL [, DATABASE]): as the superuser
-sub value
+# value_as_superuser(SQL [, DATABASE])
+sub value_as_superuser
 {
 	my ($sql, $database) = @_;
 	my ($out, $err) = as($super, $sql, $database);
@@ -63,8 +63,8 @@ sub unrefused
 	return unlike($err, qr/(?:ERROR|FATAL): /, $name);
 }
 
-# until_true(CODE): whether it comes about
-sub until_true
+# comes_about(CODE): whether it returns true at last
+sub comes_about
 {
 	my ($code) = @_;
 	my $tries = 0;
@@ -226,7 +226,7 @@ END $$;
 SQL
 	$sql =~ s/\@ROLE/$role/g;
 	$sql =~ s/\@SUPER/$super/g;
-	return value($sql, $database);
+	return value_as_superuser($sql, $database);
 }
 
 # not_deferred(LINES, TAG, NAME): that code could not have anything run later, nor workers started
@@ -249,7 +249,7 @@ sub not_deferred
 # Who they are
 #
 
-value(<<'SQL');
+value_as_superuser(<<'SQL');
 CREATE ROLE alice LOGIN;
 CREATE ROLE bob LOGIN INHERIT;
 CREATE ROLE carol LOGIN NOINHERIT;
@@ -278,7 +278,7 @@ for ([ 'trusted', 'installer', 'a plain user who installs it' ], [ 'owned', 'dbo
 	attacker($role, $database);
 	my (undef, $err) = as($role, 'CREATE EXTENSION pg_chunked', $database);
 	unrefused($err, "$name: may install it");
-	is(value(<<'SQL', $database), "$super|t|t|$role|pg_catalog", "$name: owns the extension, and nothing in it");
+	is(value_as_superuser(<<'SQL', $database), "$super|t|t|$role|pg_catalog", "$name: owns the extension, and nothing in it");
 SELECT nspowner::regrole,
 	EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_namespace'::regclass AND objid = n.oid AND deptype = 'e'),
 	NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relowner <> nspowner
@@ -351,7 +351,7 @@ SQL
 	my $gate = session($node, $database);
 	my $waits = sub {
 		my ($type) = @_;
-		return until_true(sub { value("SELECT count(*) > 0 FROM pg_locks WHERE locktype = '$type' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = '$database')") eq 't' });
+		return comes_about(sub { value_as_superuser("SELECT count(*) > 0 FROM pg_locks WHERE locktype = '$type' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = '$database')") eq 't' });
 	};
 	$gate->query('SELECT pg_advisory_lock(1)');
 	my @lines = logged(sub {
@@ -367,7 +367,7 @@ SQL
 
 	# Put back what the unfixed code allows, for what follows.
 	as($role, 'DROP SCHEMA chunked CASCADE; ALTER SCHEMA away RENAME TO chunked', $database)
-		if value(q{SELECT count(*) FROM pg_namespace WHERE nspname = 'away'}, $database) > 0;
+		if value_as_superuser(q{SELECT count(*) FROM pg_namespace WHERE nspname = 'away'}, $database) > 0;
 
 	# Dropped while a call waits for the ledger's lock, which then finds his views. Owner of
 	# the extension, he may do that; and make what is his own a member of another one.
@@ -387,7 +387,7 @@ SQL
 }
 
 # A schema that is there already is somebody's.
-value('CREATE SCHEMA chunked AUTHORIZATION installer', 'squatted');
+value_as_superuser('CREATE SCHEMA chunked AUTHORIZATION installer', 'squatted');
 for my $role ('installer', $super)
 {
 	my (undef, $err) = as($role, 'CREATE EXTENSION pg_chunked', 'squatted');
@@ -429,7 +429,7 @@ CREATE OPERATOR alice.> (LEFTARG = alice.pair, RIGHTARG = alice.pair, FUNCTION =
 SQL
 unrefused($err, 'alice has a type and operators') or diag($err);
 # Only a superuser may create one, and might have done so for her.
-value(<<'SQL');
+value_as_superuser(<<'SQL');
 CREATE OPERATOR CLASS alice.pair_ops DEFAULT FOR TYPE alice.pair USING btree AS
 	OPERATOR 1 alice.<, OPERATOR 2 alice.<=, OPERATOR 3 alice.=, OPERATOR 4 alice.>=, OPERATOR 5 alice.>,
 	FUNCTION 1 alice.compare(alice.pair, alice.pair);
@@ -532,13 +532,13 @@ my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_c
 # without_workers: when those that there are have ended
 sub without_workers
 {
-	return until_true(sub { value($workers) eq '0' });
+	return comes_about(sub { value_as_superuser($workers) eq '0' });
 }
 
 sub done
 {
 	my ($name) = @_;
-	return value("SELECT count(*) FROM chunked.jobs WHERE name LIKE '% $name' AND status = 'done'");
+	return value_as_superuser("SELECT count(*) FROM chunked.jobs WHERE name LIKE '% $name' AND status = 'done'");
 }
 
 # In the foreground, by workers that are waited for, and by those that are not: by
@@ -605,7 +605,7 @@ for ([ 'alice claims', 'alice', undef, 'alice' ], [ 'a member claims', 'bob', 'S
 				"SELECT chunked.complete_chunk('$_ $name', number, fence) FROM chunked.claim_chunk('$_ $name')") } qw(item view kept));
 	});
 	unrefused($err, $name) or diag($err);
-	is(value("SELECT count(*) FROM chunked.job_chunks WHERE job LIKE '% $name' AND state = 'done'"), 3, "$name: chunks are done");
+	is(value_as_superuser("SELECT count(*) FROM chunked.job_chunks WHERE job LIKE '% $name' AND state = 'done'"), 3, "$name: chunks are done");
 	ran(\@lines, $_, $session, $name) for qw(filter throttle policy view operator), 'operator class';
 	not_deferred(\@lines, $_, $name) for 'filter', 'throttle';
 }
@@ -704,7 +704,7 @@ SQL
 # it may start nothing, since it would go on outside of what the server allows it.
 #
 
-value(<<'SQL');
+value_as_superuser(<<'SQL');
 CREATE TABLE public.parent (id int PRIMARY KEY);
 INSERT INTO public.parent VALUES (1);
 GRANT SELECT, REFERENCES ON public.parent TO alice;
@@ -759,7 +759,7 @@ SELECT chunked.create_job('alice.base', name => 'claims $name', throttle => \$\$
 UPDATE alice.bait SET tag = '$name';
 SQL
 	my @lines = logged(sub { $code->(); without_workers(); });
-	value(q{UPDATE alice.bait SET tag = ''});
+	value_as_superuser(q{UPDATE alice.bait SET tag = ''});
 	ran(\@lines, $name, undef, 'lured');
 	for my $try (qw(start_job run_job claim_chunk))
 	{
@@ -784,18 +784,18 @@ for my $sql ('ANALYZE alice.lured', 'VACUUM ANALYZE alice.lured', 'VACUUM FULL a
 as('alice', 'INSERT INTO alice.vacuumed VALUES (2)');
 lured('autovacuum', sub {
 	my $offset = -s $node->logfile;
-	value('ALTER SYSTEM SET autovacuum = on');
-	value('SELECT pg_reload_conf()');
-	ok(until_true(sub { slurp_file($node->logfile, $offset) =~ /tag="autovacuum" try="claim_chunk"/ }), 'autovacuum comes by');
-	value('ALTER SYSTEM SET autovacuum = off');
-	value('SELECT pg_reload_conf()');
+	value_as_superuser('ALTER SYSTEM SET autovacuum = on');
+	value_as_superuser('SELECT pg_reload_conf()');
+	ok(comes_about(sub { slurp_file($node->logfile, $offset) =~ /tag="autovacuum" try="claim_chunk"/ }), 'autovacuum comes by');
+	value_as_superuser('ALTER SYSTEM SET autovacuum = off');
+	value_as_superuser('SELECT pg_reload_conf()');
 });
 
 #
 # SECURITY DEFINER functions of alice's, called by herself, by others and by a superuser
 #
 
-value(<<'SQL');
+value_as_superuser(<<'SQL');
 SET ROLE alice;
 CREATE FUNCTION alice.start(name text) RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT chunked.start_job($1)';
 CREATE FUNCTION alice.claim(name text, OUT number bigint, OUT fence bigint, OUT state text, OUT reason text) SECURITY DEFINER LANGUAGE sql
@@ -928,7 +928,7 @@ sub everything
 
 {
 	my $err;
-	value(<<"SQL");
+	value_as_superuser(<<"SQL");
 GRANT CREATE ON SCHEMA public TO mallory;
 CREATE SCHEMA own;
 CREATE TABLE own.many (id int PRIMARY KEY, n int);
@@ -1001,7 +1001,7 @@ SQL
 		my ($plan) = as('mallory', "SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) SELECT FROM chunked.ledger_jobs WHERE $condition");
 		unlike($plan, qr/Index Cond/, "names: not by an index: $condition");
 	}
-	is(value(q{SELECT count(*) FROM pg_stats WHERE schemaname = 'chunked' AND tablename = 'ledger_jobs' AND attname IN ('name', 'owner', 'statement', 'filter', 'throttle')}), 0, 'names: no statistics of them');
+	is(value_as_superuser(q{SELECT count(*) FROM pg_stats WHERE schemaname = 'chunked' AND tablename = 'ledger_jobs' AND attname IN ('name', 'owner', 'statement', 'filter', 'throttle')}), 0, 'names: no statistics of them');
 
 	# Texts that a job runs are its owner's alone to write, and an owner is not given a job against his will.
 	for ([ 'a superuser', $super ], [ 'a member', 'bob' ], [ 'a member without INHERIT', 'carol' ])
@@ -1021,7 +1021,7 @@ SQL
 	}
 	(undef, $err) = as('bob', q{SELECT chunked.alter_job('secret', owner => 'bob'::regrole)});
 	unrefused($err, 'who has the rights of both can') or diag($err);
-	is(value(q{SELECT owner FROM chunked.jobs WHERE name = 'secret'}), 'bob', 'and then it is the other one\'s');
+	is(value_as_superuser(q{SELECT owner FROM chunked.jobs WHERE name = 'secret'}), 'bob', 'and then it is the other one\'s');
 	(undef, $err) = as('alice', q{CALL chunked.run_job('secret')});
 	refused('42704', $err, 'and the former owner does not see it');
 }
@@ -1052,12 +1052,12 @@ for my $call (q{SELECT chunked.claim_chunk('setting')}, q{CALL chunked.run('alic
 }
 
 # A role that sets another one whenever it logs on: its workers are the owner all the same.
-value('CREATE ROLE team; GRANT team TO alice; ALTER ROLE alice SET role = team');
+value_as_superuser('CREATE ROLE team; GRANT team TO alice; ALTER ROLE alice SET role = team');
 as('alice', q{SET ROLE alice; SELECT chunked.create_job('alice.setting', 'SELECT alice.probe(''worker of a role that sets a role'') FROM alice.setting WHERE {chunk}', name => 'teamed')});
 as('alice', q{SET ROLE alice; SELECT chunked.start_job('teamed')});
-ok(until_true(sub { value(q{SELECT status FROM chunked.jobs WHERE name = 'teamed'}) eq 'done' }), 'a role that sets a role: its workers run')
-  or diag(value(q{SELECT status, error FROM chunked.jobs WHERE name = 'teamed'}));
-value('ALTER ROLE alice RESET role');
+ok(comes_about(sub { value_as_superuser(q{SELECT status FROM chunked.jobs WHERE name = 'teamed'}) eq 'done' }), 'a role that sets a role: its workers run')
+  or diag(value_as_superuser(q{SELECT status, error FROM chunked.jobs WHERE name = 'teamed'}));
+value_as_superuser('ALTER ROLE alice RESET role');
 
 #
 # All in all

@@ -107,7 +107,7 @@ cmp_ok($next, '>', $lost, 'with a greater fence');
 refused($standby, 'failover', $lost_number, $lost, 'the lost claim holds nothing');
 is($standby->safe_psql('postgres', "SELECT chunked.complete_chunk('failover', $again, $next)"), '', 'the new one holds it');
 $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT chunked.wait_for_lsn('FFFF/0', '10 ms')", stderr => \$messages);
-like($messages, qr/HINT:  It is no standby, and may have lost the end/, 'a position that the new primary does not have');
+like($messages, qr/HINT:  It is not a standby, and may have lost the end/, 'a position that the new primary does not have');
 
 $standby->stop;
 done_testing();

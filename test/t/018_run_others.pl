@@ -13,19 +13,6 @@ use Time::HiRes ();
 
 my $node = start_node('others', 'max_worker_processes = 10', 'deadlock_timeout = 50ms', 'wal_level = minimal', 'max_wal_senders = 0');
 
-sub value
-{
-	my ($sql) = @_;
-	return $node->safe_psql('postgres', $sql);
-}
-
-sub until_true
-{
-	my ($sql) = @_;
-	$node->poll_query_until('postgres', $sql) or die "does not come about: $sql";
-	return;
-}
-
 # error SQL: its messages, with SQLSTATEs
 sub error
 {

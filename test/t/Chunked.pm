@@ -14,7 +14,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes ();
 
-our @EXPORT = qw(start_node explained plans nodes_of_type session background start_pooler elapsed_ms);
+our @EXPORT = qw(start_node value until_true explained plans nodes_of_type session background start_pooler elapsed_ms);
+
+# That of value() and until_true(): the one that start_node() started last.
+my $current_node;
 
 # start_node NAME [SETTING...]: a server with the extension in its database
 # "postgres". Nothing is analysed or vacuumed unless a test does it.
@@ -28,7 +31,29 @@ sub start_node
 		join("\n", 'autovacuum = off', 'fsync = off', @settings, ''));
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_chunked');
+	$current_node = $node;
 	return $node;
+}
+
+# value(SQL): its output; an error ends the test.
+sub value
+{
+	my ($sql) = @_;
+	return $current_node->safe_psql('postgres', $sql);
+}
+
+# until_true(SQL [, WHAT]): waits for a query to return true, through a restart of the server as well.
+sub until_true
+{
+	my ($sql, $what) = @_;
+	my $until = Time::HiRes::time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	until (($current_node->psql('postgres', $sql))[1] eq 't')
+	{
+		die(($what // $sql) . ' does not come about') if Time::HiRes::time() > $until;
+		Time::HiRes::sleep(0.03);
+	}
+	return;
 }
 
 # explained(SESSION): from now on plans() can tell what it runs. The plans come as

@@ -10,7 +10,7 @@ package Torture;
 use strict;
 use warnings FATAL => 'all';
 
-use Chunked;
+use Chunked qw(background until_true);
 use Digest::MD5 qw(md5);
 use Exporter 'import';
 use PostgreSQL::Test::Utils;
@@ -61,7 +61,7 @@ my $node;
 sub value
 {
 	my ($sql) = @_;
-	return $node->safe_psql('postgres', "SET statement_timeout = '60s';\n$sql");
+	return Chunked::value("SET statement_timeout = '60s';\n$sql");
 }
 
 # torture_prepare NODE: what all rounds share.
@@ -309,20 +309,6 @@ sub start_runner
 	push @{ $r->{callers} }, background($node,
 		"$timeout CALL chunked.run_job('torture'" . ($how eq 'workers' ? ", workers => $workers" : '') . ')')
 		for 1 .. ($how eq 'two calls' ? 2 : 1);
-	return;
-}
-
-# until_true SQL, WHAT
-sub until_true
-{
-	my ($sql, $what) = @_;
-	my $until = Time::HiRes::time() + $PATIENCE;
-
-	while (value($sql) ne 't')
-	{
-		die "$what does not come about" if Time::HiRes::time() > $until;
-		Time::HiRes::sleep(0.03);
-	}
 	return;
 }
 
