@@ -410,13 +410,13 @@ worker_write_error(int64 id, const ErrorData *error)
 {
 	LedgerError kept;
 
-	kept.sqlstate = unpack_sql_state(error->sqlerrcode);
 	kept.message = error->message;
 	kept.detail = error->detail;
 	kept.hint = error->hint;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
+	kept.sqlstate = unpack_sql_state(error->sqlerrcode);	/* a static buffer */
 	job_set_error(id, &kept);
 	SPI_finish();
 	PopActiveSnapshot();
