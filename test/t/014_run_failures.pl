@@ -15,6 +15,7 @@ my $node = PostgreSQL::Test::Cluster->new('failures');
 $node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\n");
 $node->start;
+use_node($node);
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION pg_chunked;
 CREATE TABLE event (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, divisor int NOT NULL DEFAULT 1) WITH (fillfactor = 50);
