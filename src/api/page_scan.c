@@ -190,7 +190,7 @@ scan_columns(Index rti, RangeTblEntry *rte, bool whole_row)
 	List	   *vars;
 	ListCell   *lc;
 
-	expandRTE(rte, rti, 0, -1, true, &names, &vars);
+	compat_expand_rte(rte, rti, &names, &vars);	/* with those that are dropped */
 	foreach(lc, vars)
 		tlist = lappend(tlist, makeTargetEntry(lfirst(lc), foreach_current_index(lc) + 1,
 											   strVal(list_nth(names, foreach_current_index(lc))), false));
