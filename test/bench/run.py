@@ -13,6 +13,7 @@ import client_memory
 import estimate
 import events
 import exact
+import fast_client
 import first_page
 import full_walk
 import growth
@@ -29,7 +30,7 @@ import tables
 from bench import FULL_SIZE, Bench, Result, print_results
 from events import SCHEMA
 
-WALK = {"first_page": first_page, "full_walk": full_walk, "memory": memory}
+WALK = {"first_page": first_page, "full_walk": full_walk, "fast_client": fast_client, "memory": memory}
 BOUNDARIES = {"exact": exact, "estimate": estimate, "seek": seek, "growth": growth, "sizes": sizes}
 JOBS = {"run": job_run, "claims": claims, "ledger": ledger}
 WALK_PICTURES = {"client_memory": client_memory}
