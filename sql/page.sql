@@ -225,6 +225,24 @@ FETCH 2 FROM c;
 FETCH BACKWARD 1 FROM c;
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, after => '{"id": 6}');
 COMMIT;
+-- columns that are added before a cursor's first row are in whole rows of it
+BEGIN;
+DECLARE c CURSOR FOR SELECT p, p.id FROM chunked.page(NULL::altered, 2) p;
+ALTER TABLE altered ADD COLUMN last text, ADD COLUMN lasting int DEFAULT 9;
+UPDATE altered SET last = 'of ' || id;
+FETCH ALL FROM c;
+ROLLBACK;
+-- read again and again, it is one page: as its arguments were, whatever they were computed by
+BEGIN;
+CREATE SEQUENCE calls;
+SET LOCAL enable_material = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SELECT g, string_agg(p.id::text, ' ' ORDER BY p.id) FROM generate_series(2, 6, 2) g LEFT JOIN chunked.page(NULL::event, nextval('calls') + 1) p ON p.id <= g GROUP BY g ORDER BY g;
+SELECT g, (SELECT string_agg(p.id::text, ' ') FROM chunked.page(NULL::event, 2, filter => 'nextval(''calls'') > 0') p WHERE p.id < g) FROM generate_series(2, 6, 2) g;
+SELECT last_value FROM calls;
+SELECT g, (SELECT string_agg(p.id::text, ' ') FROM chunked.page(NULL::event, 2, at(g)) p WHERE p.id <> g + 2) FROM generate_series(6, 18, 6) g;
+ROLLBACK;
 -- read only is enough
 BEGIN READ ONLY;
 SELECT count(*) FROM chunked.page(NULL::event, 5);
