@@ -73,7 +73,7 @@ static List *scan_columns(Index rti, RangeTblEntry *rte, bool whole_row);
 static Node *make_state(CustomScan *scan);
 static void begin_scan(CustomScanState *node, EState *estate, int eflags);
 static TupleTableSlot *exec_scan(CustomScanState *node);
-static TupleTableSlot *next_row(ScanState *node);
+static TupleTableSlot *next_page_row(ScanState *node);
 static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void begin_page(PageScan *scan);
 static void end_page(PageScan *scan);
@@ -273,11 +273,11 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 static TupleTableSlot *
 exec_scan(CustomScanState *node)
 {
-	return ExecScan(&node->ss, next_row, recheck_row);
+	return ExecScan(&node->ss, next_page_row, recheck_row);
 }
 
 static TupleTableSlot *
-next_row(ScanState *node)
+next_page_row(ScanState *node)
 {
 	PageScan   *scan = (PageScan *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
