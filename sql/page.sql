@@ -225,6 +225,43 @@ FETCH 2 FROM c;
 FETCH BACKWARD 1 FROM c;
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, after => '{"id": 6}');
 COMMIT;
+-- columns that are added before a cursor's first row are in whole rows of it
+BEGIN;
+CREATE TABLE grown (id int PRIMARY KEY);
+INSERT INTO grown VALUES (1), (2);
+DECLARE c CURSOR FOR SELECT p, p.id FROM chunked.page(NULL::grown) p;
+ALTER TABLE grown ADD COLUMN late text, ADD COLUMN later int;
+FETCH ALL FROM c;
+ROLLBACK;
+-- a filter means what it did when the first row was fetched, to the end; and nothing else to others
+BEGIN;
+SET LOCAL DateStyle = 'ISO, DMY';
+CREATE FUNCTION seen(int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE SCHEMA other;
+CREATE FUNCTION other.seen(int) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::ladder, 9, '{"a": "2", "b": "1", "id": "10"}', key => '{a,b DESC}',
+	filter => 'seen(id) AND date ''02/01/2024'' = ''2024-01-02''');
+FETCH 1 FROM c;
+SET LOCAL DateStyle = 'ISO, MDY';
+SET LOCAL search_path = other, page_test;
+FETCH ALL FROM c;
+SHOW DateStyle;
+SET LOCAL DateStyle = 'ISO, DMY';
+SET LOCAL search_path = page_test;
+SELECT count(*) FROM chunked.page(NULL::ladder, 9, '{"a": "2", "b": "1", "id": "10"}', key => '{a,b DESC}',
+	filter => 'seen(id) AND date ''02/01/2024'' = ''2024-01-02''');
+ROLLBACK;
+-- read again and again, it is one page: as its arguments were, whatever they were computed by
+BEGIN;
+CREATE SEQUENCE calls;
+SET LOCAL enable_material = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SELECT g, string_agg(p.id::text, ' ' ORDER BY p.id) FROM generate_series(2, 6, 2) g LEFT JOIN chunked.page(NULL::event, nextval('calls') + 1) p ON p.id <= g GROUP BY g ORDER BY g;
+SELECT g, (SELECT string_agg(p.id::text, ' ') FROM chunked.page(NULL::event, 2, filter => 'nextval(''calls'') > 0') p WHERE p.id < g) FROM generate_series(2, 6, 2) g;
+SELECT last_value FROM calls;
+SELECT g, (SELECT string_agg(p.id::text, ' ') FROM chunked.page(NULL::event, 2, at(g)) p WHERE p.id <> g + 2) FROM generate_series(6, 18, 6) g;
+ROLLBACK;
 -- read only is enough
 BEGIN READ ONLY;
 SELECT count(*) FROM chunked.page(NULL::event, 5);

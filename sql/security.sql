@@ -45,6 +45,31 @@ $$;
 GRANT EXECUTE ON FUNCTION calls() TO PUBLIC;
 
 --
+-- A cursor reads all of its page as whoever fetched its first row, like any other
+--
+BEGIN;
+CREATE TABLE mixed (a int, id int PRIMARY KEY);
+INSERT INTO mixed SELECT NULLIF(i / 3, 1), i FROM generate_series(1, 8) i;
+DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => '{a}');
+FETCH 1 FROM c;
+SET LOCAL ROLE regress_chunked_user;
+FETCH ALL FROM c;
+SELECT current_user;
+ROLLBACK;
+BEGIN;
+CREATE TABLE mixed (a int, id int PRIMARY KEY);
+INSERT INTO mixed SELECT NULLIF(i / 3, 1), i FROM generate_series(1, 8) i;
+ALTER TABLE mixed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mixed FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON mixed USING (current_user = 'regress_chunked_owner');
+DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => '{a}');
+FETCH 1 FROM c;
+SET LOCAL ROLE regress_chunked_user;
+FETCH ALL FROM c;
+SET LOCAL ROLE regress_chunked_owner;
+ROLLBACK;
+
+--
 -- No rights at all
 --
 SET ROLE regress_chunked_user;

@@ -11,9 +11,10 @@
  * knows, wherever the two cannot be told apart.  All else is as in the function:
  * arguments are evaluated, checked and read when the scan begins, by the same
  * code.  The function is called where the page is read backwards (before), where
- * its arguments depend on other rows of FROM (LATERAL), in ROWS FROM, WITH
- * ORDINALITY and outside of FROM, and where a row may have to be found again
- * after another one was locked (UPDATE ... FROM, FOR UPDATE).
+ * its arguments depend on other rows of FROM (LATERAL) or are volatile, where a
+ * subquery is run again and again over the same page, in ROWS FROM, WITH ORDINALITY
+ * and outside of FROM, and where a row may have to be found again after another
+ * one was locked (UPDATE ... FROM, FOR UPDATE).
  */
 #include "postgres.h"
 
@@ -31,7 +32,6 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
-#include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parse_relation.h"
 #include "utils/acl.h"
@@ -64,14 +64,16 @@ typedef struct PageScan
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 
 static void offer_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
-static FuncExpr *call_to_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
+static FuncExpr *call_to_scan(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte);
+static bool is_begun_again(PlannerInfo *root, FuncExpr *call);
+static bool has_exec_param(Node *node, void *context);
 static Plan *make_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 					   List *clauses, List *plans);
 static List *scan_columns(Index rti, RangeTblEntry *rte, bool whole_row);
 static Node *make_state(CustomScan *scan);
 static void begin_scan(CustomScanState *node, EState *estate, int eflags);
 static TupleTableSlot *exec_scan(CustomScanState *node);
-static TupleTableSlot *next_row(ScanState *node);
+static TupleTableSlot *next_page_row(ScanState *node);
 static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void begin_page(PageScan *scan);
 static void end_page(PageScan *scan);
@@ -111,7 +113,7 @@ offer_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 	if (rte->rtekind != RTE_FUNCTION || list_length(rel->pathlist) != 1)
 		return;
 	by_function = linitial(rel->pathlist);
-	call = by_function->pathtype == T_FunctionScan ? call_to_scan(root, rel, rti, rte) : NULL;
+	call = by_function->pathtype == T_FunctionScan ? call_to_scan(root, rel, rte) : NULL;
 	if (call == NULL)
 		return;
 
@@ -130,15 +132,16 @@ offer_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 
 /* The call of page() that this is, if it can be scanned; else NULL. */
 static FuncExpr *
-call_to_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+call_to_scan(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 {
 	RangeTblFunction *function;
 	FuncExpr   *call;
 	Node	   *before;
 	FmgrInfo	info;
 
+	/* rows of a branch of UNION ALL are found again without a row mark of its own */
 	if (list_length(rte->functions) != 1 || rte->funcordinality || rte->lateral ||
-		!bms_is_empty(rel->lateral_relids) || get_plan_rowmark(root->rowMarks, rti) != NULL)
+		!bms_is_empty(rel->lateral_relids) || root->rowMarks != NIL)
 		return NULL;
 	function = linitial_node(RangeTblFunction, rte->functions);
 	call = (FuncExpr *) function->funcexpr;
@@ -148,9 +151,33 @@ call_to_scan(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 	before = list_nth(call->args, PAGE_BEFORE);
 	if (!IsA(before, Const) || !((Const *) before)->constisnull)
 		return NULL;
+	/* begun again, as in a nested loop, a scan evaluates them again; the function keeps its rows */
+	if (contain_volatile_functions((Node *) call->args) || is_begun_again(root, call))
+		return NULL;
 	/* SECURITY DEFINER and the like, which somebody may have altered it to, come in between */
 	fmgr_info(call->funcid, &info);
 	return info.fn_addr == chunked_page && info.fn_retset ? call : NULL;
+}
+
+/* Is the same page wanted for each row of an outer query? */
+static bool
+is_begun_again(PlannerInfo *root, FuncExpr *call)
+{
+	bool		correlated = false;
+
+	for (PlannerInfo *outer = root->parent_root; outer != NULL; outer = outer->parent_root)
+		if (outer->plan_params != NIL)
+			correlated = true;
+	return correlated && !has_exec_param((Node *) call->args, NULL);
+}
+
+/* Is anything in it that the executor finds out, such as a column of an outer query? */
+static bool
+has_exec_param(Node *node, void *context)
+{
+	if (node != NULL && IsA(node, Param))
+		return ((Param *) node)->paramkind == PARAM_EXEC;
+	return expression_tree_walker(node, has_exec_param, context);
 }
 
 static Plan *
@@ -246,11 +273,11 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 static TupleTableSlot *
 exec_scan(CustomScanState *node)
 {
-	return ExecScan(&node->ss, next_row, recheck_row);
+	return ExecScan(&node->ss, next_page_row, recheck_row);
 }
 
 static TupleTableSlot *
-next_row(ScanState *node)
+next_page_row(ScanState *node)
 {
 	PageScan   *scan = (PageScan *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
@@ -263,7 +290,8 @@ next_row(ScanState *node)
 	if (row == NULL)
 		return slot;
 
-	slot_getsomeattrs(row, scan->ncolumns);
+	/* for a whole row, columns that were added since it was planned as well */
+	slot_getsomeattrs(row, scan->whole_row ? scan->row_type->natts : scan->ncolumns);
 	memcpy(slot->tts_values, row->tts_values, scan->ncolumns * sizeof(Datum));
 	memcpy(slot->tts_isnull, row->tts_isnull, scan->ncolumns * sizeof(bool));
 	if (scan->whole_row)

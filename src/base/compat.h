@@ -148,6 +148,24 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 	ExplainOnePlan(planned, NULL, es, "", params, NULL, NULL, NULL)
 #endif
 
+/* 19: what a whole query took got a name and a type of its own */
+#if PG_VERSION_NUM >= 190000
+#define compat_query_timed(desc) ((desc)->query_instr != NULL)
+#define compat_query_start(desc) InstrStart((desc)->query_instr)
+#define compat_query_stop(desc) InstrStop((desc)->query_instr)
+#else
+#define compat_query_timed(desc) ((desc)->totaltime != NULL)
+#define compat_query_start(desc) InstrStartNode((desc)->totaltime)
+#define compat_query_stop(desc) InstrStopNode((desc)->totaltime, 0)
+#endif
+
+/* 16: the rows of all runs of a query are counted as well */
+#if PG_VERSION_NUM >= 160000
+#define compat_count_row(estate) ((void) ((estate)->es_processed++, (estate)->es_total_processed++))
+#else
+#define compat_count_row(estate) ((void) ((estate)->es_processed++))
+#endif
+
 /* 19: JumbleState became const */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_ANALYZE_HOOK_PARAMS ParseState *pstate, Query *query, const JumbleState *jstate

@@ -192,7 +192,6 @@ static BlockPart
 read_part(const ChunkRequest *request, Relation rel)
 {
 	BlockPart	part = {0};
-	double		rows = relation_estimate_rows_alone(rel);
 	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT);
 
 	/* the chunks name the part itself, so that its own privileges count */
@@ -217,7 +216,7 @@ read_part(const ChunkRequest *request, Relation rel)
 	part.name = relation_has_children(rel) ? relation_quoted_name(rel) : NULL;
 	part.count = check_enable_rls(part.relid, InvalidOid, true) == RLS_ENABLED;
 	part.end_block = RelationGetNumberOfBlocks(rel);
-	part.rows_per_block = part.end_block > 0 ? rows / part.end_block : 0;
+	part.rows_per_block = part.end_block > 0 ? relation_estimate_rows_alone(rel) / part.end_block : 0;
 	part.weight = (double) DatumGetInt64(DirectFunctionCall1(pg_table_size,
 															 ObjectIdGetDatum(part.relid)));
 	bound_part(request, &part);

@@ -45,6 +45,10 @@
 #define MAX_WALKS 32
 #define MAX_PLANS 64
 
+const char *const walk_settings[WALK_NSETTINGS] =
+{"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
+	"lc_monetary", "standard_conforming_strings", "transform_null_equals", "xmloption"};
+
 static dlist_head walks = DLIST_STATIC_INIT(walks);	/* most recent first */
 static int	nwalks = 0;
 static uint64 last_serial = 0;
@@ -241,9 +245,6 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 static void
 make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 {
-	static const char *const settings[] =
-	{"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
-		"lc_monetary", "standard_conforming_strings", "transform_null_equals", "xmloption"};
 	Oid			user = GetUserId();
 
 	initStringInfo(buf);
@@ -258,10 +259,10 @@ make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 	if (filter != NULL)
 	{
 		appendBinaryStringInfo(buf, VARDATA_ANY(filter), VARSIZE_ANY_EXHDR(filter));
-		for (size_t i = 0; i < lengthof(settings); i++)
+		for (int i = 0; i < WALK_NSETTINGS; i++)
 		{
 			appendStringInfoChar(buf, '\0');
-			appendStringInfoString(buf, GetConfigOption(settings[i], false, false));
+			appendStringInfoString(buf, GetConfigOption(walk_settings[i], false, false));
 		}
 	}
 }

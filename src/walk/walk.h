@@ -68,6 +68,10 @@ typedef struct Walk
 	WalkPlan   *plans;
 } Walk;
 
+/* The settings that literals in a filter depend on */
+#define WALK_NSETTINGS 9
+extern const char *const walk_settings[WALK_NSETTINGS];
+
 extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);

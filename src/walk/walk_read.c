@@ -16,9 +16,11 @@
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "executor/instrument.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -37,6 +39,9 @@
 #define NTH_BY_READING 5000
 #define NTH_ROUNDS 8
 
+/* Besides the settings that a filter's literals depend on, those that names and policies do */
+#define NSETTINGS (WALK_NSETTINGS + 2)
+
 /* A read in progress: the queries of a range, one after the other */
 struct WalkCursor
 {
@@ -46,6 +51,12 @@ struct WalkCursor
 	List	   *queries;		/* RangeQuery, in walk order */
 	List	   *partitions;		/* that each query puts together, or NIL */
 	int			next;			/* query to run, counted in the direction of the read */
+
+	/* what must stay as it was when the first query was run */
+	bool		in_one_call;	/* it does, until the read is over */
+	Oid			user;
+	int			security_context;
+	char	   *settings[NSETTINGS];	/* if there are several queries */
 
 	/* the query that is running, or NULL */
 	QueryDesc  *desc;
@@ -60,6 +71,10 @@ static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
 					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
+static TupleTableSlot *next_row(WalkCursor *cursor);
+static TupleTableSlot *next_of_query(QueryDesc *desc);
+static void begin_next_query(WalkCursor *cursor);
+static const char *setting_to_keep(int i);
 static void begin_query(WalkCursor *cursor, const RangeQuery *query);
 static void end_query(WalkCursor *cursor);
 static void free_plan(void *plan);
@@ -80,6 +95,7 @@ walk_read(Walk *walk, const Range *range, WalkReader *reader)
 	WalkCursor *cursor = walk_cursor_open(walk, range, reader);
 	TupleTableSlot *slot;
 
+	cursor->in_one_call = true;
 	while ((slot = walk_cursor_next(cursor)) != NULL)
 	{
 		if (reader->row == NULL)
@@ -119,43 +135,62 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 
 /*
  * The next row, good until the next call, or NULL when the reader has enough or
- * the range is over.  Errors: those of the query; 21000 if reader->boundary,
+ * the range is over.  Between two calls, as between the rows of a cursor, role and
+ * settings may change: all of the range is read as whoever began it, and its
+ * queries mean what they meant then.  Errors: those of the query; 21000 if reader->boundary,
  * without ties, and the row that follows the last one shares its key.
  */
 TupleTableSlot *
 walk_cursor_next(WalkCursor *cursor)
+{
+	TupleTableSlot *slot;
+	Oid			user;
+	int			security_context;
+
+	if (cursor->in_one_call)
+		return next_row(cursor);
+
+	GetUserIdAndSecContext(&user, &security_context);
+	if (cursor->next == 0)
+	{
+		cursor->user = user;
+		cursor->security_context = security_context;
+	}
+	if (user == cursor->user)
+		return next_row(cursor);
+
+	/* an error undoes this with its (sub)transaction */
+	SetUserIdAndSecContext(cursor->user, cursor->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	slot = next_row(cursor);
+	SetUserIdAndSecContext(user, security_context);
+	return slot;
+}
+
+static TupleTableSlot *
+next_row(WalkCursor *cursor)
 {
 	WalkReader *reader = cursor->reader;
 
 	for (;;)
 	{
 		TupleTableSlot *slot;
-		MemoryContext context;
 
 		if (reader->ended && !looks_behind(cursor))
 			break;
 		if (cursor->desc == NULL)
 		{
-			int			nqueries = list_length(cursor->queries);
-
-			if (cursor->next == nqueries || reader->ended)
+			if (cursor->next == list_length(cursor->queries) || reader->ended)
 				break;
 			CHECK_FOR_INTERRUPTS();
-			begin_query(cursor, list_nth(cursor->queries,
-										 reader->backward ? nqueries - 1 - cursor->next : cursor->next));
-			cursor->next++;
+			begin_next_query(cursor);
 		}
 
-		context = MemoryContextSwitchTo(cursor->desc->estate->es_query_cxt);
-		ResetPerTupleExprContext(cursor->desc->estate);
-		slot = ExecProcNode(cursor->desc->planstate);
-		MemoryContextSwitchTo(context);
+		slot = next_of_query(cursor->desc);
 		if (TupIsNull(slot))
 		{
 			end_query(cursor);
 			continue;
 		}
-		cursor->desc->estate->es_processed++;
 
 		if (reader->ended)
 		{
@@ -363,6 +398,66 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 						 walk->filter);
 	appendStringInfoString(buf, " ORDER BY ");
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
+}
+
+/* As ExecutorRun() takes a row, its time for those who watch queries included. */
+static TupleTableSlot *
+next_of_query(QueryDesc *desc)
+{
+	EState	   *estate = desc->estate;
+	MemoryContext context = MemoryContextSwitchTo(estate->es_query_cxt);
+	TupleTableSlot *slot;
+
+	if (compat_query_timed(desc))
+		compat_query_start(desc);
+	ResetPerTupleExprContext(estate);
+	slot = ExecProcNode(desc->planstate);
+	if (!TupIsNull(slot))
+		compat_count_row(estate);
+	if (compat_query_timed(desc))
+		compat_query_stop(desc);
+	MemoryContextSwitchTo(context);
+	return slot;
+}
+
+/*
+ * Run the next of the range's queries under the settings that its first was run
+ * under, or a filter would mean something else from here on, and so would the
+ * plan that is kept for other calls.
+ */
+static void
+begin_next_query(WalkCursor *cursor)
+{
+	int			nqueries = list_length(cursor->queries);
+	int			next = cursor->next++;
+	const char *changed[NSETTINGS][2];
+	int			nchanged = 0;
+	int			nest_level;
+
+	for (int i = 0; i < NSETTINGS && nqueries > 1 && !cursor->in_one_call; i++)
+	{
+		const char *value = GetConfigOption(setting_to_keep(i), false, false);
+
+		if (next == 0)
+			cursor->settings[i] = MemoryContextStrdup(cursor->context, value);
+		else if (strcmp(value, cursor->settings[i]) != 0)
+		{
+			changed[nchanged][0] = setting_to_keep(i);
+			changed[nchanged++][1] = cursor->settings[i];
+		}
+	}
+	nest_level = nchanged == 0 ? 0 : settings_begin(changed, nchanged);
+	begin_query(cursor, list_nth(cursor->queries,
+								 cursor->reader->backward ? nqueries - 1 - next : next));
+	settings_end(nest_level);
+}
+
+static const char *
+setting_to_keep(int i)
+{
+	static const char *const others[NSETTINGS - WALK_NSETTINGS] = {"search_path", "row_security"};
+
+	return i < WALK_NSETTINGS ? walk_settings[i] : others[i - WALK_NSETTINGS];
 }
 
 /*

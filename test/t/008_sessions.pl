@@ -54,6 +54,12 @@ sub rows
 	return defined $error ? "ERROR: $error" : $rows;
 }
 
+# What watches queries sees how long those of a walk take
+my (undef, $log) = $walker->query('SELECT count(*) FROM chunked.page(NULL::event, 5000); SELECT count(*) FROM chunked.page(NULL::event, 5000, before => \'{"id": 9000}\')');
+my @durations = $log =~ /duration: (\S+) ms/g;
+is(scalar @durations, 4, 'two pages, of a query each');
+is(scalar(grep { $_ == 0 } @durations), 0, 'none takes no time');
+
 # Indexes
 my $by_a = q|page(NULL::event, 3, after => '{"a": 50, "id": 50}', key => '{a}')|;
 is(index_used($by_a), 'by_a', 'the index that is there');
