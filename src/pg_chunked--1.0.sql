@@ -728,7 +728,7 @@ CREATE PROCEDURE chunked.run_job(
 COMMENT ON PROCEDURE chunked.run_job(text, int) IS
 'Runs a job to its end: starts it, or goes on where it stopped or was paused.
 name: of a job that the current role owns. workers: background workers; default 0, this session.
-Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker is available; else the statement''s own.';
+Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker could be started; else the statement''s own.';
 
 CREATE FUNCTION chunked.start_job(
     name text,
