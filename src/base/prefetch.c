@@ -5,10 +5,12 @@
  * That a block is asked for changes no result and takes no lock or pin: it is a
  * hint, and a wrong one costs a read that nobody needed.
  *
- * How many blocks are under way is for the settings of the table's tablespace
+ * How many reads are under way is for the settings of the table's tablespace
  * to say.  effective_io_concurrency of 0 means none.  Its default up to version
  * 17, 1, was meant for bitmap scans among many sessions; a walk is a bulk read,
- * as what maintenance_io_concurrency is for, so it is the greater of both.
+ * as what maintenance_io_concurrency is for, so it is the greater of both.  A
+ * read is of 16 blocks at most, as those of the server's read streams are by default
+ * (io_combine_limit): the operating system orders and merges what it is asked for.
  */
 #include "postgres.h"
 
@@ -18,6 +20,9 @@
 
 #include "base/prefetch.h"
 #include "base/settings.h"
+
+/* In one read */
+#define BLOCKS_OF_READ 16
 
 /* If so many blocks are all in shared buffers, the next ones may well be, too */
 #define PROBE_BLOCKS 16
@@ -31,7 +36,7 @@ prefetch_begin(Prefetch *prefetch, Relation rel)
 
 	prefetch->rel = rel;
 	prefetch->window = settings_native && effective > 0 ?
-		Max(effective, get_tablespace_maintenance_io_concurrency(tablespace)) : 0;
+		Max(effective, get_tablespace_maintenance_io_concurrency(tablespace)) * BLOCKS_OF_READ : 0;
 	prefetch->nblocks = InvalidBlockNumber;
 	prefetch_probe(prefetch);
 	return prefetch->window > 0;

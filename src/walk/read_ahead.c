@@ -290,6 +290,9 @@ look_ahead(ReadAhead *ahead)
 				ahead->ahead--;
 	ahead->current = current;
 
+	/* many at a time: each wait ends in more than one block then */
+	if (ahead->ahead > ahead->prefetch.window / 2)
+		return;
 	left = (ahead->backward ? current - position->firstItem : position->lastItem - current);
 	left = (int) Min(left, ahead->rows);
 	for (; (ahead->next - current) * step <= left; ahead->next += step)
