@@ -320,7 +320,7 @@ SELECT status FROM chunked.jobs;
 SELECT chunked.drop_job('job');
 
 --
--- Halves of a divided chunk stay when the rest is carved anew in another size
+-- Halves of a divided chunk stay when the rest is carved again in another size
 --
 ALTER SEQUENCE chunked.ledger_fences RESTART;
 SELECT chunked.create_job('event', name => 'job', chunk_size => 4, max_attempts => 1);

@@ -33,7 +33,7 @@ FROM chunked.progress WHERE job = 'event-1';
 \x
 -- the first of those that are claimed are carved at once
 SELECT job, number, state, after, upto, row_count, rows_affected, attempts, fence FROM chunked.job_chunks;
--- numbers go on from the highest there is, and a name that only looks alike is none
+-- numbers go on from the highest there is, and a name that only looks similar does not count
 SELECT chunked.create_job('event', name => 'event-7');
 SELECT chunked.create_job('event', name => 'event-x9');
 SELECT chunked.create_job('event', name => 'event-99999999999999999999');
@@ -239,7 +239,7 @@ CALL chunked.run_job('c');
 SELECT status FROM chunked.jobs WHERE name = 'c';
 SELECT n, count(*) FROM event GROUP BY n ORDER BY n;
 SELECT chunked.drop_job(name) FROM chunked.jobs;
--- begun, and nobody is at it
+-- begun, and nobody is working on it
 SELECT chunked.create_job('event', name => 's', chunk_size => 40);
 SELECT number, fence FROM chunked.claim_chunk('s') \gset
 SELECT status FROM chunked.jobs;
@@ -262,7 +262,7 @@ SELECT * FROM nothing ORDER BY id;
 SELECT chunked.drop_job(name) FROM chunked.jobs;
 
 --
--- The high-water mark: what comes behind it is not done, what comes before it is
+-- The high-water mark: what comes after it is not done, what comes before it is
 --
 DELETE FROM event WHERE id BETWEEN 20 AND 25;
 UPDATE event SET n = 0;
@@ -432,7 +432,7 @@ GRANT USAGE ON SCHEMA job_test TO regress_chunked_job_other, regress_chunked_job
 \i :srcdir/sql/include/login.sql
 CREATE TABLE theirs (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO theirs SELECT generate_series(1, 10);
--- tells as whom it runs
+-- records as whom it runs
 CREATE TABLE ran (who name, what text);
 GRANT SELECT, INSERT ON ran TO PUBLIC;
 CREATE FUNCTION tells(what text) RETURNS boolean LANGUAGE sql AS 'INSERT INTO job_test.ran VALUES (current_user, what); SELECT true';

@@ -78,7 +78,7 @@ ALTER TABLE gone ADD PRIMARY KEY (id);
 CALL chunked.run('gone', 'DELETE FROM gone WHERE fails_late(''42501'') = 1 AND {chunk}', name => 'gone', chunk_size => 20, on_error => 'continue', max_attempts => 1);
 SELECT * FROM outcome;
 SELECT chunked.drop_job('gone');
--- of a row, with on_error => 'stop': it stays stopped, by whomever it is called, until that row is tried again or left
+-- of a row, with on_error => 'stop': it stays stopped, whoever calls it, until that row is tried again or left
 CALL chunked.run('event', 'UPDATE event SET n = n + fails(id, 30, ''22012'') WHERE {chunk}', name => 'stop', chunk_size => 20, max_attempts => 1);
 CALL chunked.run_job('stop');
 SELECT chunked.start_job('stop');
@@ -131,7 +131,7 @@ SELECT chunked.drop_job('two');
 -- data errors are always rows'
 CALL chunked.run('event', 'UPDATE event SET n = 1 / (id % 2) WHERE {chunk}', name => 'half', chunk_size => 50, max_attempts => 1, on_error => 'continue');
 SELECT * FROM outcome;
--- no replica identity: 20,000 rows would fail alike
+-- no replica identity: 20,000 rows would all fail
 CREATE TABLE published (a int NOT NULL, b int NOT NULL, note text);
 INSERT INTO published SELECT i / 10, i % 10, 'n' FROM generate_series(1, 2000) i;
 CREATE UNIQUE INDEX ON published (a, b);

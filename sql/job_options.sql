@@ -23,7 +23,7 @@ CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '
 :counts;
 SELECT number, after, upto, row_count FROM chunked.job_chunks WHERE job = 'part' ORDER BY number;
 SELECT high_water, total_rows BETWEEN 10 AND 100 AS about FROM chunked.jobs WHERE name = 'part';
--- upto beyond what there is, after behind it, between rows, and wrong
+-- upto beyond what there is, after the end, between rows, and wrong
 UPDATE event SET n = 0;
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": "90"}', upto => '{"id": 5000}', chunk_size => 7);
 :counts;
@@ -119,7 +119,7 @@ SELECT chunked.create_job('pair', 'UPDATE pair SET n = n + 2 WHERE {chunk} AND n
 SET client_min_messages = error;
 
 --
--- What cannot be is told before there is a job
+-- What cannot be done is an error before there is a job
 --
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', throttle => 'SELECT 1')$$);
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', throttle => 'nonsense')$$);

@@ -166,7 +166,7 @@ RESET enable_bitmapscan;
 SET client_min_messages = warning;
 
 --
--- What is refused, and what no index would mend
+-- What is refused, and what no index would help
 --
 -- a partition that a chunk covers
 CREATE TABLE days (day int, id int, n int NOT NULL DEFAULT 0, fill text NOT NULL, PRIMARY KEY (day, id)) PARTITION BY LIST (day);

@@ -9,7 +9,7 @@ SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS run_test CASCADE;
 CREATE SCHEMA run_test;
 SET search_path = run_test;
--- notices tell times: of those only that they come is shown, and at the end
+-- notices contain times: of those only that they come is shown, and at the end
 SET pg_chunked.progress_interval = 0;
 CREATE TABLE event (id int PRIMARY KEY, kind int NOT NULL, n int NOT NULL DEFAULT 0);
 INSERT INTO event (id, kind) SELECT i, i % 10 FROM generate_series(1, 100) i;
@@ -171,7 +171,7 @@ SELECT n, count(*) FROM event GROUP BY n;
 SELECT * FROM log WHERE what IN ('before', 'after') ORDER BY what;
 
 --
--- dry_run: all is told, nothing is done
+-- dry_run: everything is shown, nothing is done
 --
 -- without costs the plan is the same everywhere
 SET seq_page_cost = 0; SET random_page_cost = 0; SET cpu_tuple_cost = 0; SET cpu_index_tuple_cost = 0; SET cpu_operator_cost = 0;
@@ -219,7 +219,7 @@ SELECT refusal($$'big', 'UPDATE big b SET n = 1 FROM big e WHERE b.kind = e.id A
 CALL chunked.run('few', 'UPDATE few SET n = 1 FROM big WHERE big.kind = few.kind AND {chunk:few}', chunk_size => 10);
 CALL chunked.run('few', 'UPDATE few SET n = 1 FROM big WHERE big.kind = few.kind AND {chunk:few}', chunk_size => 10, dry_run => true);
 SELECT count(*) FROM few WHERE n > 0;
--- told to go on
+-- made to go on all the same
 CALL chunked.run('few', 'UPDATE few SET n = 1 FROM big WHERE big.kind = few.kind AND {chunk:few}', chunk_size => 10, check_plan => false);
 SELECT n, count(*) FROM few GROUP BY n ORDER BY n;
 -- a few chunks are no matter, nor is a small table
@@ -241,7 +241,7 @@ CALL chunked.run_job('later');
 SELECT count(*) FROM few WHERE n = 4;
 
 --
--- What it tells at its end
+-- What it says at its end
 --
 SET client_min_messages = notice;
 CALL chunked.run('event', 'UPDATE event SET n = 0 WHERE {chunk}', chunk_size => 50);

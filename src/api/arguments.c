@@ -143,11 +143,7 @@ argument_warned(FunctionCallInfo fcinfo)
 char *
 argument_name(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name must not be null"),
-				 errhint("Name a job; the view chunked.jobs lists them.")));
+	argument_require(fcinfo, argno, "name", "Name a job; the view chunked.jobs lists them.");
 	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 

@@ -355,10 +355,6 @@ report_lost_claim(const char *name, const JobChunk *chunk, int64 fence)
 static Interval *
 argument_lease(FunctionCallInfo fcinfo, int argno)
 {
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("lease must not be null"),
-				 errhint("Give an interval, such as '5 min'.")));
+	argument_require(fcinfo, argno, "lease", "Give an interval, such as '5 min'.");
 	return argument_interval(fcinfo, argno, "lease", false);
 }

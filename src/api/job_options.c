@@ -33,15 +33,12 @@ job_options_read(FunctionCallInfo fcinfo, bool of_run, JobOptions *options)
 	options->statement = argument_text(fcinfo, CREATE_JOB_STATEMENT);
 	options->name = argument_text(fcinfo, CREATE_JOB_NAME);
 	options->chunk_size = argument_positive(fcinfo, CREATE_JOB_CHUNK_SIZE, "chunk_size");
-	options->key = PG_ARGISNULL(key) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(key);
-	options->filter = PG_ARGISNULL(filter) ? NULL : PG_GETARG_TEXT_P_COPY(filter);
+	options->key = argument_key(fcinfo, key);
+	options->filter = argument_filter(fcinfo, filter);
 	options->target_time = argument_interval(fcinfo, CREATE_JOB_TARGET_TIME + more, "target_time", false);
+	argument_require(fcinfo, CREATE_JOB_PAUSE + more, "pause",
+					 "Leave it out for none, or give an interval, such as '500 ms'.");
 	options->pause = argument_interval(fcinfo, CREATE_JOB_PAUSE + more, "pause", true);
-	if (options->pause == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("pause must not be null"),
-				 errhint("Leave it out for none, or give an interval, such as '500 ms'.")));
 	options->max_lag = argument_interval(fcinfo, CREATE_JOB_MAX_LAG + more, "max_lag", false);
 	options->throttle = argument_text(fcinfo, CREATE_JOB_THROTTLE + more);
 	if (options->throttle != NULL && options->throttle[0] == '\0')

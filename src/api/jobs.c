@@ -210,18 +210,15 @@ chunked_drop_job(PG_FUNCTION_ARGS)
 Datum
 chunked_drop_jobs(PG_FUNCTION_ARGS)
 {
-	Interval   *older_than = argument_interval(fcinfo, 0, "older_than", true);
+	Interval   *older_than;
 	Datum		all;
 	Datum		cancelled;
 	int64	   *ids;
 	uint64		njobs;
 	int64		dropped = 0;
 
-	if (older_than == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("older_than must not be null"),
-				 errhint("Give an interval, such as '30 days'.")));
+	argument_require(fcinfo, 0, "older_than", "Give an interval, such as '30 days'.");
+	older_than = argument_interval(fcinfo, 0, "older_than", true);
 	SPI_connect();
 	job_ids_older_than(older_than, GetUserId(), &all, &cancelled);
 	ids = job_ids_over(all, cancelled, older_than, &njobs);

@@ -49,11 +49,10 @@ typedef struct PageScan
 {
 	CustomScanState css;
 	FmgrInfo	function;
-	ExprState  *args[PAGE_NARGS];
+	ExprState  *args[PAGE_NARGS];	/* NULL for a constant */
 	int			ncolumns;		/* of the page's rows, as planned */
 	TupleDesc	planned;		/* those, the dropped ones marked */
 	bool		whole_row;		/* one more column: all of them as one value */
-	Bitmapset  *columns;		/* read from each row, counted from 0 */
 
 	/* of the page that is being read; context is NULL if there is none */
 	MemoryContext context;
@@ -191,7 +190,7 @@ scan_columns(Index rti, RangeTblEntry *rte, bool whole_row)
 	List	   *vars;
 	ListCell   *lc;
 
-	expandRTE(rte, rti, 0, -1, true, &names, &vars);
+	compat_expand_rte(rte, rti, &names, &vars);	/* with those that are dropped */
 	foreach(lc, vars)
 		tlist = lappend(tlist, makeTargetEntry(lfirst(lc), foreach_current_index(lc) + 1,
 											   strVal(list_nth(names, foreach_current_index(lc))), false));
@@ -229,13 +228,19 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	fmgr_info(call->funcid, &scan->function);
 	fmgr_info_set_expr((Node *) call, &scan->function);
 	foreach(lc, call->args)
-		scan->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), &node->ss.ps);
+		if (!IsA(lfirst(lc), Const))
+			scan->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), &node->ss.ps);
 
-	scan->planned = CreateTupleDescCopy(node->ss.ss_ScanTupleSlot->tts_tupleDescriptor);
+	scan->planned = node->ss.ss_ScanTupleSlot->tts_tupleDescriptor;
 	scan->ncolumns = scan->planned->natts - scan->whole_row;
-	for (int i = 0; i < scan->ncolumns; i++)
-		TupleDescAttr(scan->planned, i)->attisdropped =
-			IsA(list_nth_node(TargetEntry, plan->custom_scan_tlist, i)->expr, Const);
+	foreach(lc, plan->custom_scan_tlist)
+	{
+		if (!IsA(lfirst_node(TargetEntry, lc)->expr, Const))
+			continue;
+		if (scan->planned == node->ss.ss_ScanTupleSlot->tts_tupleDescriptor)
+			scan->planned = CreateTupleDescCopy(scan->planned);
+		TupleDescAttr(scan->planned, foreach_current_index(lc))->attisdropped = true;
+	}
 }
 
 static TupleTableSlot *
@@ -295,7 +300,17 @@ begin_page(PageScan *scan)
 	context = MemoryContextSwitchTo(scan->context);
 	InitFunctionCallInfoData(*fcinfo, &scan->function, PAGE_NARGS, InvalidOid, NULL, (Node *) &rsinfo);
 	for (int i = 0; i < PAGE_NARGS; i++)
-		fcinfo->args[i].value = ExecEvalExpr(scan->args[i], econtext, &fcinfo->args[i].isnull);
+	{
+		Const	   *constant = list_nth(((FuncExpr *) scan->function.fn_expr)->args, i);
+
+		if (scan->args[i] != NULL)
+			fcinfo->args[i].value = ExecEvalExpr(scan->args[i], econtext, &fcinfo->args[i].isnull);
+		else
+		{
+			fcinfo->args[i].value = constant->constvalue;
+			fcinfo->args[i].isnull = constant->constisnull;
+		}
+	}
 
 	page_open_relation(&scan->page, fcinfo);
 	rows_check_shape(scan->planned, scan->ncolumns, scan->page.rel);
@@ -305,7 +320,7 @@ begin_page(PageScan *scan)
 		BlessTupleDesc(scan->row_type);
 	}
 	SPI_connect();
-	MemoryContextSwitchTo(scan->context);
+	MemoryContextSwitchTo(scan->context);	/* where the walk stays pinned */
 	page_begin(&scan->page, fcinfo);
 	SPI_finish();
 	table_close(scan->page.rel, NoLock);

@@ -268,4 +268,12 @@ typedef struct CompatJsonb
 	((void) ((json)->result = pushJsonbValue(&(json)->state, token, value)))
 #endif
 
+/* 18: RETURNING may ask for old and new rows, which the range table's columns are told */
+#if PG_VERSION_NUM >= 180000
+#define compat_expand_rte(rte, rti, names, vars) \
+	expandRTE(rte, rti, 0, VAR_RETURNING_DEFAULT, -1, true, names, vars)
+#else
+#define compat_expand_rte(rte, rti, names, vars) expandRTE(rte, rti, 0, -1, true, names, vars)
+#endif
+
 #endif							/* PG_CHUNKED_COMPAT_H */

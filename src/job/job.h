@@ -16,9 +16,9 @@
 #include "job/ledger.h"
 
 /*
- * The options of create_job() and run(), and those of alter_job(), of which only
- * the second group may be given.  NULL, or 0 for a number: not given, for alter_job()
- * as it is.
+ * The options of create_job() and run(), and those of alter_job(), which takes the
+ * second group only.  NULL, or 0 for a number: not given; alter_job() leaves it as
+ * it is.
  */
 typedef struct JobOptions
 {

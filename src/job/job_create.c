@@ -14,7 +14,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/plancache.h"
 #include "utils/rel.h"
 
 #include "base/relation.h"
@@ -266,7 +265,6 @@ insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft,
 				 errhint("claim_chunk() goes on with it; drop_job() removes it.") :
 				 errhint("CALL chunked.run_job(%s) goes on with it; drop_job() removes it.",
 						 quote_literal_cstr(options->name))));
-	MemoryContextSwitchTo(context);
 	return job;
 }
 

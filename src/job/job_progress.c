@@ -8,8 +8,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/guc.h"
 
+#include "base/settings.h"
 #include "job/job_progress.h"
 
 #define SELECT_LINE \
@@ -53,16 +53,16 @@ select_progress(const char *sql, int64 id, double seconds)
 {
 	Oid			types[] = {INT8OID, FLOAT8OID};
 	Datum		values[2];
-	int			nest_level = NewGUCNestLevel();
+	static const char *const settings[][2] = {{"jit", "off"}, {"row_security", "on"}};
+	int			nest_level;
 	int			result;
 
-	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	nest_level = settings_begin(settings, lengthof(settings));
 	values[0] = Int64GetDatum(id);
 	values[1] = Float8GetDatum(seconds);
 	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 1);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
-	AtEOXact_GUC(true, nest_level);
+	settings_end(nest_level);
 	return SPI_processed > 0;
 }

@@ -12,7 +12,6 @@
 
 #include "access/table.h"
 #include "common/pg_prng.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 

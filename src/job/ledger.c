@@ -51,6 +51,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/settings.h"
 #include "job/ledger.h"
 
 #define EXTENSION "pg_chunked"
@@ -92,12 +93,9 @@ uint64
 ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 {
 	char		null_flags[LEDGER_MAX_ARGS];
-	int			nest_level = NewGUCNestLevel();
+	int			nest_level = settings_begin(settings, lengthof(settings));
 	int			result = 0;
 
-	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
 	for (int i = 0; OidIsValid(query->argtypes[i]); i++)
 		null_flags[i] = nulls != NULL && nulls[i] ? 'n' : ' ';
 	executing = query;
@@ -110,7 +108,7 @@ ledger_execute(LedgerQuery *query, Datum *values, const bool *nulls)
 		executing = NULL;
 	}
 	PG_END_TRY();
-	AtEOXact_GUC(true, nest_level);
+	settings_end(nest_level);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	return SPI_processed;

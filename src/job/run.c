@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/proc.h"

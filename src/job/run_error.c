@@ -12,8 +12,6 @@
 
 #include "access/table.h"
 #include "commands/trigger.h"
-#include "nodes/makefuncs.h"
-#include "utils/rel.h"
 
 #include "base/subtransaction.h"
 #include "job/job_carve.h"

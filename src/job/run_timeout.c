@@ -2,8 +2,8 @@
  * run_timeout.c
  *		statement_timeout for the execution of a job's statement on a chunk.
  *
- * A timeout of our own, so that it can be distinguished from a cancel by the user, which
- * ends the run.
+ * A timeout of our own, so that it can be distinguished from a cancel by the user,
+ * which ends the run.
  */
 #include "postgres.h"
 
@@ -25,6 +25,7 @@ static volatile sig_atomic_t timed_out = TIMEOUT_NOT_FIRED;
 
 static void timeout_fired(void);
 
+/* Start it, if statement_timeout is set; within run_timeout_within(). */
 void
 run_timeout_start(void)
 {

@@ -20,11 +20,9 @@
 #include "postmaster/interrupt.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
@@ -410,13 +408,13 @@ worker_write_error(int64 id, const ErrorData *error)
 {
 	LedgerError kept;
 
-	kept.sqlstate = unpack_sql_state(error->sqlerrcode);
 	kept.message = error->message;
 	kept.detail = error->detail;
 	kept.hint = error->hint;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
+	kept.sqlstate = unpack_sql_state(error->sqlerrcode);	/* a static buffer */
 	job_set_error(id, &kept);
 	SPI_finish();
 	PopActiveSnapshot();

@@ -13,6 +13,7 @@ import client_memory
 import estimate
 import events
 import exact
+import fast_client
 import first_page
 import full_walk
 import growth
@@ -21,6 +22,7 @@ import jobs
 import ledger
 import memory
 import pages
+import partitions
 import peers
 import seek
 import server_clock
@@ -29,12 +31,14 @@ import tables
 from bench import FULL_SIZE, Bench, Result, print_results
 from events import SCHEMA
 
-WALK = {"first_page": first_page, "full_walk": full_walk, "memory": memory}
+WALK = {"first_page": first_page, "full_walk": full_walk, "fast_client": fast_client, "memory": memory}
 BOUNDARIES = {"exact": exact, "estimate": estimate, "seek": seek, "growth": growth, "sizes": sizes}
+PARTITIONS = {"partitions": partitions}
 JOBS = {"run": job_run, "claims": claims, "ledger": ledger}
 WALK_PICTURES = {"client_memory": client_memory}
 BOUNDARY_PICTURES = {"pages": pages}
-GROUPS = {"walk": [*WALK, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES], "jobs": [*JOBS]}
+GROUPS = {"walk": [*WALK, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES], "jobs": [*JOBS],
+          "partitions": [*PARTITIONS]}
 
 
 def options() -> argparse.Namespace:
@@ -80,6 +84,14 @@ def measure_boundaries(bench: Bench, connection: psycopg.Connection, wanted: set
     return measure(bench, subjects, wanted)
 
 
+def measure_partitions(bench: Bench, connection: psycopg.Connection, wanted: set[str]) -> list[Result]:
+    if not wanted & PARTITIONS.keys():
+        return []
+    connection.execute(f"DROP FUNCTION IF EXISTS {SCHEMA}.seconds")
+    server_clock.install(connection)
+    return measure(bench, PARTITIONS, wanted)
+
+
 def measure_jobs(bench: Bench, connection: psycopg.Connection, wanted: set[str]) -> list[Result]:
     if not wanted & JOBS.keys():
         return []
@@ -106,7 +118,7 @@ def main() -> int:
         connection.execute(f"CREATE SCHEMA {SCHEMA}; CREATE EXTENSION pg_chunked; CREATE EXTENSION pg_prewarm")
         print(f"PostgreSQL {connection.info.server_version // 10000}, psycopg {psycopg.__version__} ({psycopg.pq.__impl__}),"
               f" {given.rows:,} rows, {given.rounds} rounds, medians", flush=True)
-        results = [result for measure_group in (measure_walks, measure_boundaries, measure_jobs)
+        results = [result for measure_group in (measure_walks, measure_boundaries, measure_partitions, measure_jobs)
                    for result in measure_group(bench, connection, wanted)]
     print_results(results)
     if given.plots:

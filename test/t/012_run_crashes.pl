@@ -4,7 +4,7 @@
 # of that at once: rounds of torture, see Torture.pm.
 #
 # CHUNKED_TORTURE=50	so many rounds instead of a few, and nothing else; 4 s or so each
-# CHUNKED_SEED=n		repeats what was drawn; each round tells its own, which repeats
+# CHUNKED_SEED=n		repeats what was drawn; each round prints its own, which repeats
 #			it with CHUNKED_TORTURE=1, as far as time allows
 
 use strict;
@@ -161,10 +161,10 @@ SELECT (SELECT count(*) FROM audit),
        (SELECT status FROM chunked.jobs WHERE name = 'once')
 SQL
 	ok($hit, "$event, at $audited rows");
-	is($recorded, $audited, 'the ledger tells what is done');
-	like($status, $event eq 'a worker is terminated' ? qr/^(running|stopped|done)$/ : qr/^(stopped|done)$/, 'and whether somebody is at it');
+	is($recorded, $audited, 'the ledger says what is done');
+	like($status, $event eq 'a worker is terminated' ? qr/^(running|stopped|done)$/ : qr/^(stopped|done)$/, 'and whether somebody is working on it');
 
-	# The others went on: the next round begins anew.
+	# The others went on: the next round begins afresh.
 	if ($event eq 'a worker is terminated')
 	{
 		value($caller ? q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL chunked.run_job%'}

@@ -212,7 +212,7 @@ is(job('column', 'status, error_sqlstate, error'), 'ready|42703|column "extra" d
 is(value(q{SELECT coalesce(sum(attempts), 0) FROM chunked.job_chunks WHERE job = 'column'}), 0, 'it is no failure of a chunk');
 value('ALTER TABLE event ADD extra int');
 (undef, $messages) = $session->query(q{CALL chunked.run_job('column', workers => 2)});
-all_once('once mended, it goes on');
+all_once('once fixed, it goes on');
 is(job('column', 'status, error_sqlstate'), 'done|', 'and the error is forgotten');
 
 #
@@ -246,7 +246,7 @@ for my $end (qw(COMMIT ROLLBACK))
 	create("block $end", $gated, ', chunk_size => 1000');
 	close_gate();
 	$session->query('BEGIN');
-	is($session->query("SELECT chunked.start_job('block $end', workers => 2)"), 2, 'start_job tells how many there are');
+	is($session->query("SELECT chunked.start_job('block $end', workers => 2)"), 2, 'start_job returns how many there are');
 	is($session->query("SELECT chunked.create_job('event', \$\$$gated\$\$, name => 'inside $end'); SELECT chunked.start_job('inside $end')"),
 		"inside $end\n1", 'for a new job, too');
 	until_true(q{SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'pg_chunked worker' AND wait_event_type = 'Lock'});

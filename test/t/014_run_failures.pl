@@ -15,6 +15,7 @@ my $node = PostgreSQL::Test::Cluster->new('failures');
 $node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\n");
 $node->start;
+use_node($node);
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION pg_chunked;
 CREATE TABLE event (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, divisor int NOT NULL DEFAULT 1) WITH (fillfactor = 50);
@@ -63,14 +64,14 @@ is(progress('poison', 'status, chunks_failed, rows_done'), 'failed|7|99993', 'wh
 cmp_ok(progress('poison', 'retries'), '<=', 7 * 24, 'attempts that failed: ' . progress('poison', 'retries'));
 cmp_ok(progress('poison', 'retries'), '>=', 7 * 5, 'each row had its attempts');
 
-# Without mending nothing changes.
+# Without a fix nothing changes.
 value(q{SELECT chunked.retry_failed('poison')});
 $messages = call(q{CALL chunked.run_job('poison')});
 like($messages, qr/^WARNING: .* 7 failed$/m, 'tried again in vain');
 value('UPDATE event SET divisor = 1 WHERE divisor = 0');
-is(value(q{SELECT chunked.retry_failed('poison')}), 7, 'retry_failed tells how many there are');
+is(value(q{SELECT chunked.retry_failed('poison')}), 7, 'retry_failed returns how many there are');
 $messages = call(q{CALL chunked.run_job('poison')});
-like($messages, qr/^NOTICE:  00000: job "poison" is done: .* 0 failed$/m, 'once mended, the job is done');
+like($messages, qr/^NOTICE:  00000: job "poison" is done: .* 0 failed$/m, 'once fixed, the job is done');
 is(progress('poison', 'status, rows_done, rows_affected, fraction'), 'done|100000|100000|1', 'which shows, too');
 is(value('SELECT n, count(*) FROM event GROUP BY n'), '1|100000', 'each row once');
 
@@ -88,7 +89,7 @@ for my $workers (0, 2)
 	value('UPDATE event SET divisor = 1 WHERE divisor = 0');
 	value("SELECT chunked.retry_failed('$name')");
 	call("CALL chunked.run_job('$name', workers => $workers)");
-	is(value('SELECT n, count(*) FROM event GROUP BY n'), '1|5000', 'mended, it goes on');
+	is(value('SELECT n, count(*) FROM event GROUP BY n'), '1|5000', 'once fixed, it goes on');
 }
 
 #
@@ -292,7 +293,7 @@ ANALYZE cost;
 SQL
 call(q{CALL chunked.run('cost', 'SELECT pg_sleep(sum(seconds)) FROM cost WHERE {chunk}', name => 'timed', chunk_size => 500, target_time => '200 ms')});
 
-# took PART: [milliseconds, rows] of each chunk that lies in this part, but for the last one
+# took PART: [milliseconds, rows] of each chunk that lies in this part, except the last one
 sub took
 {
 	my ($condition) = @_;

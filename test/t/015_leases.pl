@@ -132,7 +132,7 @@ sub end_step
 		else
 		{
 			like($messages, qr/ERROR:  55000: fence $fence does not hold chunk $number .*DETAIL:  (?:The chunk is|The lease ran out)/s,
-				"chunk $number: late, and told so");
+				"chunk $number: late, and refused");
 			$seen->{refused}++;
 		}
 		if ($chunk->{fate} eq 'is late')
@@ -198,7 +198,7 @@ SQL
 SELECT count(*) FROM event JOIN chunked.job_chunks c ON job = '$job'
 	AND id > coalesce((c.after->>'id')::int, 0) AND id <= (c.upto->>'id')::int WHERE n > c.attempts + 1
 SQL
-	is($node->safe_psql('postgres', 'SELECT sum(n) FROM event'), $node->safe_psql('postgres', 'SELECT sum(rows) FROM work'), 'and as often as it was told');
+	is($node->safe_psql('postgres', 'SELECT sum(n) FROM event'), $node->safe_psql('postgres', 'SELECT sum(rows) FROM work'), 'and as often as was recorded');
 	cmp_ok($node->safe_psql('postgres', "SELECT retries FROM chunked.progress WHERE job = '$job'"), '>=', $seen->{died}, 'the leases that were lost count as retries');
 	return;
 }

@@ -331,7 +331,7 @@ SQL
 	(undef, $err) = as($role, <<"SQL", $database);
 CREATE TABLE $role.item (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO $role.item VALUES (1), (2);
--- Like the ledger's, but for types that go with the extension
+-- Like the ledger's, except for types that go with the extension
 DO \$\$
 DECLARE
 	name text;
@@ -402,7 +402,7 @@ for my $role ('installer', $super)
 my $err;
 (undef, $err) = as('alice', <<'SQL');
 CREATE TYPE alice.pair AS (a int);
--- Called while an index page is locked, where no error may be caught: it tells who it is, and
+-- Called while an index page is locked, where no error may be caught: it records who it is, and
 -- tries nothing unless the test says so.
 CREATE FUNCTION alice.compared(tag text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -988,7 +988,7 @@ SQL
 		my @messages = map { my $name = $_; my (undef, $e) = as('mallory', sprintf $call, $name); $e =~ s/\Q$name\E/NAME/gr } 'secret', 'nowhere';
 
 		refused('42704', $messages[0], "names: another's job: $call");
-		# but for the place in the script and the function of ours
+		# except the place in the script and the function of ours
 		s/^psql:[^ ]* //mg, s/^LOCATION:.*\n?//mg for @messages;
 		is($messages[0], $messages[1], 'and as if there were none');
 	}

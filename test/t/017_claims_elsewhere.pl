@@ -53,7 +53,7 @@ $session->query('ROLLBACK');
 $primary->safe_psql('postgres', "SELECT chunked.alter_job('rolled back', chunk_size => 500)");
 my ($second, $fence_of_second, $upto) = claim($primary, 'rolled back');
 is("$number $second $upto", '1 1 500', 'rolled back: the same number stands for another range');
-refused($primary, 'rolled back', $number, $fence, 'the first worker is told that it is lost');
+refused($primary, 'rolled back', $number, $fence, 'the first worker is refused');
 is($primary->safe_psql('postgres', "SELECT chunked.complete_chunk('rolled back', $second, $fence_of_second)"), '', 'the second one holds it');
 
 # A crash before the claim has committed. It is asked for in a transaction, so that nothing of it was flushed for its commit.

@@ -14,9 +14,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes ();
 
-our @EXPORT = qw(start_node value until_true explained plans nodes_of_type session background start_pooler elapsed_ms);
+our @EXPORT = qw(start_node use_node value until_true explained plans nodes_of_type session background start_pooler elapsed_ms);
 
-# That of value() and until_true(): the one that start_node() started last.
+# That of value() and until_true(): the one that start_node() started last, or of use_node().
 my $current_node;
 
 # start_node NAME [SETTING...]: a server with the extension in its database
@@ -33,6 +33,13 @@ sub start_node
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_chunked');
 	$current_node = $node;
 	return $node;
+}
+
+# use_node(NODE): value() and until_true() ask this one.
+sub use_node
+{
+	($current_node) = @_;
+	return;
 }
 
 # value(SQL): its output; an error ends the test.

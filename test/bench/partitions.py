@@ -1,0 +1,66 @@
+"""
+What partitions cost: the same rows in one table, in 64 and 1,000 partitions by
+range of the key, and in 64 by hash, against the table that is not partitioned.
+"""
+from __future__ import annotations
+
+import time
+
+import psycopg
+
+from bench import Bench, Result, milliseconds
+from events import SCHEMA
+from server_clock import race
+
+MOST_ROWS = 4_000_000
+PLAIN = "parts_none"
+# name -> how many, by what
+TABLES = {PLAIN: (0, ""), "parts_64_range": (64, "RANGE"), "parts_1000_range": (1000, "RANGE"), "parts_64_hash": (64, "HASH")}
+
+
+def load(connection: psycopg.Connection, rows: int) -> None:
+    start = time.monotonic()
+    for name, (parts, kind) in TABLES.items():
+        connection.execute(f"CREATE TABLE {SCHEMA}.{name} (created_at timestamptz, id bigint, payload text, PRIMARY KEY (created_at, id))"
+                           + (f" PARTITION BY {kind} ({'created_at' if kind == 'RANGE' else 'created_at, id'})" if parts else ""))
+        for n in range(parts):
+            bounds = (f"FROM ({moment(rows * n // parts)}) TO ({moment(rows * (n + 1) // parts)})" if kind == "RANGE"
+                      else f"WITH (MODULUS {parts}, REMAINDER {n})")
+            connection.execute(f"CREATE TABLE {SCHEMA}.{name}_{n} PARTITION OF {SCHEMA}.{name} FOR VALUES {bounds}")
+        connection.execute(f"INSERT INTO {SCHEMA}.{name} SELECT timestamptz '2020-01-01 00:00+00' + n * interval '1 second', n, md5(n::text)"
+                           f" FROM generate_series(0::bigint, {rows - 1}) AS n")
+        connection.execute(f"VACUUM ANALYZE {SCHEMA}.{name}")
+    print(f"loaded {', '.join(TABLES)}, {rows:,} rows each, in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def moment(n: int) -> str:
+    """Of row n, as a partition's bound."""
+    days, seconds = divmod(n, 86_400)
+    return f"(timestamptz '2020-01-01 00:00+00' + interval '{days} days {seconds} seconds')"
+
+
+def measure(bench: Bench) -> list[Result]:
+    rows = min(bench.rows, MOST_ROWS)
+    with bench.connect() as connection:
+        load(connection, rows)
+        queries, locks = {}, {}
+        middle = connection.execute(f"SELECT chunked.seek('{SCHEMA}.{PLAIN}', {rows // 2})::text").fetchone()[0]
+        for name in TABLES:
+            page = f"SELECT count(*) FROM chunked.page(NULL::{SCHEMA}.{name}, 1000, after => '{middle}')"
+            queries[f"page {name}"] = page
+            queries[f"chunks {name}"] = f"SELECT count(*) FROM chunked.chunks('{SCHEMA}.{name}', 10000)"
+            with connection.transaction():
+                connection.execute(page)
+                locks[name] = connection.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+                                                 " AND relation <> 'pg_locks'::regclass").fetchone()[0]
+        times = race(connection, queries, bench.rounds)
+        results = []
+        for name in list(TABLES)[1:]:
+            for what, text in (("page", "page of 1000 in the middle"), ("chunks", "exact chunks of 10,000")):
+                ours, peer = f"{what} {name}", f"{what} {PLAIN}"
+                results.append(Result(f"{text}, {name[6:].replace('_', ' by ')} / one table", milliseconds(times.seconds(ours)),
+                                      milliseconds(times.seconds(peer)), f"{times.slower(ours, peer):.1f}x slower"))
+            results.append(Result(f"relations locked by that page, {name[6:].replace('_', ' by ')} / one table",
+                                  str(locks[name]), str(locks[PLAIN])))
+        connection.execute(f"DROP TABLE {', '.join(f'{SCHEMA}.{name}' for name in TABLES)}")
+    return results
