@@ -25,7 +25,7 @@ static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offse
 						 OffsetNumber end, int64 limit, LookAhead *ahead);
 static int64 count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 						BlockNumber *visible_block);
-static void look_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
+static void ask_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
 					   BlockNumber visible_block, LookAhead *ahead);
 static void items_in_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
@@ -130,7 +130,7 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 				btree_page_unlock(page);
 				data = btree_page_data(page);
 				if (!ahead->idle)
-					look_ahead(btree, page, at, end, visible_block, ahead);
+					ask_ahead(btree, page, at, end, visible_block, ahead);
 				rows += count_item(btree, page, at, &visible_block);
 			}
 			if (rows >= limit)
@@ -173,7 +173,7 @@ count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
  * on.  The page is a copy by now.
  */
 static void
-look_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
+ask_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
 		   BlockNumber visible_block, LookAhead *ahead)
 {
 	const int	step = btree->backward ? -1 : 1;
