@@ -36,8 +36,8 @@
 #include "base/settings.h"
 #include "walk/read_ahead.h"
 
-/* Of fewer rows than this, what is saved is less than what looking costs */
-#define MIN_ROWS 8
+/* Of fewer rows than this, in memory, setting up costs a measurable part of the page */
+#define MIN_ROWS 16
 
 /* Rows of a leaf that show well enough whether they follow the heap's order */
 #define ENOUGH_ROWS 64
