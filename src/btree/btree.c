@@ -639,6 +639,18 @@ btree_block_known_visible(BtreeIndex *btree, BlockNumber block)
 		VM_ALL_VISIBLE(btree->heap, block, buffer);
 }
 
+/* Is this heap block all-visible?  The leaf must be pinned, and may not be locked. */
+bool
+btree_block_all_visible(BtreeIndex *btree, BlockNumber block)
+{
+	Buffer	   *buffer = vm_buffer(btree, block);
+
+	/* the map may have to be read, for which no heap block should be locked */
+	if (!visibilitymap_pin_ok(block, *buffer))
+		leave_heap(btree);
+	return VM_ALL_VISIBLE(btree->heap, block, buffer);
+}
+
 /* Pin the visibility map's first page, all there is of most tables, before a leaf is locked. */
 void
 btree_pin_visibility(BtreeIndex *btree)

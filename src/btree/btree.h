@@ -95,6 +95,7 @@ extern OffsetNumber btree_search_page(const BtreeIndex *btree, const BtreePage *
 extern void btree_position(const BtreeIndex *btree, IndexTuple tuple, Position *position);
 extern void btree_pin_visibility(BtreeIndex *btree);
 extern bool btree_block_known_visible(BtreeIndex *btree, BlockNumber block);
+extern bool btree_block_all_visible(BtreeIndex *btree, BlockNumber block);
 extern bool btree_tid_visible(BtreeIndex *btree, ItemPointer tid, BlockNumber *all_visible);
 extern bool btree_item_visible(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset);
 pg_noreturn extern void btree_report_item(const BtreePage *page, OffsetNumber offset);

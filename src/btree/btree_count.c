@@ -10,12 +10,23 @@
  */
 #include "postgres.h"
 
+#include "base/prefetch.h"
 #include "btree/btree_count.h"
 
+/* The items of a leaf whose heap blocks have been asked for */
+typedef struct LookAhead
+{
+	Prefetch	prefetch;
+	bool		idle;			/* it does not pay, or not on this leaf */
+	int			next;			/* the first item that has not been looked at */
+} LookAhead;
+
 static int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
-						 OffsetNumber end, int64 limit);
+						 OffsetNumber end, int64 limit, LookAhead *ahead);
 static int64 count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 						BlockNumber *visible_block);
+static void ask_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
+					   BlockNumber visible_block, LookAhead *ahead);
 static void items_in_range(const BtreeIndex *btree, const BtreePage *page,
 						const Position *after, const Position *upto,
 						OffsetNumber *from, OffsetNumber *to, bool *last_page);
@@ -31,7 +42,9 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 {
 	BtreePage  *page = btree_page_make();
 	bool		more = btree_descend(btree, page, after);
+	LookAhead	ahead = {0};
 
+	(void) prefetch_begin(&ahead.prefetch, btree->heap);
 	count->rows = 0;
 	count->ended = false;
 	count->end = NULL;
@@ -48,7 +61,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 			OffsetNumber offset = btree->backward ? to : from;
 
 			count->rows += count_items(btree, page, &offset, btree->backward ? from : to,
-									   limit - count->rows);
+									   limit - count->rows, &ahead);
 			if (count->rows >= limit)
 			{
 				btree_page_unlock(page);
@@ -78,7 +91,7 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
  */
 static int64
 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
-			OffsetNumber end, int64 limit)
+			OffsetNumber end, int64 limit, LookAhead *ahead)
 {
 	const bool	skip_dead = btree->skip_dead;
 	const int	step = btree->backward ? -1 : 1;
@@ -87,6 +100,9 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 	int64		rows = 0;
 	int			at = *offset;
 
+	ahead->next = at;
+	ahead->idle = ahead->prefetch.window == 0;
+	prefetch_probe(&ahead->prefetch);
 	for (;; at += step)
 	{
 		ItemId		item = PageGetItemId(data, at);
@@ -113,6 +129,8 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 			{
 				btree_page_unlock(page);
 				data = btree_page_data(page);
+				if (!ahead->idle)
+					ask_ahead(btree, page, at, end, visible_block, ahead);
 				rows += count_item(btree, page, at, &visible_block);
 			}
 			if (rows >= limit)
@@ -148,6 +166,40 @@ count_item(BtreeIndex *btree, const BtreePage *page, OffsetNumber offset,
 			rows++;
 	}
 	return rows;
+}
+
+/*
+ * Have the heap blocks read ahead that the visibility of the next items depends
+ * on.  The page is a copy by now.
+ */
+static void
+ask_ahead(BtreeIndex *btree, BtreePage *page, int at, int end,
+		   BlockNumber visible_block, LookAhead *ahead)
+{
+	const int	step = btree->backward ? -1 : 1;
+	const int	window = ahead->prefetch.window;
+	int			last = (end - at) * step > window ? at + window * step : end;
+	BlockNumber previous = visible_block;
+
+	if ((at - ahead->next) * step > 0)
+		ahead->next = at;
+	for (; (last - ahead->next) * step >= 0; ahead->next += step)
+	{
+		int			ntids;
+		BlockNumber block;
+
+		if (btree_item_is_dead(btree, page, ahead->next))
+			continue;
+		block = ItemPointerGetBlockNumberNoCheck(btree_page_tids(page, ahead->next, &ntids));
+		if (block == previous || block == btree->heap_block || btree_block_all_visible(btree, block))
+			continue;
+		previous = block;
+		if (!prefetch_block(&ahead->prefetch, block))
+		{
+			ahead->idle = true;
+			return;
+		}
+	}
 }
 
 /*

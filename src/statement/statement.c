@@ -17,6 +17,7 @@
 #include "statement/statement_check.h"
 #include "statement/statement_plan.h"
 #include "statement/statement_text.h"
+#include "walk/read_ahead.h"
 
 /* Shapes of a chunk's condition whose plans are kept: a ladder has some more */
 #define MAX_PLANS 16
@@ -146,11 +147,20 @@ int64
 statement_execute(Statement *statement)
 {
 	SPIExecuteOptions options = {0};
-	int			result;
+	volatile int result = 0;
 
 	options.params = statement->params;
 	options.dest = None_Receiver;
-	result = SPI_execute_plan_extended(statement->plan, &options);
+	(void) read_ahead_expect(true);
+	PG_TRY();
+	{
+		result = SPI_execute_plan_extended(statement->plan, &options);
+	}
+	PG_FINALLY();
+	{
+		(void) read_ahead_expect(false);
+	}
+	PG_END_TRY();
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 	return (int64) SPI_processed;

@@ -28,6 +28,7 @@
 
 #include "base/relation.h"
 #include "base/settings.h"
+#include "walk/read_ahead.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
 #include "walk/walk_read.h"
@@ -524,6 +525,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
 								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
 	ExecutorStart(cursor->desc, 0);
+	/* of what a filter leaves out there may be any number */
+	read_ahead_begin(cursor->desc, is_filtered(walk, reader) ? PG_INT64_MAX : (int64) limit);
 	MemoryContextSwitchTo(context);
 }
 

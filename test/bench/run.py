@@ -10,6 +10,7 @@ import psycopg
 
 import claims
 import client_memory
+import cold
 import estimate
 import events
 import exact
@@ -35,9 +36,10 @@ WALK = {"first_page": first_page, "full_walk": full_walk, "fast_client": fast_cl
 BOUNDARIES = {"exact": exact, "estimate": estimate, "seek": seek, "growth": growth, "sizes": sizes}
 PARTITIONS = {"partitions": partitions}
 JOBS = {"run": job_run, "claims": claims, "ledger": ledger}
+COLD = {"cold": cold}  # restarts the server, so it comes last
 WALK_PICTURES = {"client_memory": client_memory}
 BOUNDARY_PICTURES = {"pages": pages}
-GROUPS = {"walk": [*WALK, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES], "jobs": [*JOBS],
+GROUPS = {"walk": [*WALK, *COLD, *WALK_PICTURES], "boundaries": [*BOUNDARIES, *BOUNDARY_PICTURES], "jobs": [*JOBS],
           "partitions": [*PARTITIONS]}
 
 
@@ -120,6 +122,7 @@ def main() -> int:
               f" {given.rows:,} rows, {given.rounds} rounds, medians", flush=True)
         results = [result for measure_group in (measure_walks, measure_boundaries, measure_partitions, measure_jobs)
                    for result in measure_group(bench, connection, wanted)]
+    results += measure(bench, COLD, wanted)
     print_results(results)
     if given.plots:
         with os.fdopen(int(os.environ["CHUNKED_BENCH_DATA"]), "w") as file:

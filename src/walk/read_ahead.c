@@ -1,0 +1,369 @@
+/*
+ * read_ahead.c
+ *		Having the heap blocks read ahead that an index scan comes to.
+ *
+ * The server's index scan reads heap blocks one at a time, each when its row is
+ * wanted: over a table that is not in memory it waits for every row.  But nbtree
+ * takes all that matches from a leaf page at once, into memory of the scan's own
+ * (BTScanPosData).  So the places of the next rows are there to be looked at,
+ * without reading any page: whenever the scan has handed out a row, some blocks
+ * that it comes to next are asked for, and at the end of a leaf the next one.
+ * Nothing else changes: the scan is the server's, under the caller's snapshot,
+ * locks and privileges; nothing is pinned, opened or kept, and whatever is
+ * looked at is within the bounds of the scan's own condition.
+ *
+ * It stops where it does not pay, and finds out for each leaf in a microsecond or two:
+ * where rows follow the heap's order, since the operating system reads ahead
+ * itself; and where blocks turn out to be in shared buffers.
+ *
+ * Only plain heap tables (partitions, too) by btree indexes.  TOAST is left out:
+ * what a row keeps there is not known before the row is read.  So are index-only
+ * scans, which need the heap for few rows.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/nbtree.h"
+#include "access/relscan.h"
+#include "catalog/pg_am.h"
+#include "executor/executor.h"
+#include "lib/ilist.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+
+#include "base/prefetch.h"
+#include "base/settings.h"
+#include "walk/read_ahead.h"
+
+/* Of fewer rows than this, in memory, setting up costs a measurable part of the page */
+#define MIN_ROWS 16
+
+/* Rows of a leaf that show well enough whether they follow the heap's order */
+#define ENOUGH_ROWS 64
+
+/* Blocks follow each other unless so great a part of them does not */
+#define SCATTERED_PART 4
+
+/* One index scan that is being executed */
+typedef struct ReadAhead
+{
+	/* fixed */
+	dlist_node	node;			/* in scans */
+	IndexScanState *scan;
+	ExecProcNodeMtd execute;	/* the node's own function */
+	bool		backward;
+
+	/* changing */
+	Prefetch	prefetch;
+	int64		rows;			/* that may still be wanted */
+
+	/* of the leaf that is being read */
+	BlockNumber leaf;			/* or InvalidBlockNumber */
+	bool		idle;			/* it does not pay there */
+	bool		next_asked;		/* the next leaf has been asked for */
+	int			current;		/* the item whose row was handed out last */
+	int			next;			/* the first that has not been looked at */
+	int			ahead;			/* blocks from current to next, without current's */
+} ReadAhead;
+
+/* All of this session, the last used first */
+static dlist_head scans = DLIST_STATIC_INIT(scans);
+static bool expected = false;	/* the next query that starts has its blocks read ahead */
+static ExecutorStart_hook_type next_start_hook = NULL;
+
+static void start_query(QueryDesc *desc, int eflags);
+static void attach(PlanState *node, int64 rows, int share);
+static void attach_all(PlanState **nodes, int nnodes, int64 rows, int share);
+static void attach_scan(IndexScanState *scan, int64 rows, int share);
+static void detach(ReadAhead *scan);
+static void forget(void *scan);
+static TupleTableSlot *execute_scan(PlanState *node);
+static void look_ahead(ReadAhead *scan);
+static void begin_leaf(ReadAhead *scan, const BTScanPosData *position);
+static bool is_scattered(const ReadAhead *scan, const BTScanPosData *position, int *nrows);
+static void ask_for_next_leaf(ReadAhead *scan, const BTScanPosData *position);
+
+/* Called once, when the library is loaded. */
+void
+read_ahead_install(void)
+{
+	next_start_hook = ExecutorStart_hook;
+	ExecutorStart_hook = start_query;
+}
+
+/*
+ * Read ahead in this query, which has been started but not run, as far as rows
+ * of each of its index scans.
+ */
+void
+read_ahead_begin(QueryDesc *desc, int64 rows)
+{
+	if (settings_native && rows >= MIN_ROWS)
+		attach(desc->planstate, rows, 1);
+}
+
+/*
+ * Read ahead in the query that starts next, for callers that do not start it
+ * themselves.  Returns what was expected before.
+ */
+bool
+read_ahead_expect(bool expect)
+{
+	bool		before = expected;
+
+	expected = expect;
+	return before;
+}
+
+static void
+start_query(QueryDesc *desc, int eflags)
+{
+	bool		wanted = read_ahead_expect(false);
+
+	if (next_start_hook != NULL)
+		next_start_hook(desc, eflags);
+	else
+		standard_ExecutorStart(desc, eflags);
+	if (wanted && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+		read_ahead_begin(desc, PG_INT64_MAX);
+}
+
+/*
+ * The index scans below a node.  Not those that a nested loop starts anew for
+ * every row, nor those of subqueries in expressions.  share: so many scans are
+ * read by turns.
+ */
+static void
+attach(PlanState *node, int64 rows, int share)
+{
+	if (node == NULL)
+		return;
+	switch (nodeTag(node))
+	{
+		case T_IndexScanState:
+			attach_scan((IndexScanState *) node, rows, share);
+			break;
+		case T_AppendState:
+			attach_all(((AppendState *) node)->appendplans, ((AppendState *) node)->as_nplans, rows, share);
+			break;
+		case T_MergeAppendState:
+			attach_all(((MergeAppendState *) node)->mergeplans, ((MergeAppendState *) node)->ms_nplans, rows,
+					   share * Max(((MergeAppendState *) node)->ms_nplans, 1));
+			break;
+		case T_SubqueryScanState:
+			attach(((SubqueryScanState *) node)->subplan, rows, share);
+			break;
+		default:
+			attach(outerPlanState(node), rows, share);
+			if (nodeTag(node) != T_NestLoopState)
+				attach(innerPlanState(node), rows, share);
+			break;
+	}
+}
+
+static void
+attach_all(PlanState **nodes, int nnodes, int64 rows, int share)
+{
+	for (int i = 0; i < nnodes; i++)
+		attach(nodes[i], rows, share);
+}
+
+static void
+attach_scan(IndexScanState *scan, int64 rows, int share)
+{
+	PlanState  *node = &scan->ss.ps;
+	Relation	rel = scan->ss.ss_currentRelation;
+	Prefetch	prefetch;
+	ReadAhead  *ahead;
+	MemoryContextCallback *callback;
+	MemoryContext context;
+
+	if (scan->iss_RelationDesc == NULL || scan->iss_RelationDesc->rd_rel->relam != BTREE_AM_OID ||
+		scan->iss_NumOrderByKeys > 0 || rel->rd_tableam != GetHeapamTableAmRoutine() ||
+		!prefetch_begin(&prefetch, rel))
+		return;
+
+	context = MemoryContextSwitchTo(node->state->es_query_cxt);
+	ahead = palloc0(sizeof(ReadAhead));
+	ahead->scan = scan;
+	ahead->execute = node->ExecProcNodeReal;
+	ahead->backward = ScanDirectionIsBackward(((IndexScan *) node->plan)->indexorderdir);
+	ahead->prefetch = prefetch;
+	ahead->prefetch.window = Max(prefetch.window / share, 1);
+	ahead->rows = rows;
+	ahead->leaf = InvalidBlockNumber;
+
+	/* with the query's memory the scan goes, too, however it ends */
+	callback = palloc0(sizeof(MemoryContextCallback));
+	callback->func = forget;
+	callback->arg = ahead;
+	MemoryContextRegisterResetCallback(node->state->es_query_cxt, callback);
+	MemoryContextSwitchTo(context);
+
+	dlist_push_head(&scans, &ahead->node);
+	node->ExecProcNodeReal = execute_scan;
+}
+
+/* Leave the scan alone from now on. */
+static void
+detach(ReadAhead *ahead)
+{
+	PlanState  *node = &ahead->scan->ss.ps;
+
+	node->ExecProcNodeReal = ahead->execute;
+	if (node->ExecProcNode == execute_scan)
+		node->ExecProcNode = ahead->execute;
+}
+
+static void
+forget(void *ahead)
+{
+	dlist_delete(&((ReadAhead *) ahead)->node);
+}
+
+/* In place of the node's own function */
+static TupleTableSlot *
+execute_scan(PlanState *node)
+{
+	ReadAhead  *ahead = dlist_head_element(ReadAhead, node, &scans);
+	TupleTableSlot *slot;
+
+	if (unlikely(&ahead->scan->ss.ps != node))
+	{
+		dlist_iter	iter;
+
+		dlist_foreach(iter, &scans)
+		{
+			ahead = dlist_container(ReadAhead, node, iter.cur);
+			if (&ahead->scan->ss.ps == node)
+				break;
+		}
+		dlist_move_head(&scans, &ahead->node);
+	}
+
+	slot = ahead->execute(node);
+	if (!TupIsNull(slot))
+	{
+		ahead->rows--;
+		look_ahead(ahead);
+	}
+	return slot;
+}
+
+static inline BlockNumber
+item_block(const BTScanPosData *position, int item)
+{
+	return ItemPointerGetBlockNumberNoCheck(&position->items[item].heapTid);
+}
+
+/* The scan has handed out a row: have the window filled that follows it. */
+static void
+look_ahead(ReadAhead *ahead)
+{
+	const IndexScanDesc scan = ahead->scan->iss_ScanDesc;
+	const int	step = ahead->backward ? -1 : 1;
+	const BTScanPosData *position;
+	int			current;
+	int			left;
+
+	if (scan == NULL)			/* a row to be checked again, which comes from elsewhere */
+		return;
+	position = &((BTScanOpaque) scan->opaque)->currPos;
+	if (!BTScanPosIsValid(*position))
+		return;
+	current = position->itemIndex;
+	if (position->currPage != ahead->leaf || (current - ahead->current) * step < 0)
+		begin_leaf(ahead, position);
+	if (ahead->idle)
+		return;
+
+	/* what the scan has left behind; a filter may have sent it beyond what was looked at */
+	if ((current - ahead->next) * step >= 0)
+	{
+		ahead->next = current + step;
+		ahead->ahead = 0;
+	}
+	else
+		for (int i = ahead->current; i != current; i += step)
+			if (item_block(position, i) != item_block(position, i + step))
+				ahead->ahead--;
+	ahead->current = current;
+
+	/* many at a time: each wait ends in more than one block then */
+	if (ahead->ahead > ahead->prefetch.window / 2)
+		return;
+	left = (ahead->backward ? current - position->firstItem : position->lastItem - current);
+	left = (int) Min(left, ahead->rows);
+	for (; (ahead->next - current) * step <= left; ahead->next += step)
+	{
+		BlockNumber block = item_block(position, ahead->next);
+
+		if (block == item_block(position, ahead->next - step))
+			continue;
+		if (ahead->ahead >= ahead->prefetch.window)
+			return;
+		ahead->ahead++;
+		if (!prefetch_block(&ahead->prefetch, block))
+		{
+			ahead->idle = true;
+			return;
+		}
+	}
+	if (!ahead->next_asked && left < ahead->rows)
+		ask_for_next_leaf(ahead, position);
+}
+
+/* The scan has come to another leaf, or begun anew. */
+static void
+begin_leaf(ReadAhead *ahead, const BTScanPosData *position)
+{
+	int			nrows;
+
+	ahead->leaf = position->currPage;
+	ahead->current = position->itemIndex;
+	ahead->next = position->itemIndex + (ahead->backward ? -1 : 1);
+	ahead->ahead = 0;
+	ahead->next_asked = false;
+	ahead->idle = !is_scattered(ahead, position, &nrows);
+	if (ahead->idle && nrows >= ENOUGH_ROWS)
+		detach(ahead);
+	prefetch_probe(&ahead->prefetch);
+}
+
+/* Do the leaf's rows lead here and there?  *nrows: the rows that tell. */
+static bool
+is_scattered(const ReadAhead *ahead, const BTScanPosData *position, int *nrows)
+{
+	const int	step = ahead->backward ? -1 : 1;
+	int			item = position->itemIndex;
+	BlockNumber block = item_block(position, item);
+	int			changes = 0;
+	int			jumps = 0;
+
+	*nrows = ahead->backward ? item - position->firstItem : position->lastItem - item;
+	*nrows = (int) Min(*nrows, ahead->rows);
+	for (int i = 0; i < *nrows; i++)
+	{
+		BlockNumber next;
+
+		item += step;
+		next = item_block(position, item);
+		if (next == block)
+			continue;
+		changes++;
+		if (next != block + 1)
+			jumps++;
+		block = next;
+	}
+	return jumps > 1 && jumps > changes / SCATTERED_PART;
+}
+
+/* Where a leaf on the left is, the scan does not say before 17. */
+static void
+ask_for_next_leaf(ReadAhead *ahead, const BTScanPosData *position)
+{
+	ahead->next_asked = true;
+	if (!ahead->backward && position->moreRight && position->nextPage != P_NONE)
+		(void) PrefetchBuffer(ahead->scan->iss_RelationDesc, MAIN_FORKNUM, position->nextPage);
+}
