@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "executor/instrument.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/spccache.h"
@@ -23,6 +24,11 @@
 
 /* In one read */
 #define BLOCKS_OF_READ 16
+
+/* A read that takes less, in microseconds, was of the operating system's memory */
+#define FAST_READ 25
+/* After so many that took longer, the disk is what is waited for */
+#define SLOW_READS 2
 
 /* If so many blocks are all in shared buffers, the next ones may well be, too */
 #define PROBE_BLOCKS 16
@@ -48,6 +54,34 @@ prefetch_probe(Prefetch *prefetch)
 {
 	prefetch->asked = 0;
 	prefetch->missed = false;
+	prefetch->slow = 0;
+}
+
+/*
+ * Time a read that has not been asked for: of what the operating system has in
+ * memory, to ask costs more than it saves.
+ */
+void
+prefetch_before_read(Prefetch *prefetch)
+{
+	prefetch->reads = pgBufferUsage.shared_blks_read + pgBufferUsage.local_blks_read;
+	INSTR_TIME_SET_CURRENT(prefetch->start);
+}
+
+PrefetchSource
+prefetch_after_read(Prefetch *prefetch)
+{
+	int64		reads = pgBufferUsage.shared_blks_read + pgBufferUsage.local_blks_read - prefetch->reads;
+	instr_time	elapsed;
+
+	if (reads == 0)
+		return PREFETCH_BUFFERS;
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, prefetch->start);
+	if (INSTR_TIME_GET_MICROSEC(elapsed) < (uint64) (reads * FAST_READ))
+		return PREFETCH_SYSTEM;
+	/* one may have taken longer because the processor was wanted elsewhere */
+	return ++prefetch->slow < SLOW_READS ? PREFETCH_BUFFERS : PREFETCH_DISK;
 }
 
 /* Ask for a block.  False: that does not pay here. */

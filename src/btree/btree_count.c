@@ -18,6 +18,7 @@ typedef struct LookAhead
 {
 	Prefetch	prefetch;
 	bool		idle;			/* it does not pay, or not on this leaf */
+	bool		timing;			/* find out whether it does, by a read of our own */
 	int			next;			/* the first item that has not been looked at */
 } LookAhead;
 
@@ -102,6 +103,7 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 
 	ahead->next = at;
 	ahead->idle = ahead->prefetch.window == 0;
+	ahead->timing = !ahead->idle;
 	prefetch_probe(&ahead->prefetch);
 	for (;; at += step)
 	{
@@ -129,9 +131,18 @@ count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 			{
 				btree_page_unlock(page);
 				data = btree_page_data(page);
-				if (!ahead->idle)
+				if (ahead->timing)
+					prefetch_before_read(&ahead->prefetch);
+				else if (!ahead->idle)
 					ask_ahead(btree, page, at, end, visible_block, ahead);
 				rows += count_item(btree, page, at, &visible_block);
+				if (ahead->timing)
+				{
+					PrefetchSource source = prefetch_after_read(&ahead->prefetch);
+
+					ahead->timing = source == PREFETCH_BUFFERS;
+					ahead->idle = source == PREFETCH_SYSTEM;
+				}
 			}
 			if (rows >= limit)
 				break;

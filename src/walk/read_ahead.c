@@ -14,7 +14,7 @@
  *
  * It stops where it does not pay, and finds out for each leaf in a microsecond or two:
  * where rows follow the heap's order, since the operating system reads ahead
- * itself; and where blocks turn out to be in shared buffers.
+ * itself; and where a read of the scan's own shows that blocks come from memory.
  *
  * Only plain heap tables (partitions, too) by btree indexes.  TOAST is left out:
  * what a row keeps there is not known before the row is read.  So are index-only
@@ -39,6 +39,9 @@
 /* Of fewer rows than this, in memory, setting up costs a measurable part of the page */
 #define MIN_ROWS 16
 
+/* If so many rows of a leaf are read without a block's being read, the next ones may well be, too */
+#define TIMED_ROWS 16
+
 /* Rows of a leaf that show well enough whether they follow the heap's order */
 #define ENOUGH_ROWS 64
 
@@ -61,6 +64,8 @@ typedef struct ReadAhead
 	/* of the leaf that is being read */
 	BlockNumber leaf;			/* or InvalidBlockNumber */
 	bool		idle;			/* it does not pay there */
+	bool		timing;			/* find out whether it does, by a read of the scan's own */
+	int			timed;			/* rows since that began */
 	bool		next_asked;		/* the next leaf has been asked for */
 	int			current;		/* the item whose row was handed out last */
 	int			next;			/* the first that has not been looked at */
@@ -79,6 +84,7 @@ static void attach_scan(IndexScanState *scan, int64 rows, int share);
 static void detach(ReadAhead *scan);
 static void forget(void *scan);
 static TupleTableSlot *execute_scan(PlanState *node);
+static TupleTableSlot *execute_timed(ReadAhead *ahead, PlanState *node);
 static void look_ahead(ReadAhead *scan);
 static void begin_leaf(ReadAhead *scan, const BTScanPosData *position);
 static bool is_scattered(const ReadAhead *scan, const BTScanPosData *position, int *nrows);
@@ -242,12 +248,33 @@ execute_scan(PlanState *node)
 		dlist_move_head(&scans, &ahead->node);
 	}
 
-	slot = ahead->execute(node);
+	if (ahead->timing)
+		slot = execute_timed(ahead, node);
+	else
+		slot = ahead->execute(node);
 	if (!TupIsNull(slot))
 	{
 		ahead->rows--;
 		look_ahead(ahead);
 	}
+	return slot;
+}
+
+/* Does the scan wait for the disk here? */
+static TupleTableSlot *
+execute_timed(ReadAhead *ahead, PlanState *node)
+{
+	TupleTableSlot *slot;
+	PrefetchSource source;
+
+	prefetch_before_read(&ahead->prefetch);
+	slot = ahead->execute(node);
+	source = prefetch_after_read(&ahead->prefetch);
+	ahead->timed++;
+	if (source == PREFETCH_BUFFERS && ahead->timed < TIMED_ROWS)
+		return slot;
+	ahead->timing = false;
+	ahead->idle = (source != PREFETCH_DISK);
 	return slot;
 }
 
@@ -275,7 +302,7 @@ look_ahead(ReadAhead *ahead)
 	current = position->itemIndex;
 	if (position->currPage != ahead->leaf || (current - ahead->current) * step < 0)
 		begin_leaf(ahead, position);
-	if (ahead->idle)
+	if (ahead->idle || ahead->timing)
 		return;
 
 	/* what the scan has left behind; a filter may have sent it beyond what was looked at */
@@ -326,6 +353,8 @@ begin_leaf(ReadAhead *ahead, const BTScanPosData *position)
 	ahead->ahead = 0;
 	ahead->next_asked = false;
 	ahead->idle = !is_scattered(ahead, position, &nrows);
+	ahead->timing = !ahead->idle;
+	ahead->timed = 0;
 	if (ahead->idle && nrows >= ENOUGH_ROWS)
 		detach(ahead);
 	prefetch_probe(&ahead->prefetch);
