@@ -160,5 +160,26 @@ CREATE VIEW seen AS SELECT id AS number, n FROM event;
 SELECT statement, left(refusal(statement, '{number}', 'seen'), 72) FROM (VALUES
 	(1, 'UPDATE seen SET number = number + 1 WHERE {chunk}'),
 	(2, 'UPDATE seen SET n = 1 WHERE {chunk}')) s (n, statement) ORDER BY n;
+-- what its planning reads, which comes before it, is no part of it, even if it has to be planned again at the last moment
+CREATE TABLE planned (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+INSERT INTO planned SELECT generate_series(1, 1000);
+ANALYZE planned;
+CREATE FUNCTION same(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+CREATE FUNCTION replace_same() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE OR REPLACE FUNCTION same(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+	RETURN 1;
+END
+$$;
+CREATE FUNCTION of_rank_500() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+DECLARE
+	replaced int := replace_same();
+	place jsonb := chunked.seek('planned', 500, filter => 'n >= 0');
+BEGIN
+	RETURN place->>'id';
+END
+$$;
+CALL chunked.run('planned', 'UPDATE planned SET n = same(id) WHERE {chunk} AND id <= of_rank_500()', chunk_size => 400);
+SELECT count(*), sum(n) FROM planned WHERE n > 0;
 SELECT count(chunked.drop_job(name)) > 0 AS dropped FROM chunked.jobs;
 DROP SCHEMA statement_test CASCADE;

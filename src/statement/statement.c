@@ -147,18 +147,20 @@ int64
 statement_execute(Statement *statement)
 {
 	SPIExecuteOptions options = {0};
+	const char *source = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(statement->plan)))->query_string;
+	const char *before;
 	volatile int result = 0;
 
 	options.params = statement->params;
 	options.dest = None_Receiver;
-	(void) read_ahead_expect(true);
+	before = read_ahead_expect(source);
 	PG_TRY();
 	{
 		result = SPI_execute_plan_extended(statement->plan, &options);
 	}
 	PG_FINALLY();
 	{
-		(void) read_ahead_expect(false);
+		(void) read_ahead_expect(before);
 	}
 	PG_END_TRY();
 	if (result < 0)

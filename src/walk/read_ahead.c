@@ -27,6 +27,7 @@
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "catalog/pg_am.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "storage/bufmgr.h"
@@ -48,11 +49,14 @@
 /* Blocks follow each other unless so great a part of them does not */
 #define SCATTERED_PART 4
 
+/* A scan is looked up for each of its rows, and a partitioned table has one for each partition */
+#define SCAN_LISTS 512
+
 /* One index scan that is being executed */
 typedef struct ReadAhead
 {
 	/* fixed */
-	dlist_node	node;			/* in scans */
+	dlist_node	node;			/* in scans_like() */
 	IndexScanState *scan;
 	ExecProcNodeMtd execute;	/* the node's own function */
 	bool		backward;
@@ -72,9 +76,9 @@ typedef struct ReadAhead
 	int			ahead;			/* blocks from current to next, without current's */
 } ReadAhead;
 
-/* All of this session, the last used first */
-static dlist_head scans = DLIST_STATIC_INIT(scans);
-static bool expected = false;	/* the next query that starts has its blocks read ahead */
+/* All of this session, by scans_like(), the last used first in each */
+static dlist_head scans[SCAN_LISTS];
+static const char *expected = NULL; /* queries of this text, at this address, have their blocks read ahead */
 static ExecutorStart_hook_type next_start_hook = NULL;
 
 static void start_query(QueryDesc *desc, int eflags);
@@ -83,6 +87,7 @@ static void attach_all(PlanState **nodes, int nnodes, int64 rows, int share);
 static void attach_scan(IndexScanState *scan, int64 rows, int share);
 static void detach(ReadAhead *scan);
 static void forget(void *scan);
+static inline dlist_head *scans_like(const PlanState *node);
 static TupleTableSlot *execute_scan(PlanState *node);
 static TupleTableSlot *execute_timed(ReadAhead *ahead, PlanState *node);
 static void look_ahead(ReadAhead *scan);
@@ -94,6 +99,8 @@ static void ask_for_next_leaf(ReadAhead *scan, const BTScanPosData *position);
 void
 read_ahead_install(void)
 {
+	for (int i = 0; i < SCAN_LISTS; i++)
+		dlist_init(&scans[i]);
 	next_start_hook = ExecutorStart_hook;
 	ExecutorStart_hook = start_query;
 }
@@ -110,28 +117,27 @@ read_ahead_begin(QueryDesc *desc, int64 rows)
 }
 
 /*
- * Read ahead in the query that starts next, for callers that do not start it
- * themselves.  Returns what was expected before.
+ * Read ahead in the queries of a cached plan, for callers that do not start them
+ * themselves.  source: its own copy of its text, which tells them from those that
+ * run before, in planning, and within.  Returns what was expected before.
  */
-bool
-read_ahead_expect(bool expect)
+const char *
+read_ahead_expect(const char *source)
 {
-	bool		before = expected;
+	const char *before = expected;
 
-	expected = expect;
+	expected = source;
 	return before;
 }
 
 static void
 start_query(QueryDesc *desc, int eflags)
 {
-	bool		wanted = read_ahead_expect(false);
-
 	if (next_start_hook != NULL)
 		next_start_hook(desc, eflags);
 	else
 		standard_ExecutorStart(desc, eflags);
-	if (wanted && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+	if (expected != NULL && desc->sourceText == expected && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
 		read_ahead_begin(desc, PG_INT64_MAX);
 }
 
@@ -207,7 +213,7 @@ attach_scan(IndexScanState *scan, int64 rows, int share)
 	MemoryContextRegisterResetCallback(node->state->es_query_cxt, callback);
 	MemoryContextSwitchTo(context);
 
-	dlist_push_head(&scans, &ahead->node);
+	dlist_push_head(scans_like(node), &ahead->node);
 	node->ExecProcNodeReal = execute_scan;
 }
 
@@ -217,7 +223,9 @@ detach(ReadAhead *ahead)
 {
 	PlanState  *node = &ahead->scan->ss.ps;
 
-	node->ExecProcNodeReal = ahead->execute;
+	/* others may have put a function of theirs around ours since */
+	if (node->ExecProcNodeReal == execute_scan)
+		node->ExecProcNodeReal = ahead->execute;
 	if (node->ExecProcNode == execute_scan)
 		node->ExecProcNode = ahead->execute;
 }
@@ -228,24 +236,32 @@ forget(void *ahead)
 	dlist_delete(&((ReadAhead *) ahead)->node);
 }
 
+/* Where a node's scan is, if it has one. */
+static inline dlist_head *
+scans_like(const PlanState *node)
+{
+	return &scans[murmurhash32((uint32) ((uintptr_t) node / MAXIMUM_ALIGNOF)) % SCAN_LISTS];
+}
+
 /* In place of the node's own function */
 static TupleTableSlot *
 execute_scan(PlanState *node)
 {
-	ReadAhead  *ahead = dlist_head_element(ReadAhead, node, &scans);
+	dlist_head *list = scans_like(node);
+	ReadAhead  *ahead = dlist_head_element(ReadAhead, node, list);
 	TupleTableSlot *slot;
 
 	if (unlikely(&ahead->scan->ss.ps != node))
 	{
 		dlist_iter	iter;
 
-		dlist_foreach(iter, &scans)
+		dlist_foreach(iter, list)
 		{
 			ahead = dlist_container(ReadAhead, node, iter.cur);
 			if (&ahead->scan->ss.ps == node)
 				break;
 		}
-		dlist_move_head(&scans, &ahead->node);
+		dlist_move_head(list, &ahead->node);
 	}
 
 	if (ahead->timing)

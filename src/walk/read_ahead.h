@@ -11,6 +11,6 @@
 
 extern void read_ahead_install(void);
 extern void read_ahead_begin(QueryDesc *desc, int64 rows);
-extern bool read_ahead_expect(bool expected);
+extern const char *read_ahead_expect(const char *source);
 
 #endif							/* PG_CHUNKED_READ_AHEAD_H */
