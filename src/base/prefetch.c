@@ -78,7 +78,7 @@ prefetch_after_read(Prefetch *prefetch)
 		return PREFETCH_BUFFERS;
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, prefetch->start);
-	if (INSTR_TIME_GET_MICROSEC(elapsed) < (uint64) (reads * FAST_READ))
+	if ((int64) INSTR_TIME_GET_MICROSEC(elapsed) < reads * FAST_READ)
 		return PREFETCH_SYSTEM;
 	/* one may have taken longer because the processor was wanted elsewhere */
 	return ++prefetch->slow < SLOW_READS ? PREFETCH_BUFFERS : PREFETCH_DISK;
