@@ -64,6 +64,7 @@ typedef struct ReadAhead
 	/* changing */
 	Prefetch	prefetch;
 	int64		rows;			/* that may still be wanted */
+	int			reach;			/* blocks to be ahead for now; grows each time */
 
 	/* of the leaf that is being read */
 	BlockNumber leaf;			/* or InvalidBlockNumber */
@@ -82,9 +83,9 @@ static const char *expected = NULL; /* queries of this text, at this address, ha
 static ExecutorStart_hook_type next_start_hook = NULL;
 
 static void start_query(QueryDesc *desc, int eflags);
-static void attach(PlanState *node, int64 rows, int share);
-static void attach_all(PlanState **nodes, int nnodes, int64 rows, int share);
-static void attach_scan(IndexScanState *scan, int64 rows, int share);
+static void attach(PlanState *node, int64 rows, int64 sure, int share);
+static void attach_all(PlanState **nodes, int nnodes, int64 rows, int64 sure, int share);
+static void attach_scan(IndexScanState *scan, int64 rows, int64 sure, int share);
 static void detach(ReadAhead *scan);
 static void forget(void *scan);
 static inline dlist_head *scans_like(const PlanState *node);
@@ -107,13 +108,14 @@ read_ahead_install(void)
 
 /*
  * Read ahead in this query, which has been started but not run, as far as rows
- * of each of its index scans.
+ * of each of its index scans.  sure: so many will be wanted; what may be
+ * wanted beyond that is asked for in growing numbers, as rows turn out to be read.
  */
 void
-read_ahead_begin(QueryDesc *desc, int64 rows)
+read_ahead_begin(QueryDesc *desc, int64 rows, int64 sure)
 {
 	if (settings_native && rows >= MIN_ROWS)
-		attach(desc->planstate, rows, 1);
+		attach(desc->planstate, rows, sure, 1);
 }
 
 /*
@@ -138,7 +140,7 @@ start_query(QueryDesc *desc, int eflags)
 	else
 		standard_ExecutorStart(desc, eflags);
 	if (expected != NULL && desc->sourceText == expected && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
-		read_ahead_begin(desc, PG_INT64_MAX);
+		read_ahead_begin(desc, PG_INT64_MAX, PG_INT64_MAX);
 }
 
 /*
@@ -147,42 +149,42 @@ start_query(QueryDesc *desc, int eflags)
  * read by turns.
  */
 static void
-attach(PlanState *node, int64 rows, int share)
+attach(PlanState *node, int64 rows, int64 sure, int share)
 {
 	if (node == NULL)
 		return;
 	switch (nodeTag(node))
 	{
 		case T_IndexScanState:
-			attach_scan((IndexScanState *) node, rows, share);
+			attach_scan((IndexScanState *) node, rows, sure, share);
 			break;
 		case T_AppendState:
-			attach_all(((AppendState *) node)->appendplans, ((AppendState *) node)->as_nplans, rows, share);
+			attach_all(((AppendState *) node)->appendplans, ((AppendState *) node)->as_nplans, rows, sure, share);
 			break;
 		case T_MergeAppendState:
-			attach_all(((MergeAppendState *) node)->mergeplans, ((MergeAppendState *) node)->ms_nplans, rows,
+			attach_all(((MergeAppendState *) node)->mergeplans, ((MergeAppendState *) node)->ms_nplans, rows, sure,
 					   share * Max(((MergeAppendState *) node)->ms_nplans, 1));
 			break;
 		case T_SubqueryScanState:
-			attach(((SubqueryScanState *) node)->subplan, rows, share);
+			attach(((SubqueryScanState *) node)->subplan, rows, sure, share);
 			break;
 		default:
-			attach(outerPlanState(node), rows, share);
+			attach(outerPlanState(node), rows, sure, share);
 			if (nodeTag(node) != T_NestLoopState)
-				attach(innerPlanState(node), rows, share);
+				attach(innerPlanState(node), rows, sure, share);
 			break;
 	}
 }
 
 static void
-attach_all(PlanState **nodes, int nnodes, int64 rows, int share)
+attach_all(PlanState **nodes, int nnodes, int64 rows, int64 sure, int share)
 {
 	for (int i = 0; i < nnodes; i++)
-		attach(nodes[i], rows, share);
+		attach(nodes[i], rows, sure, share);
 }
 
 static void
-attach_scan(IndexScanState *scan, int64 rows, int share)
+attach_scan(IndexScanState *scan, int64 rows, int64 sure, int share)
 {
 	PlanState  *node = &scan->ss.ps;
 	Relation	rel = scan->ss.ss_currentRelation;
@@ -204,6 +206,7 @@ attach_scan(IndexScanState *scan, int64 rows, int share)
 	ahead->prefetch = prefetch;
 	ahead->prefetch.window = Max(prefetch.window / share, 1);
 	ahead->rows = rows;
+	ahead->reach = (int) Min(sure, ahead->prefetch.window) * 2 / 3;
 	ahead->leaf = InvalidBlockNumber;
 
 	/* with the query's memory the scan goes, too, however it ends */
@@ -334,17 +337,19 @@ look_ahead(ReadAhead *ahead)
 	ahead->current = current;
 
 	/* many at a time: each wait ends in more than one block then */
-	if (ahead->ahead > ahead->prefetch.window / 2)
+	if (ahead->ahead > ahead->reach / 2)
 		return;
 	left = (ahead->backward ? current - position->firstItem : position->lastItem - current);
 	left = (int) Min(left, ahead->rows);
+	if ((ahead->next - current) * step <= left)
+		ahead->reach = Min(ahead->reach + ahead->reach / 2 + 1, ahead->prefetch.window);
 	for (; (ahead->next - current) * step <= left; ahead->next += step)
 	{
 		BlockNumber block = item_block(position, ahead->next);
 
 		if (block == item_block(position, ahead->next - step))
 			continue;
-		if (ahead->ahead >= ahead->prefetch.window)
+		if (ahead->ahead >= ahead->reach)
 			return;
 		ahead->ahead++;
 		if (!prefetch_block(&ahead->prefetch, block))

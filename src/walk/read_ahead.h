@@ -10,7 +10,7 @@
 #include "executor/execdesc.h"
 
 extern void read_ahead_install(void);
-extern void read_ahead_begin(QueryDesc *desc, int64 rows);
+extern void read_ahead_begin(QueryDesc *desc, int64 rows, int64 sure);
 extern const char *read_ahead_expect(const char *source);
 
 #endif							/* PG_CHUNKED_READ_AHEAD_H */

@@ -526,7 +526,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
 	ExecutorStart(cursor->desc, 0);
 	/* of what a filter leaves out there may be any number */
-	read_ahead_begin(cursor->desc, is_filtered(walk, reader) ? PG_INT64_MAX : (int64) limit);
+	read_ahead_begin(cursor->desc, is_filtered(walk, reader) ? PG_INT64_MAX : (int64) limit,
+					 (int64) Min(reader->limit - reader->count, PG_INT64_MAX));
 	MemoryContextSwitchTo(context);
 }
 

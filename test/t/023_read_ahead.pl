@@ -77,6 +77,7 @@ plan(skip_all => 'the system does not tell what a process reads, or does not let
 
 cmp_ok(first_row('page(NULL::event, 1000)', 8) - $without, '>', 50, 'scattered rows: read ahead');
 cmp_ok(first_row('page(NULL::event, 4)', 8) - $without, '<', 20, 'a page of a few rows: not');
+cmp_ok(first_row("page(NULL::event, 20, filter => 'n % 2 = 0')", 8) - $without, '<', 80, 'with a filter: not far beyond a small page');
 cmp_ok(first_row("page(NULL::event, 1000, key => '{n}')", 8) - first_row("page(NULL::event, 1000, key => '{n}')", 0),
 	'<', 20, 'rows in the order of the heap: left to the system');
 cmp_ok(first_row('page(NULL::part, 1000)', 8) - first_row('page(NULL::part, 1000)', 0), '>', 50, 'scattered rows of partitions');
