@@ -56,8 +56,9 @@ sub blocks_read
 	return slurp_file("/proc/$pid/io") =~ /^read_bytes: (\d+)/m ? $1 / 8192 : undef;
 }
 
-# first_row(PAGE, CONCURRENCY): the blocks that are read by the time that the first of its rows is there.
-sub first_row
+# first_rows(PAGE, CONCURRENCY): the blocks that are read by the time that the first of its rows are there:
+# some, since the first reads are timed, and not asked for.
+sub first_rows
 {
 	my ($page, $concurrency) = @_;
 
@@ -65,22 +66,31 @@ sub first_row
 	my $session = session($node);
 	my $before = blocks_read($session) // return;
 	$session->query("SET effective_io_concurrency = $concurrency");
-	$session->query("BEGIN; SAVEPOINT s; DECLARE c CURSOR FOR SELECT * FROM chunked.$page; FETCH 1 FROM c");
+	$session->query("BEGIN; SAVEPOINT s; DECLARE c CURSOR FOR SELECT * FROM chunked.$page; FETCH 12 FROM c");
 	my $read = blocks_read($session) - $before;
 	$session->query('ROLLBACK TO s; COMMIT');
 	return $read;
 }
 
-my $without = first_row('page(NULL::event, 1000)', 0);
+my $without = first_rows('page(NULL::event, 1000)', 0);
 
 plan(skip_all => 'the system does not tell what a process reads, or does not let go of files') unless $without;
 
-cmp_ok(first_row('page(NULL::event, 1000)', 8) - $without, '>', 50, 'scattered rows: read ahead');
-cmp_ok(first_row('page(NULL::event, 4)', 8) - $without, '<', 20, 'a page of a few rows: not');
-cmp_ok(first_row("page(NULL::event, 20, filter => 'n % 2 = 0')", 8) - $without, '<', 80, 'with a filter: not far beyond a small page');
-cmp_ok(first_row("page(NULL::event, 1000, key => '{n}')", 8) - first_row("page(NULL::event, 1000, key => '{n}')", 0),
+# On a disk that is about as fast as memory, it does not pay.
+forget();
+my ($blocks, $time) = $node->safe_psql('postgres', 'SET track_io_timing = on; EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM event ORDER BY id LIMIT 300') =~
+  /Buffers: shared.*? read=(\d+).*?I\/O Timings: (?:shared )?read=([\d.]+)/s;
+
+SKIP:
+{
+	skip('the disk is too fast', 2) unless $blocks && $time / $blocks > 0.06;
+	cmp_ok(first_rows('page(NULL::event, 1000)', 8) - $without, '>', 50, 'scattered rows: read ahead');
+	cmp_ok(first_rows('page(NULL::part, 1000)', 8) - first_rows('page(NULL::part, 1000)', 0), '>', 50, 'scattered rows of partitions');
+}
+cmp_ok(first_rows('page(NULL::event, 4)', 8) - $without, '<', 20, 'a page of a few rows: not');
+cmp_ok(first_rows("page(NULL::event, 20, filter => 'n % 2 = 0')", 8) - $without, '<', 80, 'with a filter: not far beyond a small page');
+cmp_ok(first_rows("page(NULL::event, 1000, key => '{n}')", 8) - first_rows("page(NULL::event, 1000, key => '{n}')", 0),
 	'<', 20, 'rows in the order of the heap: left to the system');
-cmp_ok(first_row('page(NULL::part, 1000)', 8) - first_row('page(NULL::part, 1000)', 0), '>', 50, 'scattered rows of partitions');
 
 # However a page ends, nothing is left behind: the server would warn of it.
 my $session = session($node);
