@@ -34,7 +34,8 @@ rows_begin(RowSink *sink, FunctionCallInfo fcinfo, Relation rel, bool backward)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	rows_check_shape(rsinfo->setDesc, rsinfo->setDesc->natts, rel);
 
-	sink->tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
+	sink->tupdesc = CreateTupleDescCopy(rsinfo->setDesc);
+	sink->wider = RelationGetDescr(rel)->natts > sink->tupdesc->natts;
 	sink->result = rsinfo->setResult;
 	sink->reversed = backward ? tuplestore_begin_heap(true, false, work_mem) : NULL;
 }
@@ -49,7 +50,7 @@ rows_read(RowSink *sink, Walk *walk, const Range *range, WalkReader *reader)
 	Assert(reader->output == WALK_ROWS);
 	reader->backward = (sink->reversed != NULL);
 	reader->row = put_row;
-	reader->arg = reader->backward ? sink->reversed : sink->result;
+	reader->arg = sink;
 	walk_read(walk, range, reader);
 	if (reader->backward)
 		put_reversed(sink, reader->count);
@@ -77,7 +78,16 @@ rows_check_shape(TupleDesc expected, int ncolumns, Relation rel)
 static bool
 put_row(WalkReader *reader, TupleTableSlot *slot)
 {
-	tuplestore_puttupleslot((Tuplestorestate *) reader->arg, slot);
+	RowSink    *sink = (RowSink *) reader->arg;
+	Tuplestorestate *store = reader->backward ? sink->reversed : sink->result;
+
+	if (!sink->wider)
+		tuplestore_puttupleslot(store, slot);
+	else
+	{
+		slot_getsomeattrs(slot, sink->tupdesc->natts);
+		tuplestore_putvalues(store, sink->tupdesc, slot->tts_values, slot->tts_isnull);
+	}
 	return true;
 }
 

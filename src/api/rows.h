@@ -13,7 +13,8 @@
 
 typedef struct RowSink
 {
-	TupleDesc	tupdesc;
+	TupleDesc	tupdesc;		/* as the statement expects it */
+	bool		wider;			/* the relation has got more columns since */
 	Tuplestorestate *result;
 	Tuplestorestate *reversed;	/* rows as read backwards, or NULL */
 } RowSink;
