@@ -45,7 +45,7 @@ $$;
 GRANT EXECUTE ON FUNCTION calls() TO PUBLIC;
 
 --
--- A cursor reads all of its page as whoever fetched its first row, like any other
+-- A cursor may go on reading its page after another role was set; policies and functions are evaluated as the role at hand, like in any other cursor
 --
 BEGIN;
 CREATE TABLE mixed (a int, id int PRIMARY KEY);

@@ -137,34 +137,16 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 /*
  * The next row, good until the next call, or NULL when the reader has enough or
  * the range is over.  Between two calls, as between the rows of a cursor, role and
- * settings may change: all of the range is read as whoever began it, and its
- * queries mean what they meant then.  Errors: those of the query; 21000 if reader->boundary,
+ * settings may change: the range's queries are begun as by whoever began it, and
+ * mean what they meant then.  Errors: those of the query; 21000 if reader->boundary,
  * without ties, and the row that follows the last one shares its key.
  */
 TupleTableSlot *
 walk_cursor_next(WalkCursor *cursor)
 {
-	TupleTableSlot *slot;
-	Oid			user;
-	int			security_context;
-
-	if (cursor->in_one_call)
-		return next_row(cursor);
-
-	GetUserIdAndSecContext(&user, &security_context);
-	if (cursor->next == 0)
-	{
-		cursor->user = user;
-		cursor->security_context = security_context;
-	}
-	if (user == cursor->user)
-		return next_row(cursor);
-
-	/* an error undoes this with its (sub)transaction */
-	SetUserIdAndSecContext(cursor->user, cursor->security_context | SECURITY_LOCAL_USERID_CHANGE);
-	slot = next_row(cursor);
-	SetUserIdAndSecContext(user, security_context);
-	return slot;
+	if (!cursor->in_one_call && cursor->next == 0)
+		GetUserIdAndSecContext(&cursor->user, &cursor->security_context);
+	return next_row(cursor);
 }
 
 static TupleTableSlot *
@@ -434,6 +416,9 @@ begin_next_query(WalkCursor *cursor)
 	const char *changed[NSETTINGS][2];
 	int			nchanged = 0;
 	int			nest_level;
+	Oid			user;
+	int			security_context;
+	bool		switched;
 
 	for (int i = 0; i < NSETTINGS && nqueries > 1 && !cursor->in_one_call; i++)
 	{
@@ -448,8 +433,21 @@ begin_next_query(WalkCursor *cursor)
 		}
 	}
 	nest_level = nchanged == 0 ? 0 : settings_begin(changed, nchanged);
+
+	/*
+	 * Only to begin it, under these settings: whoever fetches rows later has
+	 * them read with his own rights, as of any cursor, or a search_path of his
+	 * would decide what code of a filter's functions runs with another's.  An
+	 * error undoes this with its (sub)transaction.
+	 */
+	GetUserIdAndSecContext(&user, &security_context);
+	switched = !cursor->in_one_call && user != cursor->user;
+	if (switched)
+		SetUserIdAndSecContext(cursor->user, cursor->security_context | SECURITY_LOCAL_USERID_CHANGE);
 	begin_query(cursor, list_nth(cursor->queries,
 								 cursor->reader->backward ? nqueries - 1 - next : next));
+	if (switched)
+		SetUserIdAndSecContext(user, security_context);
 	settings_end(nest_level);
 }
 
