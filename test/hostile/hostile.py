@@ -39,8 +39,13 @@ TIMEOUT_S = 1
 PATIENCE_S = 30
 # Internal errors that the server may raise by itself where another session changes relations under a
 # statement: whether it did so is seen from the backtrace in its log, in which the extension then does not occur.
-SERVERS_OWN = ("relation_open", "getBaseTypeAndTypmod", "TupleDescInitEntry", "ExecInitFunctionScan", "simple_heap_update", "simple_heap_delete", "format_type_extended",
-               "lookup_type_cache", "CatalogTupleUpdate")
+SERVERS_OWN = tuple("""
+relation_open TupleDescInitEntry simple_heap_update simple_heap_delete CatalogTupleUpdate ExecInitFunctionScan lookup_type_cache load_domaintype_info format_type_extended
+LookupTypeNameExtended typeOrDomainTypeRelid typeidType typeidTypeRelid typeIsOfTypedTable get_rte_attribute_is_dropped TypeIsVisible RelationIsVisible pg_type_aclmask
+getBaseTypeAndTypmod getTypeInputInfo getTypeOutputInfo getTypeBinaryInputInfo getTypeBinaryOutputInfo get_attname get_atttypetypmodcoll get_typdefault get_typlenbyval
+get_typlenbyvalalign get_type_category_preferred get_type_io_data IndexGetRelation RelationInitIndexAccessInfo RelationReloadIndexInfo generate_partition_qual
+generate_relation_name generate_qualified_relation_name get_relation_name pg_get_indexdef_worker
+""".split())
 
 LIMITS = (f"SET statement_timeout = '{TIMEOUT_S}s'; SET lock_timeout = '400ms'; SET client_min_messages = error; SET backtrace_functions = '{','.join(SERVERS_OWN)}'")
 
