@@ -68,8 +68,7 @@ static void make_select_lists(Walk *walk, Relation rel);
 
 /*
  * The walk over rel by this key (NULL: the default) and filter (NULL: none).
- * To be called with SPI connected; it stays pinned until the current memory
- * context, SPI's, is reset.
+ * It stays pinned until the current memory context is reset.
  */
 Walk *
 walk_open(Relation rel, ArrayType *key, text *filter)
@@ -114,9 +113,11 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	pin_until_reset(&walk->pins);
 
 	relation_check_rewrite(rel);
+	SPI_connect();				/* a filter is prepared, to be checked */
 	context = MemoryContextSwitchTo(walk->context);
 	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
+	SPI_finish();
 	walk->ready = true;
 	return walk;
 }
