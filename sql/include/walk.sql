@@ -3,7 +3,7 @@
 -- Walks a relation by pages forwards, by pages backwards, by chunks(), by
 -- next_chunk() and by the chunks' predicates, and compares each with ORDER BY
 -- order_by, which must be a total order.  Returns "N rows", or what differs.
-CREATE FUNCTION pg_temp.walk(relation regclass, order_by text, key text[] DEFAULT NULL,
+CREATE FUNCTION pg_temp.walk(relation regclass, order_by text, key text DEFAULT NULL,
 							 size int DEFAULT 2, filter text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE

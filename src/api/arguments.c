@@ -45,11 +45,11 @@ argument_open_row_type(FunctionCallInfo fcinfo, int argno)
 	return relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, argno)));
 }
 
-/* The columns of a key, or NULL; in the current memory context. */
-ArrayType *
+/* A key as it is written, or NULL; in the current memory context. */
+char *
 argument_key(FunctionCallInfo fcinfo, int argno)
 {
-	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(argno);
+	return argument_text(fcinfo, argno);
 }
 
 /* A filter, or NULL; in the current memory context. */

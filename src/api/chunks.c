@@ -29,7 +29,7 @@ static Datum chunk_datum(const Chunk *chunk, const char *predicate, TupleDesc tu
 
 /*
  * chunked.chunks(relation regclass, chunk_size bigint, exact boolean,
- *				  after jsonb, upto jsonb, key text[], filter text,
+ *				  after jsonb, upto jsonb, key text, filter text,
  *				  scan_limit bigint, alias text) RETURNS SETOF chunked.chunk
  *
  * The chunks from "after" up to "upto" or the high-water mark, one a call.
@@ -53,7 +53,7 @@ chunked_next_chunk(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.split(relation regclass, parts int, exact boolean, key text[],
+ * chunked.split(relation regclass, parts int, exact boolean, key text,
  *				 filter text, alias text) RETURNS SETOF chunked.chunk
  *
  * The relation in that many chunks, fewer only where it has fewer rows.

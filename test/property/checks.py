@@ -95,7 +95,7 @@ class Walker:
     def key_argument(self, name: str = "key => ") -> str:
         if self.table.key is None:
             return ""
-        return f", {name or ''}ARRAY[" + ", ".join(escape(dollar(k)) for k in self.table.key) + "]"
+        return f", {name or ''}" + escape(dollar(", ".join(self.table.key)))
 
     def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
