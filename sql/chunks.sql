@@ -29,6 +29,10 @@ SELECT * FROM chunked.next_chunk('event', 40, after => '{"id": "1000"}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 33}', upto => '{"id": 80}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, upto => '{"id": 1000}') WHERE number = 5;
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 60}', upto => '{"id": 60}');
+-- the empty position is the open end
+SELECT number, after, upto, row_count FROM chunked.chunks('event', 50, after => '{}', upto => '{}');
+SELECT number, after, upto, row_count FROM chunked.chunks('event', 50, after => '{"id": 60}', upto => '{}', exact => false);
+SELECT number, after, upto, row_count FROM chunked.next_chunk('event', 50, after => '{}', upto => '{}', filter => 'id > 10');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 80}', upto => '{"id": 60}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, upto => '{"id": 0}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 40, key => 'id DESC', after => '{"id": 90}', upto => '{"id": 20}');

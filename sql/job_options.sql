@@ -28,6 +28,13 @@ UPDATE event SET n = 0;
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": "90"}', upto => '{"id": 5000}', chunk_size => 7);
 :counts;
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 100}');
+-- the empty position is the open end
+UPDATE event SET n = 0;
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{}', upto => '{"id": 9}');
+CALL chunked.run('event', 'UPDATE event SET n = n + 2 WHERE {chunk}', after => '{"id": 95}', upto => '{}');
+:counts;
+SELECT chunked.create_job('event', name => 'all of it', after => '{}', upto => '{}');
+SELECT high_water, (SELECT after FROM chunked.job_chunks WHERE job = 'all of it' AND number = 1) FROM chunked.jobs WHERE name = 'all of it';
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 50}', upto => '{"id": 40}');
 :counts;
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', after => '{"n": 1}')$$);

@@ -66,6 +66,22 @@ FROM (VALUES
 -- the same in a descending walk
 SELECT after, upto, before, (SELECT string_agg(e.id::text, ' ') FROM chunked.page(NULL::event, 3, at(after), at(upto), at(before), 'id DESC') e) AS page
 FROM (VALUES (NULL::int, NULL::int, NULL::int), (8, NULL, NULL), (8, 4, NULL), (4, 8, NULL), (NULL, NULL, 8), (14, NULL, 8)) v(after, upto, before);
+-- the empty position is the open end: the start as after, the end as before and as upto
+SELECT after, upto, before, (SELECT string_agg(e.id::text, ' ') FROM chunked.page(NULL::event, 3, after, upto, before) e) AS page,
+	(SELECT string_agg(e.id::text, ' ') FROM chunked.page(NULL::event, 3, after, upto, before, 'id DESC') e) AS descending
+FROM (VALUES ('{}'::jsonb, NULL::jsonb, NULL::jsonb), ('{}', '{}', NULL), (NULL, '{}', NULL), (at(16), '{}', NULL), ('{}', at(4), NULL), (NULL, NULL, '{}'), ('{}', '{}', '{}'), (at(16), NULL, '{}'),
+	(at(18), NULL, '{}'), (NULL, at(8), '{}'), (at(4), at(8), '{}'), ('{}', '{}', at(6))) v(after, upto, before);
+-- as an argument that the plan does not know, too
+PREPARE at_the_end(jsonb, jsonb) AS SELECT string_agg(e.id::text, ' ') FROM chunked.page(NULL::event, 3, after => $2, before => $1) e;
+EXECUTE at_the_end('{}', '{}');
+EXECUTE at_the_end(NULL, '{}');
+EXECUTE at_the_end('{}', at(18));
+DEALLOCATE at_the_end;
+SELECT count(*) FROM (SELECT chunked.page(NULL::event, 3, before => '{}')) e;
+CREATE TABLE empty_page (id int PRIMARY KEY);
+SELECT count(*) FROM chunked.page(NULL::empty_page, before => '{}');
+-- only the empty object
+SELECT p AS position, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, before => %L)', p)) FROM unnest(ARRAY['[]', 'null', '""', '"{}"', '[{}]', '{"": 1}']::jsonb[]) p;
 -- and over ranges that are several queries: pages that end in each of them
 CREATE TABLE ladder (a int, b int NOT NULL, id int PRIMARY KEY);
 INSERT INTO ladder SELECT NULLIF(i / 4 % 4, 0), i % 3, i FROM generate_series(1, 24) i;

@@ -44,6 +44,8 @@ SELECT pg_temp.cover('log', 'chunked.chunks(''log'', 500, after => ''{"ctid": "(
 	within => $$t.ctid > '(3,65535)' AND t.ctid <= '(9,65535)'$$) ~ ' rows in \d chunks' AS covered;
 SELECT after, upto FROM chunked.chunks('log', 100000, after => '{"ctid": "(3,65535)"}', upto => '{"ctid": "(9,65535)"}', key => 'ctid');
 SELECT after, upto FROM chunked.chunks('log', 100000, upto => '{"ctid": "(9,65535)"}', key => 'ctid');
+SELECT after, upto FROM chunked.chunks('log', 100000, after => '{}', upto => '{"ctid": "(9,65535)"}', key => 'ctid');
+SELECT after, upto = format('{"ctid": "(%s,65535)"}', blocks('log') - 1)::jsonb AS to_the_end FROM chunked.chunks('log', 100000, after => '{"ctid": "(9,65535)"}', upto => '{}', key => 'ctid');
 SELECT after, upto = format('{"ctid": "(%s,65535)"}', blocks('log') - 1)::jsonb AS to_the_end FROM chunked.chunks('log', 100000, after => '{"ctid": "(9,65535)"}', upto => '{"ctid": "(100000,65535)"}', key => 'ctid');
 SELECT count(*) FROM chunked.chunks('log', after => '{"ctid": "(9,65535)"}', upto => '{"ctid": "(9,65535)"}', key => 'ctid');
 SELECT count(*) FROM chunked.chunks('log', after => '{"ctid": "(9,65535)"}', upto => '{"ctid": "(3,65535)"}', key => 'ctid');
@@ -106,6 +108,7 @@ INSERT INTO part SELECT i, CASE WHEN i = 9 THEN 1 ELSE 2 + i % 2 END FROM genera
 SELECT pg_temp.cover('part', 'chunked.chunks(''part'', 1000, key => ''ctid'', alias => ''t'')', 'ctid') ~ '^9000 rows' AS never_analyzed;
 VACUUM ANALYZE part;
 SELECT relation, count(*) > 1 AS in_several, sum(row_count) FROM chunked.chunks('part', 1000, key => 'ctid') GROUP BY relation ORDER BY relation;
+SELECT count(DISTINCT relation), sum(row_count) FROM chunked.chunks('part', 1000, after => '{}', upto => '{}', key => 'ctid');
 SELECT count(*), pg_temp.cover('part', 'chunked.split(''part'', 12, true, ''ctid'', alias => ''t'')', 'ctid') ~ '^9000 rows in 12 chunks' AS covered FROM chunked.split('part', 12, key => 'ctid');
 SELECT relation, row_count FROM chunked.split('part', 1, true, 'ctid') ORDER BY relation;
 SELECT relation, sum(row_count) FROM chunked.split('part_some', 3, true, 'ctid') GROUP BY relation ORDER BY relation;
@@ -167,7 +170,7 @@ SELECT call, split_part(pg_temp.failure('SELECT * FROM chunked.' || call), ' | '
 	$$chunks('part', key => 'ctid', after => '{"ctid": "(3,65535)"}')$$, $$chunks('part', key => 'ctid', upto => '{"ctid": "(3,65535)"}')$$,
 	$$chunks('log', key => 'ctid', after => '{"ctid": "(3,7)"}')$$, $$chunks('log', key => 'ctid', upto => '{"ctid": "(3,7)"}')$$,
 	$$chunks('log', key => 'ctid', after => '{"id": "3"}')$$, $$chunks('log', key => 'ctid', after => '{"ctid": null}')$$, $$chunks('log', key => 'ctid', after => '{"ctid": 3}')$$,
-	$$chunks('log', key => 'ctid', after => '{}')$$, $$chunks('log', key => 'ctid', after => '[]')$$, $$chunks('log', key => 'ctid', after => '{"ctid": "(3,65535)", "id": "1"}')$$,
+	$$chunks('log', key => 'ctid', after => '[]')$$, $$chunks('log', key => 'ctid', after => '{"ctid": "(3,65535)", "id": "1"}')$$,
 	$$chunks('log', key => 'ctid', filter => 'id =')$$, $$chunks('log', key => 'ctid', filter => 'true) OR (true')$$, $$chunks('log', 0, key => 'ctid')$$,
 	$$row_count('log', key => 'ctid')$$, $$seek('log', 1, key => 'ctid')$$, $$paginator('log', key => 'ctid')$$, $$page(NULL::log, key => 'ctid')$$, $$paginate(NULL::log, 1, key => 'ctid')$$, $$bounds('log', 'ctid')$$]) call;
 SELECT pg_temp.state($$SELECT * FROM chunked.chunks('log', key => 'ctid', after => '{"ctid": "somewhere"}')$$), pg_temp.state($$SELECT * FROM chunked.split('log', 3, key => 'ctid', filter => 'nope')$$);

@@ -56,9 +56,9 @@ COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, 
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
-after: position (exclusive) to start from; default the start.
-upto: position (inclusive) to stop at; default the end.
-before: position (exclusive): the last page_size rows before it, still in key order; default none.
+after: position (exclusive) to start from; default, or as the empty position {}, the start.
+upto: position (inclusive) to stop at; default, or as {}, the end.
+before: position (exclusive): the last page_size rows before it, or as {} of all, still in key order; default none: the first.
 key: the columns that order the walk, written as in ORDER BY, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
@@ -140,8 +140,8 @@ COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text
 relation: table, partitioned table, foreign table, materialized view or view.
 chunk_size: matching rows in each chunk but the last, over 0; default 1000.
 exact: true, the default: every chunk but the last holds chunk_size rows of the statement''s snapshot. false: the ends are read from the index''s upper pages in a few milliseconds; sizes and row_count are estimates, and the chunks still cover every row once.
-after: position (exclusive) to start from; default the start.
-upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
+after: position (exclusive) to start from; default, or as the empty position {}, the start.
+upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
 key: as for page(); or ''ctid'': ranges of blocks of the table, or of each leaf partition by its name in relation, for readers that share one snapshot; row_count is counted if exact.
 filter: as for page(); its chunks are always counted.
 scan_limit: closes a chunk once that many rows were examined, however few of them match; default no limit.
@@ -668,7 +668,7 @@ target_time: adapts the chunk size to take this long; default none. pause: sleep
 max_lag: waits while a standby lags more; default none. throttle: boolean SQL expression, waits while it is true or fails; default none.
 max_attempts: of a chunk that fails, before it is divided down to the row that fails; default 5. on_error: ''stop'' there, the default, or ''continue'' with the rest.
 check_plan: refuses a statement that would read a large table in full for every chunk; default true.
-after: position (exclusive) to start from; default the start. upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
+after: position (exclusive) to start from; default, or as {}, the start. upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
 settings: names of settings of this session, with commas between them, that the job is to keep, such as those that policies go by; default none. DateStyle and whatever else decides how its texts are read is kept in any case.
 on_foreign_write: ''refuse'', the default, a statement that writes through foreign tables, since these may commit what the chunk does not; or ''at_least_once''. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
 Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused; else as for chunks(), and the statement''s own.';

@@ -48,9 +48,9 @@ BEGIN
 		END IF;
 	END IF;
 
-	-- pages backwards, below the last row
-	done := whole[cardinality(whole):];
-	place := last;
+	-- pages backwards, from the end
+	done := '{}';
+	place := '{}';
 	WHILE place IS NOT NULL AND cardinality(done) <= cardinality(whole) LOOP
 		EXECUTE format('SELECT coalesce(array_agg(walked::text), ''{}''), (array_agg(chunked.position_of(walked, $3)))[1]
 						FROM chunked.page(NULL::%s, $1, before => $2, key => $3, filter => $4) walked', relation)

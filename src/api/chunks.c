@@ -85,8 +85,8 @@ read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
 	request->relid = argument_relation(fcinfo, 0);
 	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
-	request->after = argument_jsonb(fcinfo, next++);
-	request->upto = argument_jsonb(fcinfo, next++);
+	request->after = argument_end(fcinfo, next++);
+	request->upto = argument_end(fcinfo, next++);
 	request->key = argument_key(fcinfo, next++);
 	request->filter = argument_filter(fcinfo, next++);
 	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");

@@ -240,12 +240,13 @@ chunked_bounds(PG_FUNCTION_ARGS)
 static void
 read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range)
 {
+	Position   *before;
+
 	range->after = argument_position(fcinfo, 2, walk->key, "after");
 	range->upto = argument_position(fcinfo, 3, walk->key, "upto");
-	if (!PG_ARGISNULL(4))
+	before = argument_position(fcinfo, 4, walk->key, "before");
+	if (before != NULL)
 	{
-		Position   *before = argument_position(fcinfo, 4, walk->key, "before");
-
 		if (range->upto != NULL && walk->style.expand)
 			range->also_before = before;
 		else if (range->upto == NULL || position_compare(walk->key, before, range->upto) <= 0)
