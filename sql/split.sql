@@ -32,7 +32,10 @@ SELECT parts, exact, pg_temp.cover('event', format('chunked.split(''event'', %s,
 FROM unnest('{1,2,7,40}'::int[]) parts, unnest('{t,f}'::bool[]) exact ORDER BY 2 DESC, 1;
 SELECT count(*), min(row_count), max(row_count), sum(row_count) FROM chunked.split('event', 12001);
 SELECT count(*), min(row_count), max(row_count), sum(row_count) FROM chunked.split('event', 5000);
-SELECT count(*), sum(row_count) FROM chunked.split('event', 2147483647);
+SELECT count(*), sum(row_count) FROM chunked.split('event', 2147483648);
+SELECT count(*), sum(row_count) FROM chunked.split('event', 9223372036854775807);
+SELECT count(*), sum(row_count) FROM chunked.split('event', 9223372036854775807, exact => true, key => 'kind DESC');
+SELECT count(DISTINCT relation), sum(row_count) > 0 AS some FROM chunked.split('event', 9223372036854775807, key => 'ctid');
 -- bulk-loaded, each part has its share within a tenth
 SELECT parts, count(*), bool_and(abs(estimate / (12000.0 / parts) - 1) < 0.1) AS told, bool_and(abs(rows / (12000.0 / parts) - 1) < 0.1) AS had
 FROM unnest('{1,2,3,7}'::int[]) parts, LATERAL (SELECT row_count AS estimate, (upto->>'id')::int - coalesce((after->>'id')::int, 0) AS rows

@@ -166,7 +166,7 @@ Arguments, lock and errors: as for chunks(). To bound a walk over a growing tabl
 
 CREATE FUNCTION chunked.split(
     relation regclass,
-    parts int,
+    parts bigint,
     exact boolean DEFAULT false,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
@@ -174,7 +174,7 @@ CREATE FUNCTION chunked.split(
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_split'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION chunked.split(regclass, int, boolean, text, text, text) IS
+COMMENT ON FUNCTION chunked.split(regclass, bigint, boolean, text, text, text) IS
 'A relation in a number of chunks as even as can be.
 relation, key, filter, alias: as for chunks().
 parts: the number of chunks, over 0; fewer come only where there are fewer rows (by ctid: fewer blocks, and at least one chunk for each partition with rows).

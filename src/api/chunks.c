@@ -15,6 +15,9 @@
 #include "chunk/chunk_blocks.h"
 #include "chunk/chunk_walk.h"
 
+/* More than any relation has rows, and few enough to reckon with */
+#define MOST_PARTS (INT64CONST(1) << 48)
+
 PG_FUNCTION_INFO_V1(chunked_chunks);
 PG_FUNCTION_INFO_V1(chunked_next_chunk);
 PG_FUNCTION_INFO_V1(chunked_split);
@@ -53,7 +56,7 @@ chunked_next_chunk(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.split(relation regclass, parts int, exact boolean, key text,
+ * chunked.split(relation regclass, parts bigint, exact boolean, key text,
  *				 filter text, alias text) RETURNS SETOF chunked.chunk
  *
  * The relation in that many chunks, fewer only where it has fewer rows.
@@ -97,7 +100,7 @@ static void
 read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
 	request->relid = argument_relation(fcinfo, 0);
-	request->parts = argument_positive(fcinfo, 1, "parts");
+	request->parts = Min(argument_positive(fcinfo, 1, "parts"), MOST_PARTS);
 	request->exact = argument_boolean(fcinfo, 2, "exact");
 	request->key = argument_key(fcinfo, 3);
 	request->filter = argument_filter(fcinfo, 4);
