@@ -78,8 +78,8 @@ page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
 }
 
 /*
- * What the call reads: walk, range and reader.  SPI must be connected; the walk
- * stays pinned until the current memory context is reset.
+ * What the call reads: walk, range and reader.  The walk stays pinned until the
+ * current memory context is reset.
  */
 void
 page_begin(PageRead *page, FunctionCallInfo fcinfo)

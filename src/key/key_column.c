@@ -160,9 +160,13 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 						 quote_identifier(column->name))));
 
 	for (int strategy = 1; strategy <= BTMaxStrategyNumber; strategy++)
-		column->operators[strategy] =
-			operator_text(get_opfamily_member(column->opfamily, column->opcintype,
-											  column->opcintype, strategy));
+	{
+		Oid			member = get_opfamily_member(column->opfamily, column->opcintype,
+												 column->opcintype, strategy);
+
+		column->operators[strategy] = operator_text(member);
+		column->functions[strategy] = get_opcode(member);
+	}
 
 	/* The text of regclass and its like changes with search_path and renames */
 	io_type = column->opcintype == OIDOID ? OIDOID : column->typid;

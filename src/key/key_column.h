@@ -38,6 +38,7 @@ typedef struct KeyColumn
 	char	   *opclass;		/* " schema.opclass" if not the default, or "" */
 	char	   *value_type;		/* type name for a literal's cast */
 	char	   *operators[BTMaxStrategyNumber + 1];	/* "OPERATOR(s.<)" by strategy */
+	RegProcedure functions[BTMaxStrategyNumber + 1];	/* of the same */
 
 	/* text forms; a type ordered as oid is written as the number */
 	FmgrInfo	output;

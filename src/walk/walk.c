@@ -69,8 +69,7 @@ static void make_select_lists(Walk *walk, Relation rel);
 
 /*
  * The walk over rel by this key (NULL: the default) and filter (NULL: none).
- * To be called with SPI connected; it stays pinned until the current memory
- * context, SPI's, is reset.
+ * It stays pinned until the current memory context is reset.
  */
 Walk *
 walk_open(Relation rel, const char *key, text *filter)
@@ -115,9 +114,11 @@ walk_open(Relation rel, const char *key, text *filter)
 	pin_until_reset(&walk->pins);
 
 	relation_check_rewrite(rel);
+	SPI_connect();				/* a filter is prepared, to be checked */
 	context = MemoryContextSwitchTo(walk->context);
 	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
+	SPI_finish();
 	walk->ready = true;
 	return walk;
 }

@@ -102,7 +102,29 @@ for my $native ('on', 'off')
 	touches("$how, bounds", q|bounds('event', key => 'n')|, 1, 20);
 }
 
+# Where the index leads to just the rows of a page, no query is run for it, and none is planned.
+sub queries
+{
+	my ($call, $native) = @_;
+
+	$session->query("SET pg_chunked.native = $native");
+	my ($count, @plans) = plans($session, "SELECT count(*) FROM chunked.$call");
+	return scalar @plans;
+}
+
+for my $call (
+	q|page(NULL::event, 10, after => '{"id": 250000}')|,
+	q|page(NULL::event, 10, before => '{"id": 250000}')|,
+	q|page(NULL::event, 10, after => '{"a": 2500, "id": 250000}', key => '{a DESC}')|,
+	q|page(NULL::event, 10, after => '{"n": null, "id": 250000}', key => '{n}')|,
+	q|page(NULL::frozen, 10, after => '{"a": 2500, "id": 250000}', key => '{a, id}')|)
+{
+	is(queries($call, 'on'), 0, "no query: $call");
+	isnt(queries($call, 'off'), 0, "queries, when told so: $call");
+}
+
 # Partitions
+$session->query('SET pg_chunked.native = on');
 my @plans = touches('partitioned, in the middle', q|page(NULL::part, 10, after => '{"day": "2020-02-15", "id": 45500}')|, 10, 60);
 my @scanned = map { $_->{text} =~ /part_(\d+)_pkey/g } @plans;
 is_deeply([ grep { $_ < 4 } @scanned ], [], 'partitions before the position are pruned');
