@@ -169,12 +169,12 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 /*
  * The output to look for positions by: of any row, whether the filter is true
  * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
+ * there is only an index of the matches.
  */
 WalkOutput
 walk_all_keys(const Walk *walk)
 {
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+	return OidIsValid(walk->filter_index) && !OidIsValid(walk->key->index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
 }
 
 /*
@@ -371,7 +371,7 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 		clauses = check_filter(walk);
 		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
 		walk->filter_index = walk->redirected ? InvalidOid :
-			key_partial_index(rel, walk->key, clauses);
+			key_filter_index(rel, walk->key, clauses);
 	}
 	make_select_lists(walk, rel);
 }

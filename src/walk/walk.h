@@ -43,8 +43,8 @@ typedef struct Walk
 	Oid			relid;
 	WalkKey    *key;
 	RangeStyle	style;
-	Oid			filter_index;	/* partial index that supports the order of the
-								 * rows that match the filter, or InvalidOid */
+	Oid			filter_index;	/* by which the rows that match the filter are read in order,
+								 * or, rather than all, some of those that do not; or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes say nothing */
