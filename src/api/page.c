@@ -43,7 +43,7 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
  * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
- *				before jsonb, key text, filter text) RETURNS SETOF anyelement
+ *				before jsonb, key text, filter text, args jsonb) RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them
  * at most, in walk order; with "before" the last of them, else the first.
@@ -51,7 +51,7 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
  *
  * Errors: 42809 not a relation that can be walked, 22023 page_size not over 0,
  * 21000 a duplicate key at the page's end, and those of key_resolve(),
- * position_read(), filter_check_syntax() and SELECT.
+ * position_read(), filter_parse(), filter_bind() and SELECT.
  */
 Datum
 chunked_page(PG_FUNCTION_ARGS)
@@ -195,7 +195,7 @@ position_of_prepare(FunctionCallInfo fcinfo, const text *key)
 }
 
 /*
- * chunked.bounds(relation regclass, key text, filter text,
+ * chunked.bounds(relation regclass, key text, filter text, args jsonb,
  *				  OUT first jsonb, OUT last jsonb)
  *
  * The first and the last position of a walk; nulls if it has no rows.  Reads

@@ -120,6 +120,7 @@ WalkCursor *
 walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 {
 	WalkCursor *cursor = palloc0(sizeof(WalkCursor));
+	RangeStyle	style = walk->style;
 
 	cursor->walk = walk;
 	cursor->reader = reader;
@@ -130,13 +131,14 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	cursor->rows = rows_by_index(walk, range, reader);
 	if (cursor->rows != NULL)
 		return cursor;
-	cursor->queries = range_queries(walk->key, walk->style, walk->qualifier, range);
+	style.params_before = walk->filter == NULL ? 0 : walk->filter->nargs;
+	cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
 	if (cursor->partitions != NIL)
 	{
-		RangeStyle	style = {.expand = true};
+		RangeStyle	expanded = {.expand = true,.params_before = style.params_before};
 
-		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
+		cursor->queries = range_queries(walk->key, expanded, walk->qualifier, range);
 	}
 	return cursor;
 }
@@ -307,6 +309,7 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	reader.output = output;
 	reader.limit = PG_INT64_MAX;
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	style.params_before = is_filtered(walk, &reader) ? walk->filter->nargs : 0;
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
 							is_filtered(walk, &reader) ? walk->filter : NULL);
@@ -379,7 +382,7 @@ read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 	if (reader->skip > 0 && partitions == NIL)
 		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
 	if (!walk->style.expand)
-		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+		appendStringInfo(&buf, " LIMIT $%d", query->nbefore + query->nparams + 1);
 	return buf.data;
 }
 
@@ -394,7 +397,7 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 		appendStringInfo(buf, " WHERE %s", query->condition);
 	if (filtered)
 		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
+						 walk->filter->text);
 	appendStringInfoString(buf, " ORDER BY ");
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
 }
@@ -484,7 +487,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 {
 	Walk	   *walk = cursor->walk;
 	WalkReader *reader = cursor->reader;
-	int			nargs = query->nparams + 1;
+	int			nbefore = query->nbefore;
+	int			nargs = nbefore + query->nparams + 1;
 	ParamListInfo params;
 	Oid		   *argtypes;
 	uint64		limit = reader->limit - reader->count;
@@ -509,10 +513,17 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	{
 		ParamExternData *param = &params->params[i];
 
-		param->value = i < query->nparams ? query->values[i] :
-			Int64GetDatum((int64) limit);
-		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
-		param->isnull = false;
+		if (i < nbefore)
+		{
+			param->value = walk->filter->values[i];
+			param->ptype = walk->filter->types[i];
+		}
+		else
+		{
+			param->value = i < nargs - 1 ? query->values[i - nbefore] : Int64GetDatum((int64) limit);
+			param->ptype = i < nargs - 1 ? query->types[i - nbefore] : INT8OID;
+		}
+		param->isnull = i < nbefore && walk->filter->nulls[i];
 		param->pflags = PARAM_FLAG_CONST;
 		argtypes[i] = param->ptype;
 	}

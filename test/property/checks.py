@@ -106,13 +106,23 @@ class Walker:
     def arguments(self, given: dict) -> str:
         """Named arguments; those that are not given sometimes as NULL or, an end, as the empty position."""
         text = ""
+        if given.get("filter") is not None and self.r.random() < 0.4:
+            given.update(self.with_args(given["filter"]))
         for name, value in list(given.items()):
             if value is None and name in ("after", "upto") and self.r.random() < 0.2:
                 value = given[name] = "{}"
             if value is not None or (name in ("after", "upto", "before", "filter") and self.r.random() < 0.2):
-                cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before") else ""
+                cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before", "args") else ""
                 text += f", {name} => %({name})s{cast}"
         return text + self.key_argument()
+
+    def with_args(self, filter: str) -> dict:
+        """The same filter, with a value that leaves it as it is; another one in the next call."""
+        number = self.r.randrange(1000)
+        text, args = self.r.choice((
+            (f"$1 AND ({filter}\n)", [True]), (f"({filter}\n) AND $1::pg_catalog.int4 IS NULL", [None]), (f"({filter}\n) OR _row = $1 AND $2", [number, False]),
+            (f"({filter}\n) AND _row <> ALL ($2) AND $1", ["true", [-1, -number - 2]]), (f"({filter}\n) AND $2::pg_catalog.text = $1", ["it's $3", "it's $3"])))
+        return {"filter": text, "args": json.dumps(args)}
 
     def page(self, page_size: int, **given) -> list[int]:
         """The page's rows; remembers the first and the last one's positions, as a client would."""
