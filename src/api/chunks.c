@@ -79,6 +79,7 @@ static void
 read_next_chunk_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
 	request->exact = true;
+	request->most_chunks = 1;
 	read_walk_request(fcinfo, request, 2);
 }
 

@@ -283,6 +283,26 @@ btree_page_step_right(BtreeIndex *btree, BtreePage *page)
 	return true;
 }
 
+/* Go to the next page in walk order; false at the end of the level. */
+bool
+btree_page_step(BtreeIndex *btree, BtreePage *page)
+{
+	return btree->backward ? btree_page_step_left(btree, page) :
+		btree_page_step_right(btree, page);
+}
+
+/*
+ * Go on from where another page was read, which has been released, so that its
+ * copy stays: only to step on from there.
+ */
+void
+btree_page_resume(BtreePage *page, const BtreePage *from)
+{
+	memcpy(page, from, offsetof(BtreePage, copy));
+	page->buffer = InvalidBuffer;
+	page->locked = false;
+}
+
 /*
  * Go to the page on the left; false at the end of the level.  The left link may
  * be out of date: the page that it names may have been split, so that our

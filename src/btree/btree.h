@@ -79,6 +79,8 @@ extern void btree_page_read(BtreeIndex *btree, BtreePage *page, BlockNumber bloc
 							uint32 level);
 extern void btree_page_unlock(BtreePage *page);
 extern void btree_page_release(BtreeIndex *btree, BtreePage *page);
+extern void btree_page_resume(BtreePage *page, const BtreePage *from);
+extern bool btree_page_step(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_right(BtreeIndex *btree, BtreePage *page);
 extern bool btree_page_step_left(BtreeIndex *btree, BtreePage *page);
 extern bool btree_descend(BtreeIndex *btree, BtreePage *page, const Position *after);

@@ -18,5 +18,7 @@ typedef struct BtreeCount
 
 extern void btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 						int64 limit, BtreeCount *count);
+extern int	btree_visible_items(BtreeIndex *btree, BtreePage *page, const Position *after,
+								const Position *upto, OffsetNumber *visible, bool *last_page);
 
 #endif							/* PG_CHUNKED_BTREE_COUNT_H */

@@ -30,7 +30,6 @@ typedef struct PartIndex
 static PartIndex *find_indexes(Oid root_index, int *nindexes);
 static int	compare_tables(const void *a, const void *b);
 static Oid	index_of_part(Relation part, const PartIndex *indexes, int nindexes);
-static Position *last_of_part(BtreeIndex *btree, const Position *after, const Position *upto);
 
 /*
  * Open what is to be read for this relation's rows by the key's index.  NULL if
@@ -40,6 +39,24 @@ static Position *last_of_part(BtreeIndex *btree, const Position *after, const Po
 BtreeParts *
 btree_open_parts(Relation rel, const WalkKey *key)
 {
+	BtreeParts *parts;
+
+	if (!direct_read_allowed(rel, key, DIRECT_READ_KEY))
+		return NULL;
+	parts = btree_open_leaves(rel, key->index, key);
+	if (parts == NULL || parts->nparts > 0)
+		return parts;
+	btree_close_parts(parts);
+	return NULL;
+}
+
+/*
+ * The same, whether the caller may read it or not, of a table or of the partitions
+ * below one, index being its own; there may be none.
+ */
+BtreeParts *
+btree_open_leaves(Relation rel, Oid index, const WalkKey *key)
+{
 	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	List	   *tables;
 	PartIndex  *indexes = NULL;
@@ -47,12 +64,10 @@ btree_open_parts(Relation rel, const WalkKey *key)
 	BtreeParts *parts;
 	ListCell   *lc;
 
-	if (!direct_read_allowed(rel, key, DIRECT_READ_KEY))
-		return NULL;
 	if (partitioned)
 	{
 		tables = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
-		indexes = find_indexes(key->index, &nindexes);
+		indexes = find_indexes(index, &nindexes);
 	}
 	else
 		tables = list_make1_oid(RelationGetRelid(rel));
@@ -72,7 +87,7 @@ btree_open_parts(Relation rel, const WalkKey *key)
 		}
 		part->btree = btree_open_part(part->rel,
 									  partitioned ? index_of_part(part->rel, indexes, nindexes) :
-									  key->index,
+									  index,
 									  key);
 		if (part->btree == NULL)
 		{
@@ -82,10 +97,7 @@ btree_open_parts(Relation rel, const WalkKey *key)
 		}
 		parts->nparts++;
 	}
-	if (parts->nparts > 0)
-		return parts;
-	btree_close_parts(parts);
-	return NULL;
+	return parts;
 }
 
 void
@@ -149,7 +161,7 @@ btree_last_position(const BtreeParts *parts, const WalkKey *key,
 	for (int i = 0; i < parts->nparts; i++)
 	{
 		BtreeIndex *btree = parts->parts[i].btree;
-		Position   *position = last_of_part(btree, after, upto);
+		Position   *position = btree_last_of_index(btree, after, upto);
 
 		btree_unpin(btree);
 		if (position != NULL && (last == NULL || position_compare(key, position, last) > 0))
@@ -158,9 +170,12 @@ btree_last_position(const BtreeParts *parts, const WalkKey *key,
 	return last;
 }
 
-/* Walk order may be the reverse of the index's: then its first row is the last. */
-static Position *
-last_of_part(BtreeIndex *btree, const Position *after, const Position *upto)
+/*
+ * The same of one index.  Walk order may be the reverse of the index's: then its
+ * first row is the last.
+ */
+Position *
+btree_last_of_index(BtreeIndex *btree, const Position *after, const Position *upto)
 {
 	BtreePage  *page = btree_page_make();
 	bool		leftward = !btree->backward;

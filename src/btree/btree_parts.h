@@ -25,8 +25,11 @@ typedef struct BtreeParts
 } BtreeParts;
 
 extern BtreeParts *btree_open_parts(Relation rel, const WalkKey *key);
+extern BtreeParts *btree_open_leaves(Relation rel, Oid index, const WalkKey *key);
 extern void btree_close_parts(BtreeParts *parts);
 extern Position *btree_last_position(const BtreeParts *parts, const WalkKey *key,
 									 const Position *after, const Position *upto);
+extern Position *btree_last_of_index(BtreeIndex *btree, const Position *after,
+									 const Position *upto);
 
 #endif							/* PG_CHUNKED_BTREE_PARTS_H */

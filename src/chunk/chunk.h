@@ -25,6 +25,7 @@ typedef struct ChunkRequest
 	int64		scan_limit;		/* 0: none */
 	char	   *alias;			/* for predicates: quoted, or NULL */
 	bool		quiet;			/* no warning of a missing index */
+	int			most_chunks;	/* that will be asked for; 0: not known */
 } ChunkRequest;
 
 typedef struct Chunk

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -35,6 +36,13 @@
 
 /* With fewer leaves than this for each part, counting is as quick and exact */
 #define LEAVES_PER_PART 4
+
+/*
+ * Of a partitioned relation, so many chunks are counted at a time, if as many have
+ * been asked for before, and about so many rows
+ */
+#define CHUNKS_AHEAD 1024
+#define ROWS_AHEAD 10000000
 
 /* A chunk that rows of one position make so many times too large is worth a warning */
 #define LARGE_BY_TIES 10
@@ -56,6 +64,11 @@ typedef struct ChunkWalk
 	int64		total;			/* rows, if they are to be split evenly by count */
 	int			nplanned;		/* estimated chunks; 0: count them */
 	PlannedChunk *planned;
+
+	/* counted ahead, of a partitioned relation; in a memory context of their own */
+	MemoryContext ahead;		/* NULL: none yet */
+	BtreeEnds	ends;
+	int			next_end;		/* the first that has not been handed out */
 
 	/* changing */
 	int64		number;			/* of the last chunk */
@@ -81,11 +94,16 @@ typedef struct ChunkCount
 static bool next_walk_chunk(ChunkSource *source, Chunk *chunk, char **predicate, MemoryContext keep);
 static Walk *open_walk(ChunkWalk *split, Relation *rel);
 static void refresh_positions(ChunkWalk *split, Walk *walk);
+static void forget_ahead(ChunkWalk *split);
 static bool plan_estimated(ChunkWalk *split, Walk *walk, Relation rel, const BtreeParts *parts,
 						   MemoryContext keep);
 static Jsonb *write_and_keep(const WalkKey *key, const Position *position,
 							 MemoryContext scratch, MemoryContext keep);
 static bool find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *rows);
+static bool count_ahead(ChunkWalk *split, Walk *walk, Relation rel, const Range *range,
+						WalkReader *reader, ChunkCount *chunk);
+static bool find_ends(ChunkWalk *split, Walk *walk, Relation rel, const Range *range);
+static int64 size_ahead(void *arg, int number);
 static void warn_large(ChunkWalk *split, const Walk *walk, const WalkReader *reader, int64 rows);
 static int64 size_of_chunk(const ChunkWalk *split, int64 number);
 static bool count_natively(Walk *walk, Relation rel, const Range *range,
@@ -106,6 +124,7 @@ chunk_walk_begin(const ChunkRequest *request)
 	Relation	rel;
 	Walk	   *walk;
 	BtreeParts *parts = NULL;
+	Position   *last;
 	Range		range = {0};
 
 	split->source.next = next_walk_chunk;
@@ -121,11 +140,14 @@ chunk_walk_begin(const ChunkRequest *request)
 		range.after = position_read(walk->key, request->after, "after");
 	if (request->upto != NULL)
 		range.upto = position_read(walk->key, request->upto, "upto");
-	if (request->filter == NULL)
+	if (request->filter == NULL && !request->exact)
 		parts = btree_open_parts(rel, walk->key);
-	range.upto = parts != NULL ?
-		btree_last_position(parts, walk->key, range.after, range.upto) :
-		walk_last_position(walk, &range);
+	if (parts != NULL)
+		range.upto = btree_last_position(parts, walk->key, range.after, range.upto);
+	else if (request->filter != NULL || !btree_find_last(rel, walk->key, range.after, range.upto, &last))
+		range.upto = walk_last_position(walk, &range);
+	else
+		range.upto = last;
 	split->source.over = (range.upto == NULL);
 	if (range.upto != NULL)
 	{
@@ -220,6 +242,15 @@ refresh_positions(ChunkWalk *split, Walk *walk)
 		position_read(walk->key, split->after, "after");
 	split->high_water_position = position_read(walk->key, split->high_water, "upto");
 	split->serial = walk->serial;
+	forget_ahead(split);
+}
+
+static void
+forget_ahead(ChunkWalk *split)
+{
+	split->ends.nends = 0;
+	split->ends.over = false;
+	split->next_end = 0;
 }
 
 /*
@@ -353,7 +384,9 @@ find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *r
 	}
 	if (walk_can_skip(walk))
 		count_remotely(walk, rel, range, &reader, &count);
-	else if (!count_natively(walk, rel, range, &reader, &count))
+	else if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+			 !count_ahead(split, walk, rel, range, &reader, &count) :
+			 !count_natively(walk, rel, range, &reader, &count))
 		walk_read(walk, range, &reader);
 
 	*rows = count.rows;
@@ -374,6 +407,76 @@ find_next_end(ChunkWalk *split, Walk *walk, Relation rel, Range *range, int64 *r
 		}
 	}
 	return reader.count > 0;
+}
+
+/*
+ * The next chunk of a partitioned relation, counted on the leaf pages of its
+ * partitions together with others, since each time it must open all that may hold
+ * a row of it; false if that is not sound.  All see the statement's snapshot,
+ * whenever they are counted.
+ */
+static bool
+count_ahead(ChunkWalk *split, Walk *walk, Relation rel, const Range *range,
+			WalkReader *reader, ChunkCount *chunk)
+{
+	BtreeEnds  *ends = &split->ends;
+
+	if (split->next_end == ends->nends && !ends->over && !find_ends(split, walk, rel, range))
+		return false;
+	reader->ended = split->next_end < ends->nends;
+	if (reader->ended)
+	{
+		const BtreeEnd *end = &ends->ends[split->next_end++];
+
+		reader->end = position_copy(walk->key, end->position);
+		chunk->rows = end->rows;
+	}
+	else
+		chunk->rows = ends->rest;
+	reader->count = chunk->rows;
+	return true;
+}
+
+static bool
+find_ends(ChunkWalk *split, Walk *walk, Relation rel, const Range *range)
+{
+	const ChunkRequest *request = &split->request;
+	BtreeEnds  *ends = &split->ends;
+	int64		rows = Max(size_of_chunk(split, split->number + 1), 1);
+	MemoryContext before;
+	bool		found;
+
+	forget_ahead(split);
+	if (split->ahead == NULL)
+	{
+		split->ahead = AllocSetContextCreate(GetMemoryChunkContext(split), "pg_chunked chunks ahead",
+											 ALLOCSET_DEFAULT_SIZES);
+		ends->size = size_ahead;
+		ends->arg = split;
+	}
+	MemoryContextReset(split->ahead);
+
+	/* as many as there have been, so that no more than that can turn out not to be wanted */
+	ends->most = (int) Min(Max(split->number, 1), Min(CHUNKS_AHEAD, Max(ROWS_AHEAD / rows, 1)));
+	if (request->most_chunks > 0)
+		ends->most = (int) Max(Min(ends->most, request->most_chunks - split->number), 1);
+	before = MemoryContextSwitchTo(split->ahead);
+	ends->ends = palloc(ends->most * sizeof(BtreeEnd));
+	found = count_ends_by_index(walk, rel, range, ends);
+	MemoryContextSwitchTo(before);
+	if (!found)
+		forget_ahead(split);
+	return found;
+}
+
+/* BtreeEnds.size: of the chunks after the last one that was handed out. */
+static int64
+size_ahead(void *arg, int number)
+{
+	const ChunkWalk *split = arg;
+	int64		size = size_of_chunk(split, split->number + 1 + number);
+
+	return split->request.scan_limit > 0 ? Min(split->request.scan_limit, size) : size;
 }
 
 /* Once for each walk. */

@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -39,6 +40,9 @@ static bool estimate_relation(Relation rel, const WalkKey *key, double *rows);
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);
 static BoundFilter *bind_filter(const Filter *filter, const char *from);
+static bool count_in_partitions(Walk *walk, Relation rel, const Range *range, int64 limit,
+								BtreeCount *count);
+static int64 size_of_count(void *arg, int number);
 static bool count_along_key(Relation rel, bool exact, const char *key, int64 *rows);
 
 /* -------------------------------------------------------------- of a relation */
@@ -183,13 +187,55 @@ count_along_key(Relation rel, bool exact, const char *key, int64 *rows)
 bool
 count_by_index(Walk *walk, Relation rel, const Range *range, int64 limit, BtreeCount *count)
 {
-	BtreeIndex *btree = walk->filter == NULL ? btree_open(rel, walk->key) : NULL;
+	BtreeIndex *btree;
 
+	if (walk->filter != NULL)
+		return false;
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return count_in_partitions(walk, rel, range, limit, count);
+	btree = btree_open(rel, walk->key);
 	if (btree == NULL)
 		return false;
 	btree_count(btree, range->after, range->upto, limit, count);
 	btree_close(btree);
 	return true;
+}
+
+static bool
+count_in_partitions(Walk *walk, Relation rel, const Range *range, int64 limit, BtreeCount *count)
+{
+	BtreeEnd	end;
+	BtreeEnds	ends = {.most = 1,.size = size_of_count,.arg = &limit,.ends = &end};
+
+	count->ended = false;
+	count->end = NULL;
+	if (limit == PG_INT64_MAX)
+		return btree_count_rows(rel, walk->key, range->after, range->upto, &count->rows);
+	if (!btree_find_ends(rel, walk->key, range->after, range->upto, &ends))
+		return false;
+	count->ended = ends.nends > 0;
+	count->end = count->ended ? end.position : NULL;
+	count->rows = count->ended ? end.rows : ends.rest;
+	return true;
+}
+
+static int64
+size_of_count(void *arg, int number)
+{
+	(void) number;
+	return *(const int64 *) arg;
+}
+
+/*
+ * Count off the rows of a range of a partitioned relation, as often as wanted;
+ * opening its partitions once for several ends.  False as above, and for
+ * other relations.
+ */
+bool
+count_ends_by_index(Walk *walk, Relation rel, const Range *range, BtreeEnds *ends)
+{
+	return walk->filter == NULL && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+		btree_find_ends(rel, walk->key, range->after, range->upto, ends);
 }
 
 /* The matching rows of a range. */

@@ -8,7 +8,7 @@
 #ifndef PG_CHUNKED_COUNT_H
 #define PG_CHUNKED_COUNT_H
 
-#include "btree/btree_count.h"
+#include "btree/btree_partitions.h"
 #include "walk/walk.h"
 
 extern int64 count_relation(Relation rel, bool exact, const char *key, const Filter *filter);
@@ -17,6 +17,7 @@ extern int64 count_by_query(const char *from, const char *condition, const Filte
 /* of a walk; SPI must be connected */
 extern bool count_by_index(Walk *walk, Relation rel, const Range *range, int64 limit,
 						   BtreeCount *count);
+extern bool count_ends_by_index(Walk *walk, Relation rel, const Range *range, BtreeEnds *ends);
 extern int64 count_in_range(Walk *walk, Relation rel, const Range *range);
 extern double count_estimate_range(Walk *walk, Relation rel, const Range *range);
 extern int64 count_at_most(Walk *walk, Relation rel, const Range *range, int64 limit);

@@ -242,6 +242,7 @@ carve_chunks(const Job *job, Carving *carving)
 	request.chunk_size = carving->chunk_size;
 	request.exact = true;
 	request.quiet = true;
+	request.most_chunks = most;
 	request.after = job_scope_position(job, carving->carved_upto);
 	request.upto = job_scope_position(job, job->high_water);
 	request.key = job->names->key;

@@ -1,0 +1,388 @@
+/*
+ * btree_partitions.c
+ *		Counting along a relation's indexes, those of its partitions if it has any.
+ *
+ * Where partitions follow each other in the key's order, they are opened and
+ * counted one after the other, from the one that the range starts in to the one
+ * where enough has been counted; of a default partition, what lies between two of
+ * the others comes when the second of them is reached.  Where they do
+ * not, those below are merged (btree_merge.c).  Only to count them all, no order
+ * is needed.
+ *
+ * Locks are taken from the top down, as a query takes them: the parent is locked
+ * by the caller, a partition when it is reached; all are held until the
+ * transaction ends.  Which partitions there are, the active snapshot decides.
+ * One that is gone all the same, or cannot be read directly, ends the attempt: a
+ * query will say what becomes of it.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "partitioning/partdesc.h"
+#include "utils/rel.h"
+
+#include "btree/btree_merge.h"
+#include "btree/btree_partitions.h"
+#include "key/direct_read.h"
+#include "key/part_order.h"
+
+/* A count in progress */
+typedef struct Counter
+{
+	/* fixed */
+	const WalkKey *key;
+	BtreeEnds  *ends;			/* NULL: only count */
+
+	/* changing */
+	int64		rows;			/* since the last end */
+	int64		size;			/* rows up to the next end; 0: none is wanted */
+} Counter;
+
+/* What became of a part of the count */
+typedef enum Counted
+{
+	COUNTED_ALL,
+	COUNTED_ENOUGH,				/* there are no more ends wanted */
+	CANNOT_COUNT				/* by reading indexes directly */
+} Counted;
+
+static Counted count_one(Counter *counter, Relation rel, Oid index, const Position *after,
+						 const Position *upto);
+static Counted count_table(Counter *counter, BtreeIndex *btree, const Position *after,
+						   const Position *upto);
+static Counted count_each(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+						  const Position *after, const Position *upto);
+static Counted count_ordered(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+							 const Position *after, const Position *upto);
+static Counted count_merged(Counter *counter, Relation rel, Oid index, const Position *after,
+							const Position *upto);
+static Counted count_part(Counter *counter, Oid part, Oid parent_index,
+						  const Position *after, const Position *upto);
+static Counted first_of_part(const Counter *counter, Oid part, Oid parent_index,
+							 const Position *after, const Position *upto, Position **first);
+static int64 size_one(void *arg, int number);
+static void begin_ends(Counter *counter, BtreeEnds *ends);
+static bool add_end(Counter *counter, Position *position);
+static bool find_last(const WalkKey *key, Relation rel, Oid index, const Position *after,
+					  const Position *upto, Position **last);
+static bool find_last_of_part(const WalkKey *key, Oid part, Oid parent_index,
+							  const Position *after, const Position *upto, Position **last);
+static Relation open_part(Oid part, Oid parent_index, Oid *index);
+
+/*
+ * Count off the visible rows after "after" and up to "upto" (NULL: unbounded) in
+ * walk order.  False if reading indexes directly is not sound here, or, in a
+ * partition, found not to be so before the first end.  Ends go into the current
+ * memory context; ends->ends has room for ends->most.
+ */
+bool
+btree_find_ends(Relation rel, const WalkKey *key, const Position *after,
+				const Position *upto, BtreeEnds *ends)
+{
+	Counter		counter = {.key = key};
+	Counted		counted;
+
+	ends->nends = 0;
+	ends->rest = 0;
+	ends->over = false;
+	if (!key->unique || !direct_read_allowed(rel, key, DIRECT_READ_KEY))
+		return false;
+	begin_ends(&counter, ends);
+	counted = count_one(&counter, rel, key->index, after, upto);
+	ends->over = (counted == COUNTED_ALL);
+	ends->rest = counter.rows;
+	return counted != CANNOT_COUNT || ends->nends > 0;
+}
+
+/* The number of those rows; false as above. */
+bool
+btree_count_rows(Relation rel, const WalkKey *key, const Position *after,
+				 const Position *upto, int64 *rows)
+{
+	Counter		counter = {.key = key};
+
+	if (!key->unique || !direct_read_allowed(rel, key, DIRECT_READ_KEY) ||
+		count_one(&counter, rel, key->index, after, upto) == CANNOT_COUNT)
+		return false;
+	*rows = counter.rows;
+	return true;
+}
+
+/* The position of the last of them, NULL if there is none; false as above, but the key need not be unique. */
+bool
+btree_find_last(Relation rel, const WalkKey *key, const Position *after,
+				const Position *upto, Position **last)
+{
+	*last = NULL;
+	return direct_read_allowed(rel, key, DIRECT_READ_KEY) && find_last(key, rel, key->index, after, upto, last);
+}
+
+/* ----------------------------------------------------------------- counting */
+
+/* Count a table, or the partitions of one. */
+static Counted
+count_one(Counter *counter, Relation rel, Oid index, const Position *after, const Position *upto)
+{
+	PartOrder  *order;
+	BtreeIndex *btree;
+	Counted		counted;
+
+	check_stack_depth();
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		order = part_order(rel, counter->key);
+		if (counter->ends == NULL)
+			return count_each(counter, rel, index, order, after, upto);
+		return order != NULL ? count_ordered(counter, rel, index, order, after, upto) :
+			count_merged(counter, rel, index, after, upto);
+	}
+	btree = btree_open_part(rel, index, counter->key);
+	if (btree == NULL)
+		return CANNOT_COUNT;
+	counted = count_table(counter, btree, after, upto);
+	btree_close(btree);
+	return counted;
+}
+
+static Counted
+count_table(Counter *counter, BtreeIndex *btree, const Position *after, const Position *upto)
+{
+	for (;;)
+	{
+		BtreeCount	count;
+
+		btree_count(btree, after, upto,
+					counter->ends == NULL ? PG_INT64_MAX : counter->size - counter->rows, &count);
+		counter->rows += count.rows;
+		if (!count.ended)
+			return COUNTED_ALL;
+		if (!add_end(counter, count.end))
+			return COUNTED_ENOUGH;
+		after = count.end;
+	}
+}
+
+/* Add up the partitions' rows; they may be in any order.  order: that they are in, or NULL. */
+static Counted
+count_each(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+		   const Position *after, const Position *upto)
+{
+	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+	const Oid  *parts = order != NULL ? order->parts : desc->oids;
+	int			first = 0;
+	int			last = desc->nparts - 1;
+	Counted		counted = COUNTED_ALL;
+
+	if (order != NULL)
+		part_order_range(rel, counter->key, order, after, upto, &first, &last);
+	for (int i = first; i <= last && counted == COUNTED_ALL; i++)
+		counted = count_part(counter, parts[i], index, after, upto);
+	if (order != NULL && OidIsValid(order->default_part) && counted == COUNTED_ALL)
+		counted = count_part(counter, order->default_part, index, after, upto);
+	return counted;
+}
+
+/*
+ * Count partitions that follow each other.  Rows of the default partition that
+ * come before one are all before its first row.
+ */
+static Counted
+count_ordered(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+			  const Position *after, const Position *upto)
+{
+	const Position *default_after = after;
+	Position   *default_first = NULL;
+	int			first;
+	int			last;
+	Counted		counted = COUNTED_ALL;
+
+	part_order_range(rel, counter->key, order, after, upto, &first, &last);
+	if (OidIsValid(order->default_part))
+		counted = first_of_part(counter, order->default_part, index, after, upto, &default_first);
+	for (int i = first; i <= last && counted == COUNTED_ALL; i++)
+	{
+		if (default_first != NULL)
+		{
+			Position   *part_first;
+
+			counted = first_of_part(counter, order->parts[i], index, after, upto, &part_first);
+			if (counted != COUNTED_ALL || part_first == NULL)
+				continue;
+			if (position_compare(counter->key, default_first, part_first) < 0)
+			{
+				counted = count_part(counter, order->default_part, index, default_after, part_first);
+				default_after = part_first;
+				if (counted == COUNTED_ALL)
+					counted = first_of_part(counter, order->default_part, index, default_after,
+											upto, &default_first);
+			}
+		}
+		if (counted == COUNTED_ALL)
+			counted = count_part(counter, order->parts[i], index, after, upto);
+	}
+	if (counted == COUNTED_ALL && default_first != NULL)
+		counted = count_part(counter, order->default_part, index, default_after, upto);
+	return counted;
+}
+
+/* Count off rows of all partitions below. */
+static Counted
+count_merged(Counter *counter, Relation rel, Oid index, const Position *after, const Position *upto)
+{
+	BtreeParts *parts = btree_open_leaves(rel, index, counter->key);
+	BtreeMerge *merge;
+	Counted		counted;
+
+	if (parts == NULL)
+		return CANNOT_COUNT;
+	merge = btree_merge_begin(parts, counter->key, after, upto);
+	for (;;)
+	{
+		int64		rows;
+		bool		ended = btree_merge_go(merge, counter->size - counter->rows, &rows);
+
+		counter->rows += rows;
+		if (!ended || !add_end(counter, btree_merge_position(merge)))
+		{
+			counted = ended ? COUNTED_ENOUGH : COUNTED_ALL;
+			break;
+		}
+	}
+	btree_merge_end(merge);
+	btree_close_parts(parts);
+	return counted;
+}
+
+static Counted
+count_part(Counter *counter, Oid part, Oid parent_index,
+		   const Position *after, const Position *upto)
+{
+	Oid			index;
+	Relation	rel = open_part(part, parent_index, &index);
+	Counted		counted;
+
+	if (rel == NULL)
+		return CANNOT_COUNT;
+	counted = count_one(counter, rel, index, after, upto);
+	relation_close(rel, NoLock);
+	return counted;
+}
+
+/* The first row of a partition in the range, NULL if there is none; never COUNTED_ENOUGH. */
+static Counted
+first_of_part(const Counter *counter, Oid part, Oid parent_index,
+			  const Position *after, const Position *upto, Position **first)
+{
+	Counter		one = {.key = counter->key};
+	BtreeEnd	end;
+	BtreeEnds	ends = {.most = 1,.size = size_one,.ends = &end};
+	Counted		counted;
+
+	begin_ends(&one, &ends);
+	counted = count_part(&one, part, parent_index, after, upto);
+	*first = ends.nends > 0 ? end.position : NULL;
+	return counted == CANNOT_COUNT ? CANNOT_COUNT : COUNTED_ALL;
+}
+
+static int64
+size_one(void *arg, int number)
+{
+	(void) arg;
+	(void) number;
+	return 1;
+}
+
+static void
+begin_ends(Counter *counter, BtreeEnds *ends)
+{
+	counter->ends = ends;
+	counter->size = ends->size(ends->arg, 0);
+}
+
+/* The row counted last is an end.  False: no more are wanted. */
+static bool
+add_end(Counter *counter, Position *position)
+{
+	BtreeEnds  *ends = counter->ends;
+
+	ends->ends[ends->nends].position = position;
+	ends->ends[ends->nends].rows = counter->rows;
+	counter->rows = 0;
+	if (++ends->nends == ends->most)
+		return false;
+	counter->size = ends->size(ends->arg, ends->nends);
+	return counter->size > 0;
+}
+
+/* ------------------------------------------------------------------ the last */
+
+static bool
+find_last(const WalkKey *key, Relation rel, Oid index, const Position *after,
+		  const Position *upto, Position **last)
+{
+	PartitionDesc desc;
+	PartOrder  *order;
+	int			first_part = 0;
+	int			last_part;
+
+	check_stack_depth();
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	{
+		BtreeIndex *btree = btree_open_part(rel, index, key);
+
+		if (btree == NULL)
+			return false;
+		*last = btree_last_of_index(btree, after, upto);
+		btree_close(btree);
+		return true;
+	}
+
+	desc = RelationGetPartitionDesc(rel, true);
+	order = part_order(rel, key);
+	last_part = desc->nparts - 1;
+	if (order != NULL)
+		part_order_range(rel, key, order, after, upto, &first_part, &last_part);
+	for (int i = last_part; i >= first_part && (order == NULL || *last == NULL); i--)
+		if (!find_last_of_part(key, order != NULL ? order->parts[i] : desc->oids[i], index,
+							   after, upto, last))
+			return false;
+	return order == NULL || !OidIsValid(order->default_part) ||
+		find_last_of_part(key, order->default_part, index, after, upto, last);
+}
+
+/* The same of a partition, if that is after *last. */
+static bool
+find_last_of_part(const WalkKey *key, Oid part, Oid parent_index,
+				  const Position *after, const Position *upto, Position **last)
+{
+	Oid			index;
+	Relation	rel = open_part(part, parent_index, &index);
+	Position   *found = NULL;
+	bool		sound;
+
+	if (rel == NULL)
+		return false;
+	sound = find_last(key, rel, index, after, upto, &found);
+	relation_close(rel, NoLock);
+	if (found != NULL && (*last == NULL || position_compare(key, found, *last) > 0))
+		*last = found;
+	return sound;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+/* Open a partition, and find its part of the parent's index; NULL if it is gone. */
+static Relation
+open_part(Oid part, Oid parent_index, Oid *index)
+{
+	Relation	rel;
+
+	CHECK_FOR_INTERRUPTS();
+	rel = try_relation_open(part, AccessShareLock);
+	if (rel != NULL)
+		*index = index_get_partition(rel, parent_index);
+	return rel;
+}
