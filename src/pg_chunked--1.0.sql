@@ -54,12 +54,13 @@ CREATE FUNCTION chunked.page(
     before jsonb DEFAULT NULL,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
-    args jsonb DEFAULT NULL
+    args jsonb DEFAULT NULL,
+    max_bytes bigint DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_page'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.page_support;
-COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, text, jsonb) IS
+COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, text, jsonb, bigint) IS
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
@@ -69,6 +70,7 @@ before: position (exclusive): the last page_size rows before it, or as {} of all
 key: the columns that order the walk, written as in ORDER BY, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 args: JSON array, the values of $1, $2 and so on in filter, whose types are those that PREPARE would find; default none.
+max_bytes: the page ends with the row with which so many bytes are reached, of the values as they are read, not as they are stored; one row at least; default no limit. A page with fewer rows than page_size is then not the last one: a walk is over when a page is empty.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
 Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 42P02 a parameter without a value, 42P18 one without a type, 21000 a duplicate key at the page''s end.';
 
@@ -80,11 +82,12 @@ CREATE FUNCTION chunked.page(
     before jsonb DEFAULT NULL,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
-    args jsonb DEFAULT NULL
+    args jsonb DEFAULT NULL,
+    max_bytes bigint DEFAULT NULL
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text, jsonb)
+COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text, jsonb, bigint)
     IS 'Always an error (42804), whose hint says how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of_columns(

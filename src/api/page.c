@@ -30,11 +30,12 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
  * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
- *				before jsonb, key text, filter text, args jsonb)
+ *				before jsonb, key text, filter text, args jsonb, max_bytes bigint)
  *				RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them
- * at most, in walk order; with "before" the last of them, else the first.
+ * at most, in walk order; with "before" the last of them, else the first.  The row
+ * with which max_bytes are reached is the last (with "before", the first).
  * Reads the relation under AccessShareLock.
  *
  * Errors: 42809 not a relation that can be walked, 22023 page_size not over 0,
@@ -84,6 +85,8 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 	reader.output = WALK_ROWS;
 	reader.backward = !PG_ARGISNULL(PAGE_BEFORE);
 	reader.limit = page_size;
+	if (!PG_ARGISNULL(PAGE_MAX_BYTES))
+		reader.max_bytes = argument_positive(fcinfo, PAGE_MAX_BYTES, "max_bytes");
 	reader.boundary = true;
 	page->reader = reader;
 }

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -76,6 +77,7 @@ static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
 static IndexRows *rows_by_index(Walk *walk, const Range *range, const WalkReader *reader);
+static uint64 row_bytes(TupleTableSlot *slot);
 static TupleTableSlot *next_of_queries(WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
 static void begin_next_query(WalkCursor *cursor);
@@ -126,6 +128,7 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	cursor->reader = reader;
 	cursor->context = CurrentMemoryContext;
 	reader->count = 0;
+	reader->bytes = 0;
 	reader->ended = false;
 	reader->end = NULL;
 	cursor->rows = rows_by_index(walk, range, reader);
@@ -181,9 +184,39 @@ walk_cursor_next(WalkCursor *cursor)
 		return NULL;
 	}
 	reader->count++;
-	if (!reader->ended && reader->count >= reader->limit)
+	if (reader->max_bytes > 0)
+		reader->bytes += row_bytes(slot);
+	if (!reader->ended &&
+		(reader->count >= reader->limit || (reader->max_bytes > 0 && reader->bytes >= reader->max_bytes)))
 		end_at(cursor, slot);
 	return slot;
+}
+
+/*
+ * The bytes of a row's values, of those that are not null: what they take up out of
+ * line and compressed is not asked for, but what they are when they are read.
+ */
+static uint64
+row_bytes(TupleTableSlot *slot)
+{
+	uint64		bytes = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		int16		length = TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen;
+		Datum		value = slot->tts_values[i];
+
+		if (slot->tts_isnull[i])
+			continue;
+		if (length > 0)
+			bytes += length;
+		else if (length == -1)
+			bytes += toast_raw_datum_size(value) - VARHDRSZ;
+		else
+			bytes += strlen(DatumGetCString(value));
+	}
+	return bytes;
 }
 
 static TupleTableSlot *

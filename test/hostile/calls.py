@@ -196,7 +196,7 @@ class Calls:
     def page(self) -> str:
         relation = self.relation()
         place = {name: lambda: self.position(relation) for name in ("after", "upto", "before")}
-        size = {"page_size": lambda: self.integer([1, 2, 10, 100, 3000], INTS)}
+        size = {"page_size": lambda: self.integer([1, 2, 10, 100, 3000], BIGINTS), "max_bytes": lambda: self.integer([1, 100, 100000], BIGINTS)}
         call = f"chunked.page({self.row(relation)}{self.some(0.7, size)}{self.some(0.3, place)}{self.some(0.3, self.walk(relation))})"
         return self.shape(call)
 
@@ -233,7 +233,7 @@ class Calls:
     def split(self) -> str:
         relation = self.relation()
         given = {"exact": self.boolean, **self.walk(relation), "alias": self.alias}
-        return self.shape(f"chunked.split({self.regclass(relation)}, {self.integer([1, 2, 10, 100, 5000], INTS)}{self.some(0.3, given)})")
+        return self.shape(f"chunked.split({self.regclass(relation)}, {self.integer([1, 2, 10, 100, 5000], BIGINTS)}{self.some(0.3, given)})")
 
     def row_count(self) -> str:
         relation = self.relation()
@@ -245,7 +245,7 @@ class Calls:
         return self.shape(f"chunked.seek({self.regclass(relation)}, {rank}{self.some(0.4, {'exact': self.boolean, **self.walk(relation)})})")
 
     def page_numbers(self, relation: Relation) -> dict[str, Callable[[], str]]:
-        return {"per_page": lambda: self.integer([1, 10, 100], INTS), "orphans": lambda: self.integer([0, 5], INTS), "exact": self.boolean, **self.walk(relation)}
+        return {"per_page": lambda: self.integer([1, 10, 100], BIGINTS), "orphans": lambda: self.integer([0, 5], BIGINTS), "exact": self.boolean, **self.walk(relation)}
 
     def paginator(self) -> str:
         relation = self.relation()

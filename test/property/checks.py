@@ -217,12 +217,11 @@ def forwards(w: Walker) -> None:
     wanted = w.within(matching, None, None)
     size = w.size(len(wanted))
     upto = w.positions[w.rows[-1]] if w.rows and w.r.random() < 0.3 else None
-    seen = w.page(size, upto=upto)
-    while len(seen) % size == 0 and seen and len(seen) <= len(wanted):
-        more = w.page(size, after=w.last, upto=upto)
-        if not more:
-            break
-        seen += more
+    bound = lambda: {"max_bytes": w.r.choice((None, 1, 100, 1000, 10 ** 6, 2 ** 63 - 1))} if w.r.random() < 0.3 else {}
+    seen = page = w.page(size, upto=upto, **bound())
+    while page and len(seen) <= len(wanted):
+        page = w.page(size, after=w.last, upto=upto, **bound())
+        seen = seen + page
     expect("pages forwards", seen, wanted)
 
 
@@ -233,10 +232,11 @@ def backwards(w: Walker) -> None:
     wanted = w.within(w.matching(), None, None)
     size = w.size(len(wanted))
     seen: list[int] = []
-    page = w.page(size, before="{}")
+    most = w.r.choice((None, None, 1, 300, 10 ** 6))
+    page = w.page(size, before="{}", max_bytes=most)
     while page and len(seen) <= len(wanted):
         seen = page + seen
-        page = w.page(size, before=w.first)
+        page = w.page(size, before=w.first, max_bytes=most)
     expect("pages backwards", seen, wanted)
 
 
