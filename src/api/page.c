@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "api/arguments.h"
 #include "api/page.h"
@@ -98,9 +99,22 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
 {
-	char	   *name = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *given = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+	char	   *name = "event";
+	List	   *names;
 
+	/* as a type, a name may need quotes that a text does not: user, order */
+	if (SplitIdentifierString(pstrdup(given), '.', &names) && names != NIL)
+	{
+		StringInfoData buf;
+		ListCell   *lc;
+
+		initStringInfo(&buf);
+		foreach(lc, names)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? "." : "", quote_identifier(lfirst(lc)));
+		name = buf.data;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("%s() takes the relation as a typed null, not by name", function),

@@ -411,5 +411,5 @@ report_not_expression(const char *detail)
 			(errcode(ERRCODE_SYNTAX_ERROR),
 			 errmsg("filter is not a boolean expression"),
 			 errdetail_internal("%s", detail),
-			 errhint("Write what would follow WHERE, one comparison or several: 'kind = 1 AND created_at > now()'.")));
+			 errhint("Write what would follow WHERE, with $1, $2 and so on for the values in args: 'kind = $1 AND created_at > now()'.")));
 }
