@@ -49,9 +49,9 @@ my @shapes = (
 	map({
 			my ($direction, $nulls) = @$_;
 			{ name => "nullable, $direction NULLS $nulls", t => 'id int PRIMARY KEY, n int', rows => 'i, nullif(i % 4, 0)',
-				after => "CREATE INDEX ON T (n $direction NULLS $nulls, id)", key => "{n $direction NULLS $nulls}" },
+				after => "CREATE INDEX ON T (n $direction NULLS $nulls, id)", key => "n $direction NULLS $nulls" },
 			{ name => "nullable, $direction NULLS $nulls, index read backwards", t => 'id int PRIMARY KEY, n int',
-				rows => 'i, nullif(i % 4, 0)', key => "{n $direction NULLS $nulls, id DESC}",
+				rows => 'i, nullif(i % 4, 0)', key => "n $direction NULLS $nulls, id DESC",
 				after => 'CREATE INDEX ON T (n ' . ($direction eq 'ASC' ? 'DESC' : 'ASC') . ' NULLS '
 				  . ($nulls eq 'FIRST' ? 'LAST' : 'FIRST') . ', id)' },
 	} [ 'ASC', 'LAST' ], [ 'ASC', 'FIRST' ], [ 'DESC', 'LAST' ], [ 'DESC', 'FIRST' ]),

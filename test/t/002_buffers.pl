@@ -115,9 +115,9 @@ sub queries
 for my $call (
 	q|page(NULL::event, 10, after => '{"id": 250000}')|,
 	q|page(NULL::event, 10, before => '{"id": 250000}')|,
-	q|page(NULL::event, 10, after => '{"a": 2500, "id": 250000}', key => '{a DESC}')|,
-	q|page(NULL::event, 10, after => '{"n": null, "id": 250000}', key => '{n}')|,
-	q|page(NULL::frozen, 10, after => '{"a": 2500, "id": 250000}', key => '{a, id}')|)
+	q|page(NULL::event, 10, after => '{"a": 2500, "id": 250000}', key => 'a DESC')|,
+	q|page(NULL::event, 10, after => '{"n": null, "id": 250000}', key => 'n')|,
+	q|page(NULL::frozen, 10, after => '{"a": 2500, "id": 250000}', key => 'a, id')|)
 {
 	is(queries($call, 'on'), 0, "no query: $call");
 	isnt(queries($call, 'off'), 0, "queries, when told so: $call");
