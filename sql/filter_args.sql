@@ -118,8 +118,7 @@ SELECT f AS filter, a AS args, pg_temp.state(format('SELECT FROM chunked.page(NU
 	('j = $1', '["{"]'),
 	('$1', '[1]'),
 	('kind < $1 AND name < $1', '[1]'),
-	('nope = $1', '[1]'),
-	('kind = $1 + $2 || $3', '[1, 2, 3]')) v(f, a);
+	('nope = $1', '[1]')) v(f, a);
 -- with the place and a way out
 \set SHOW_CONTEXT always
 \set VERBOSITY default
