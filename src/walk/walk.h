@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "lib/ilist.h"
 #include "key/range.h"
+#include "walk/filter.h"
 
 /* What a read returns of each row */
 typedef enum WalkOutput
@@ -55,12 +56,13 @@ typedef struct Walk
 	bool		planned_by_value;	/* plan again for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
-	char	   *filter;			/* or NULL */
+	BoundFilter *filter;		/* or NULL */
 	char	   *select_lists[WALK_MATCHES + 1];
 	AttrNumber *row_attnums;	/* of the key columns in WALK_ROWS */
 	AttrNumber *key_attnums;	/* of the key columns in the others: 1, 2, ... */
 
-	/* changing */
+	/* changing; of the walk that is kept, of which this may be a copy for one call */
+	struct Walk *kept;
 	bool		ready;			/* built */
 	bool		valid;			/* nothing under it has changed */
 	int			pins;			/* calls that are using it */
@@ -72,7 +74,7 @@ typedef struct Walk
 #define WALK_NSETTINGS 9
 extern const char *const walk_settings[WALK_NSETTINGS];
 
-extern Walk *walk_open(Relation rel, const char *key, text *filter);
+extern Walk *walk_open(Relation rel, const char *key, const Filter *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -76,6 +77,7 @@ static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
 static IndexRows *rows_by_index(Walk *walk, const Range *range, const WalkReader *reader);
+static uint64 row_bytes(TupleTableSlot *slot);
 static TupleTableSlot *next_of_queries(WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
 static void begin_next_query(WalkCursor *cursor);
@@ -120,23 +122,26 @@ WalkCursor *
 walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 {
 	WalkCursor *cursor = palloc0(sizeof(WalkCursor));
+	RangeStyle	style = walk->style;
 
 	cursor->walk = walk;
 	cursor->reader = reader;
 	cursor->context = CurrentMemoryContext;
 	reader->count = 0;
+	reader->bytes = 0;
 	reader->ended = false;
 	reader->end = NULL;
 	cursor->rows = rows_by_index(walk, range, reader);
 	if (cursor->rows != NULL)
 		return cursor;
-	cursor->queries = range_queries(walk->key, walk->style, walk->qualifier, range);
+	style.params_before = walk->filter == NULL ? 0 : walk->filter->nargs;
+	cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
 	if (cursor->partitions != NIL)
 	{
-		RangeStyle	style = {.expand = true};
+		RangeStyle	expanded = {.expand = true,.params_before = style.params_before};
 
-		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
+		cursor->queries = range_queries(walk->key, expanded, walk->qualifier, range);
 	}
 	return cursor;
 }
@@ -179,9 +184,39 @@ walk_cursor_next(WalkCursor *cursor)
 		return NULL;
 	}
 	reader->count++;
-	if (!reader->ended && reader->count >= reader->limit)
+	if (reader->max_bytes > 0)
+		reader->bytes += row_bytes(slot);
+	if (!reader->ended &&
+		(reader->count >= reader->limit || (reader->max_bytes > 0 && reader->bytes >= reader->max_bytes)))
 		end_at(cursor, slot);
 	return slot;
+}
+
+/*
+ * The bytes of a row's values, of those that are not null: what they take up out of
+ * line and compressed is not asked for, but what they are when they are read.
+ */
+static uint64
+row_bytes(TupleTableSlot *slot)
+{
+	uint64		bytes = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		int16		length = TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen;
+		Datum		value = slot->tts_values[i];
+
+		if (slot->tts_isnull[i])
+			continue;
+		if (length > 0)
+			bytes += length;
+		else if (length == -1)
+			bytes += toast_raw_datum_size(value) - VARHDRSZ;
+		else
+			bytes += strlen(DatumGetCString(value));
+	}
+	return bytes;
 }
 
 static TupleTableSlot *
@@ -307,6 +342,7 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	reader.output = output;
 	reader.limit = PG_INT64_MAX;
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	style.params_before = is_filtered(walk, &reader) ? walk->filter->nargs : 0;
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
 							is_filtered(walk, &reader) ? walk->filter : NULL);
@@ -379,7 +415,7 @@ read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 	if (reader->skip > 0 && partitions == NIL)
 		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
 	if (!walk->style.expand)
-		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+		appendStringInfo(&buf, " LIMIT $%d", query->nbefore + query->nparams + 1);
 	return buf.data;
 }
 
@@ -394,7 +430,7 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 		appendStringInfo(buf, " WHERE %s", query->condition);
 	if (filtered)
 		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
+						 walk->filter->text);
 	appendStringInfoString(buf, " ORDER BY ");
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
 }
@@ -484,7 +520,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 {
 	Walk	   *walk = cursor->walk;
 	WalkReader *reader = cursor->reader;
-	int			nargs = query->nparams + 1;
+	int			nbefore = query->nbefore;
+	int			nargs = nbefore + query->nparams + 1;
 	ParamListInfo params;
 	Oid		   *argtypes;
 	uint64		limit = reader->limit - reader->count;
@@ -509,10 +546,17 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	{
 		ParamExternData *param = &params->params[i];
 
-		param->value = i < query->nparams ? query->values[i] :
-			Int64GetDatum((int64) limit);
-		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
-		param->isnull = false;
+		if (i < nbefore)
+		{
+			param->value = walk->filter->values[i];
+			param->ptype = walk->filter->types[i];
+		}
+		else
+		{
+			param->value = i < nargs - 1 ? query->values[i - nbefore] : Int64GetDatum((int64) limit);
+			param->ptype = i < nargs - 1 ? query->types[i - nbefore] : INT8OID;
+		}
+		param->isnull = i < nbefore && walk->filter->nulls[i];
 		param->pflags = PARAM_FLAG_CONST;
 		argtypes[i] = param->ptype;
 	}
