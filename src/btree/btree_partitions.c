@@ -64,7 +64,7 @@ static Counted first_of_part(const Counter *counter, Oid part, Oid parent_index,
 							 const Position *after, const Position *upto, Position **first);
 static int64 size_one(void *arg, int number);
 static void begin_ends(Counter *counter, BtreeEnds *ends);
-static bool add_end(Counter *counter, Position *position);
+static bool add_end(Counter *counter, Position *position, bool go_on);
 static bool find_last(const WalkKey *key, Relation rel, Oid index, const Position *after,
 					  const Position *upto, Position **last);
 static bool find_last_of_part(const WalkKey *key, Oid part, Oid parent_index,
@@ -158,7 +158,7 @@ count_table(Counter *counter, BtreeIndex *btree, const Position *after, const Po
 		counter->rows += count.rows;
 		if (!count.ended)
 			return COUNTED_ALL;
-		if (!add_end(counter, count.end))
+		if (!add_end(counter, count.end, false))
 			return COUNTED_ENOUGH;
 		after = count.end;
 	}
@@ -233,18 +233,24 @@ count_merged(Counter *counter, Relation rel, Oid index, const Position *after, c
 {
 	BtreeParts *parts = btree_open_leaves(rel, index, counter->key);
 	BtreeMerge *merge;
+	int64		passed = 0;
+	int64		read;
 	Counted		counted;
 
 	if (parts == NULL)
 		return CANNOT_COUNT;
 	merge = btree_merge_begin(parts, counter->key, after, upto);
+
+	/* the next attempt would read these again, and from there on */
+	read = btree_merge_at_hand(merge);
 	for (;;)
 	{
 		int64		rows;
 		bool		ended = btree_merge_go(merge, counter->size - counter->rows, &rows);
 
 		counter->rows += rows;
-		if (!ended || !add_end(counter, btree_merge_position(merge)))
+		passed += rows;
+		if (!ended || !add_end(counter, btree_merge_position(merge), passed < read))
 		{
 			counted = ended ? COUNTED_ENOUGH : COUNTED_ALL;
 			break;
@@ -277,7 +283,7 @@ first_of_part(const Counter *counter, Oid part, Oid parent_index,
 {
 	Counter		one = {.key = counter->key};
 	BtreeEnd	end;
-	BtreeEnds	ends = {.most = 1,.size = size_one,.ends = &end};
+	BtreeEnds	ends = {.enough = 1,.most = 1,.size = size_one,.ends = &end};
 	Counted		counted;
 
 	begin_ends(&one, &ends);
@@ -301,16 +307,17 @@ begin_ends(Counter *counter, BtreeEnds *ends)
 	counter->size = ends->size(ends->arg, 0);
 }
 
-/* The row counted last is an end.  False: no more are wanted. */
+/* The row counted last is an end.  False: no more are wanted.  go_on: though there are enough. */
 static bool
-add_end(Counter *counter, Position *position)
+add_end(Counter *counter, Position *position, bool go_on)
 {
 	BtreeEnds  *ends = counter->ends;
 
 	ends->ends[ends->nends].position = position;
 	ends->ends[ends->nends].rows = counter->rows;
 	counter->rows = 0;
-	if (++ends->nends == ends->most)
+	ends->nends++;
+	if (ends->nends >= ends->most || (ends->nends >= ends->enough && !go_on))
 		return false;
 	counter->size = ends->size(ends->arg, ends->nends);
 	return counter->size > 0;
