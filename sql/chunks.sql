@@ -29,9 +29,13 @@ SELECT * FROM chunked.next_chunk('event', 40, after => '{"id": "1000"}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 33}', upto => '{"id": 80}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, upto => '{"id": 1000}') WHERE number = 5;
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 60}', upto => '{"id": 60}');
+-- the empty position is the open end
+SELECT number, after, upto, row_count FROM chunked.chunks('event', 50, after => '{}', upto => '{}');
+SELECT number, after, upto, row_count FROM chunked.chunks('event', 50, after => '{"id": 60}', upto => '{}', exact => false);
+SELECT number, after, upto, row_count FROM chunked.next_chunk('event', 50, after => '{}', upto => '{}', filter => 'id > 10');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 80}', upto => '{"id": 60}');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, upto => '{"id": 0}');
-SELECT number, after, upto, row_count FROM chunked.chunks('event', 40, key => '{id DESC}', after => '{"id": 90}', upto => '{"id": 20}');
+SELECT number, after, upto, row_count FROM chunked.chunks('event', 40, key => 'id DESC', after => '{"id": 90}', upto => '{"id": 20}');
 DELETE FROM event WHERE id BETWEEN 41 AND 59;
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 20, after => '{"id": 30}', upto => '{"id": 65}');
 INSERT INTO event SELECT i, i % 10 FROM generate_series(41, 59) i;
@@ -43,7 +47,7 @@ SELECT number, after, upto, row_count FROM chunked.chunks('event', 4, filter => 
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 4, filter => 'kind IS NULL');
 SELECT number, after, upto, row_count FROM chunked.chunks('event', 40, filter => 'id > 50');
 SELECT pg_temp.walk('event', 'id', filter => 'kind IN (3, 4)', size => 3);
-SELECT pg_temp.walk('event', 'kind DESC, id', '{kind DESC}', 7, 'id % 7 = 0');
+SELECT pg_temp.walk('event', 'kind DESC, id', 'kind DESC', 7, 'id % 7 = 0');
 -- the predicate does not repeat the filter
 SELECT predicate FROM chunked.next_chunk('event', 4, filter => 'kind = 5');
 
@@ -63,7 +67,7 @@ SELECT sum(row_count), count(*) > 10 AS closed_early FROM chunked.chunks('event'
 --
 -- The stateless walk
 --
-CREATE FUNCTION steps(size int, key text[] DEFAULT NULL, filter text DEFAULT NULL, scan_limit int DEFAULT NULL, grow int DEFAULT 0)
+CREATE FUNCTION steps(size int, key text DEFAULT NULL, filter text DEFAULT NULL, scan_limit int DEFAULT NULL, grow int DEFAULT 0)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	mark jsonb := (SELECT last FROM chunked.bounds('event', key));
@@ -92,7 +96,7 @@ BEGIN
 END
 $$;
 SELECT steps(30);
-SELECT steps(30, '{kind DESC,id}');
+SELECT steps(30, 'kind DESC, id');
 SELECT steps(3, filter => 'kind = 5');
 SELECT steps(3, filter => 'kind = 5', scan_limit => 20);
 SELECT steps(3, filter => 'false', scan_limit => 20);
@@ -166,7 +170,7 @@ DECLARE
 	n bigint;
 	total bigint := 0;
 BEGIN
-	FOR c IN SELECT * FROM chunked.chunks('event', 30, key => '{kind,id DESC}', alias => 'e') LOOP
+	FOR c IN SELECT * FROM chunked.chunks('event', 30, key => 'kind, id DESC', alias => 'e') LOOP
 		EXECUTE format('UPDATE %s e SET kind = e.kind FROM event other WHERE other.id = e.id AND %s', c.relation, c.predicate);
 		GET DIAGNOSTICS n = ROW_COUNT;
 		total := total + n;
@@ -190,7 +194,7 @@ DECLARE
 	sizes bigint[];
 	wrong int := 0;
 BEGIN
-	FOR chunk IN EXECUTE format('SELECT * FROM chunked.chunks(''doubled'', %s, key => ''{g}''%s)', size, concat(', ' || options)) LOOP
+	FOR chunk IN EXECUTE format('SELECT * FROM chunked.chunks(''doubled'', %s, key => ''g''%s)', size, concat(', ' || options)) LOOP
 		EXECUTE format('SELECT count(*) FROM doubled WHERE (%s) AND %s', condition, chunk.predicate) INTO held;
 		sizes := sizes || held;
 		wrong := wrong + (held <> chunk.row_count)::int;
@@ -201,13 +205,13 @@ $$;
 SELECT size, coverage(size) FROM unnest('{1,4,5,6,9,19,20}'::int[]) size;
 SELECT size, coverage(size, $$filter => 'id % 2 = 0'$$, 'id % 2 = 0') FROM unnest('{1,2,3,9,10}'::int[]) size;
 SELECT coverage(100, $$filter => 'id = 7', scan_limit => 4$$, 'id = 7'), coverage(100, $$filter => 'id = 7', scan_limit => 5$$, 'id = 7');
-SELECT number, upto, row_count FROM chunked.next_chunk('doubled', 7, key => '{g}');
+SELECT number, upto, row_count FROM chunked.next_chunk('doubled', 7, key => 'g');
 -- for far more than asked for there is a warning
 SET client_min_messages = warning;
-SELECT count(*) FROM chunked.chunks('doubled', 1, key => '{g}', filter => 'g < 0 OR true');
+SELECT count(*) FROM chunked.chunks('doubled', 1, key => 'g', filter => 'g < 0 OR true');
 CREATE TABLE one_value AS SELECT 1 AS a FROM generate_series(1, 100);
-SELECT number, upto, row_count FROM chunked.chunks('one_value', 10, key => '{a}');
-SELECT number, upto, row_count, predicate FROM chunked.chunks('doubled', 9, key => '{g,id}');
+SELECT number, upto, row_count FROM chunked.chunks('one_value', 10, key => 'a');
+SELECT number, upto, row_count, predicate FROM chunked.chunks('doubled', 9, key => 'g, id');
 
 SET client_min_messages = warning;
 DROP SCHEMA chunks_test CASCADE;

@@ -47,7 +47,7 @@ SELECT chunked.drop_job('job');
 CREATE TABLE kinds (id int PRIMARY KEY, a int, b text, "C c" timestamptz, u uuid, n int NOT NULL DEFAULT 0);
 INSERT INTO kinds SELECT i, nullif(i % 7, 0), CASE WHEN i % 5 > 0 THEN 'text ''' || i % 20 END, CASE WHEN i % 4 > 0 THEN '2020-01-01 00:00:00+00'::timestamptz + i % 30 * interval '1 us' END,
 	CASE WHEN i % 3 > 0 THEN md5(i::text)::uuid END FROM generate_series(1, 100) i;
-CREATE FUNCTION work(size int, key text[]) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION work(size int, key text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	chunk record;
 	chunks int := 0;
@@ -69,7 +69,7 @@ BEGIN
 	RETURN format('%s: %s chunks, %s rows once, %s not, %s chunks of another size', chunk.state, chunks, count(*) FILTER (WHERE n = 1), count(*) FILTER (WHERE n <> 1), unlike) FROM kinds;
 END
 $$;
-SELECT key, work(7, key) FROM (VALUES ('{id}'::text[]), ('{id DESC}'), ('{a}'), ('{a DESC,b}'), ('{b}'), ('{b DESC NULLS LAST,u}'), ('{u}'), ('{"\"C c\" DESC",a NULLS FIRST}')) k (key);
+SELECT key, work(7, key) FROM (VALUES ('id'), ('id DESC'), ('a'), ('a DESC, b'), ('b'), ('b DESC NULLS LAST, u'), ('u'), ('"C c" DESC, a NULLS FIRST')) k (key);
 -- more chunks than are carved at a time
 SELECT size, work(size, NULL) FROM unnest('{1,1000}'::int[]) size;
 -- a claim and its work in one transaction that is rolled back: neither has happened

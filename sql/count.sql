@@ -51,10 +51,10 @@ $$;
 -- row_count()
 --
 SELECT relation, asked(format('chunked.row_count(%L)', relation)) FROM unnest('{event,few,nothing,keyless,part,hashed,made}'::regclass[]) relation;
-SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)) FROM unnest(ARRAY['{id}', '{id DESC}', '{kind DESC,id}', '{n}', '{n DESC,id}', '{u}', '{kind}']) key;
+SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)) FROM unnest(ARRAY['id', 'id DESC', 'kind DESC, id', 'n', 'n DESC, id', 'u', 'kind']) key;
 SELECT filter, asked(format('chunked.row_count(''event'', filter => %L)', filter)), asked(format('chunked.row_count(''event'', false, filter => %L)', filter)) AS estimate
 FROM unnest(ARRAY['true', 'false', 'NULL', 'kind = 3', 'n IS NULL', 'id > 25000 AND kind IN (1, 2) -- two']) filter;
-SELECT asked('chunked.row_count(''seen'', key => ''{id}'')'), asked('chunked.row_count(''seen'')') AS without_key, asked('chunked.row_count(''seen'', false)') AS estimate;
+SELECT asked('chunked.row_count(''seen'', key => ''id'')'), asked('chunked.row_count(''seen'')') AS without_key, asked('chunked.row_count(''seen'', false)') AS estimate;
 SELECT relation, chunked.row_count(relation, false) BETWEEN 0.9 * n AND 1.1 * n AS about
 FROM (VALUES ('event'::regclass, 5000), ('few', 23), ('nothing', 0), ('keyless', 60), ('part', 6000), ('hashed', 8000), ('made', 23)) r (relation, n);
 -- rows that were deleted, and rows that only this transaction sees
@@ -63,32 +63,32 @@ DELETE FROM event WHERE id <= 1000 OR kind = 3;
 INSERT INTO event VALUES (1, 0, 0, md5('1')::uuid), (2, 0, NULL, md5('2')::uuid);
 UPDATE event SET n = n + 1 WHERE kind = 4;
 UPDATE event SET id = -id WHERE kind = 5;
-SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)), (SELECT count(*) FROM event) FROM unnest(ARRAY['{id}', '{n DESC,id}', '{u}']) key;
+SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)), (SELECT count(*) FROM event) FROM unnest(ARRAY['id', 'n DESC, id', 'u']) key;
 SAVEPOINT s;
 DELETE FROM event;
 SELECT asked('chunked.row_count(''event'')'), asked('chunked.seek(''event'', 1)');
 ROLLBACK TO s;
-SELECT asked('chunked.row_count(''event'')'), asked('chunked.seek(''event'', 1)'), asked('chunked.seek(''event'', 1, key => ''{id DESC}'')');
+SELECT asked('chunked.row_count(''event'')'), asked('chunked.seek(''event'', 1)'), asked('chunked.seek(''event'', 1, key => ''id DESC'')');
 ROLLBACK;
 VACUUM event;
-SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)) FROM unnest(ARRAY['{id}', '{n DESC,id}', '{u}']) key;
+SELECT key, asked(format('chunked.row_count(''event'', key => %L)', key)) FROM unnest(ARRAY['id', 'n DESC, id', 'u']) key;
 
 --
 -- seek()
 --
-SELECT rank, asked(format('chunked.seek(''event'', %s)', rank)), asked(format('chunked.seek(''event'', %s, key => ''{id DESC}'')', rank)) AS descending,
-	asked(format('chunked.seek(''event'', %s, key => ''{n,id DESC}'')', rank)) AS nulls_last, asked(format('chunked.seek(''event'', %s, key => ''{n DESC,id}'')', rank)) AS nulls_first
+SELECT rank, asked(format('chunked.seek(''event'', %s)', rank)), asked(format('chunked.seek(''event'', %s, key => ''id DESC'')', rank)) AS descending,
+	asked(format('chunked.seek(''event'', %s, key => ''n, id DESC'')', rank)) AS nulls_last, asked(format('chunked.seek(''event'', %s, key => ''n DESC, id'')', rank)) AS nulls_first
 FROM unnest('{1,2,714,715,4286,4287,4999,5000,5001,9223372036854775807}'::bigint[]) rank;
 SELECT rank, asked(format('chunked.seek(''event'', %s, filter => ''kind = 3'')', rank)), asked(format('chunked.seek(''event'', %s, false, filter => ''kind = 3'')', rank)) AS estimate,
-	asked(format('chunked.seek(''seen'', %s, key => ''{id}'')', rank)) AS a_view, asked(format('chunked.seek(''part'', %s)', rank)) AS partitioned, asked(format('chunked.seek(''nothing'', %s)', rank)) AS nothing
+	asked(format('chunked.seek(''seen'', %s, key => ''id'')', rank)) AS a_view, asked(format('chunked.seek(''part'', %s)', rank)) AS partitioned, asked(format('chunked.seek(''nothing'', %s)', rank)) AS nothing
 FROM unnest('{1,2,99,100,500,501,1500,1501,6001}'::bigint[]) rank;
 -- every rank, against ORDER BY
 SELECT key, count(*), bool_and(chunked.seek('event', rank, key => key) = place) AS same FROM
-	(SELECT '{id}'::text[] AS key, row_number() OVER (ORDER BY id) AS rank, chunked.position_of(e, '{id}') AS place FROM event e UNION ALL
-	SELECT '{kind DESC,id}', row_number() OVER (ORDER BY kind DESC, id), chunked.position_of(e, '{kind DESC,id}') FROM event e UNION ALL
-	SELECT '{kind,id DESC}', row_number() OVER (ORDER BY kind, id DESC), chunked.position_of(e, '{kind,id DESC}') FROM event e UNION ALL
-	SELECT '{n,id DESC}', row_number() OVER (ORDER BY n, id DESC), chunked.position_of(e, '{n,id DESC}') FROM event e UNION ALL
-	SELECT '{u}', row_number() OVER (ORDER BY u), chunked.position_of(e, '{u}') FROM event e) ranked
+	(SELECT 'id' AS key, row_number() OVER (ORDER BY id) AS rank, chunked.position_of(e, 'id') AS place FROM event e UNION ALL
+	SELECT 'kind DESC, id', row_number() OVER (ORDER BY kind DESC, id), chunked.position_of(e, 'kind DESC, id') FROM event e UNION ALL
+	SELECT 'kind, id DESC', row_number() OVER (ORDER BY kind, id DESC), chunked.position_of(e, 'kind, id DESC') FROM event e UNION ALL
+	SELECT 'n, id DESC', row_number() OVER (ORDER BY n, id DESC), chunked.position_of(e, 'n, id DESC') FROM event e UNION ALL
+	SELECT 'u', row_number() OVER (ORDER BY u), chunked.position_of(e, 'u') FROM event e) ranked
 WHERE rank % 97 = 1 OR rank > 4990 GROUP BY key ORDER BY key;
 -- by estimate: a row near there
 SELECT relation, count(*), bool_and((chunked.seek(relation, rank, false)->>'id')::int BETWEEN (rank - 0.1 * n) * step AND (rank + 0.1 * n) * step) AS about
@@ -100,7 +100,7 @@ SELECT id FROM chunked.page(NULL::event, 3, after => chunked.seek('event', 3000)
 \set VERBOSITY default
 SELECT call, split_part(pg_temp.failure('SELECT chunked.' || call), ' | ', 1) AS failure FROM unnest(ARRAY[
 	$$seek('event', 0)$$, $$seek('event', -1)$$, $$seek('event', NULL)$$, $$seek(NULL, 1)$$, $$seek('event', 1, NULL)$$, $$seek('event', 0, false)$$, $$seek('keyless', 1)$$,
-	$$seek('seen', 1)$$, $$seek('event', 1, key => '{nope}')$$, $$seek('event_pkey', 1)$$, $$row_count(NULL)$$, $$row_count('event', NULL)$$, $$row_count('event', key => '{nope}')$$,
+	$$seek('seen', 1)$$, $$seek('event', 1, key => 'nope')$$, $$seek('event_pkey', 1)$$, $$row_count(NULL)$$, $$row_count('event', NULL)$$, $$row_count('event', key => 'nope')$$,
 	$$row_count('event_pkey')$$, $$row_count('event', filter => 'kind =')$$, $$row_count('event', filter => 'true; SELECT 1')$$, $$row_count('event', filter => 'true) OR (true')$$]) call;
 SELECT call, pg_temp.state('SELECT chunked.' || call) FROM unnest(ARRAY[$$row_count('event', filter => 'nope')$$, $$row_count('event', filter => 'kind')$$, $$row_count('no_such_table')$$]) call;
 \set VERBOSITY sqlstate
@@ -120,7 +120,7 @@ SELECT page_count BETWEEN 45 AND 55 AS about FROM chunked.paginator('event', 100
 --
 -- paginate(): each page's rows, against OFFSET and LIMIT
 --
-CREATE FUNCTION pages(relation regclass, per_page int, orphans int, order_by text, key text[] DEFAULT NULL, filter text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pages(relation regclass, per_page int, orphans int, order_by text, key text DEFAULT NULL, filter text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	native text;
 	counted record;
@@ -149,8 +149,8 @@ END
 $$;
 SELECT per_page, orphans, pages('few', per_page, orphans, 'id') FROM unnest('{1,5,11,22,23,24,100}'::int[]) per_page, unnest('{0,1,3,30}'::int[]) orphans ORDER BY 1, 2;
 SELECT orphans, pages('nothing', 5, orphans, 'id'), pages('few', 5, orphans, 'id', filter => 'false'), pages('few', 5, orphans, 'id', filter => 'id % 2 = 0'),
-	pages('seen', 299, orphans, 'id', '{id}'), pages('made', 10, orphans, 'id DESC', '{id DESC}'), pages('part', 997, orphans, 'id') FROM unnest('{0,3}'::int[]) orphans;
-SELECT pages('event', 493, 70, 'n, id DESC', '{n,id DESC}'), pages('event', 493, 70, 'n DESC, id', '{n DESC,id}'), pages('event', 493, 0, 'kind DESC, id', '{kind DESC}'), pages('event', 493, 0, 'u DESC', '{u DESC}');
+	pages('seen', 299, orphans, 'id', 'id'), pages('made', 10, orphans, 'id DESC', 'id DESC'), pages('part', 997, orphans, 'id') FROM unnest('{0,3}'::int[]) orphans;
+SELECT pages('event', 493, 70, 'n, id DESC', 'n, id DESC'), pages('event', 493, 70, 'n DESC, id', 'n DESC, id'), pages('event', 493, 0, 'kind DESC, id', 'kind DESC'), pages('event', 493, 0, 'u DESC', 'u DESC');
 SELECT * FROM chunked.paginate(NULL::few, 3, 5, 3);
 SELECT * FROM chunked.paginate(NULL::few, 4, 5, 3);
 SELECT count(*) FROM chunked.paginate(NULL::event, 50);
@@ -167,7 +167,7 @@ SELECT call, split_part(pg_temp.failure('SELECT FROM chunked.' || call), ' | ', 
 \set VERBOSITY sqlstate
 
 -- by estimate: every row on one page, whatever was deleted
-CREATE FUNCTION estimated_pages(relation regclass, per_page int, key text[] DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION estimated_pages(relation regclass, per_page int, key text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	page bigint := 0;
 	rows text[];
@@ -186,14 +186,14 @@ EXCEPTION WHEN no_data_found THEN
 	RETURN CASE WHEN done = whole THEN cardinality(done) || ' rows' ELSE format('%s rows of %s', cardinality(done), cardinality(whole)) END;
 END
 $$;
-SELECT per_page, estimated_pages('event', per_page), estimated_pages('event', per_page, '{id DESC}') AS descending, estimated_pages('event', per_page, '{n,id DESC}') AS mixed,
+SELECT per_page, estimated_pages('event', per_page), estimated_pages('event', per_page, 'id DESC') AS descending, estimated_pages('event', per_page, 'n, id DESC') AS mixed,
 	estimated_pages('part', per_page) AS part, estimated_pages('hashed', per_page) AS hashed, estimated_pages('few', per_page) AS few, estimated_pages('nothing', per_page) AS nothing
 FROM unnest('{250,1000,5000,10000}'::int[]) per_page;
 BEGIN;
 DELETE FROM event WHERE id BETWEEN 10000 AND 40000 OR id > 48000;
 DELETE FROM part WHERE id BETWEEN 50 AND 5000;
 DELETE FROM hashed WHERE id BETWEEN 2001 AND 5000 OR id % 1000 < 700;
-SELECT per_page, estimated_pages('event', per_page), estimated_pages('event', per_page, '{id DESC}') AS descending, estimated_pages('event', per_page, '{n,id DESC}') AS mixed,
+SELECT per_page, estimated_pages('event', per_page), estimated_pages('event', per_page, 'id DESC') AS descending, estimated_pages('event', per_page, 'n, id DESC') AS mixed,
 	estimated_pages('part', per_page) AS part, estimated_pages('hashed', per_page) AS hashed
 FROM unnest('{250,1000,5000,10000}'::int[]) per_page;
 ROLLBACK;
@@ -211,7 +211,7 @@ CREATE FUNCTION calls(relation text) RETURNS TABLE (call text) LANGUAGE sql AS $
 SELECT replace(c, 'event', relation) FROM (VALUES
 	('row_count(''event'')'), ('row_count(''event'', false)'), ('seek(''event'', 2)'), ('seek(''event'', 2, false)'), ('paginator(''event'')'), ('paginator(''event'', exact => false)'),
 	('paginate(NULL::event, 1, 2)'), ('paginate(NULL::event, 1, 2, exact => false)'), ('split(''event'', 2)'), ('split(''event'', 2, true)'), ('chunks(''event'', 1, false)'),
-	('split(''event'', 2, key => ''{ctid}'')'), ('chunks(''event'', key => ''{ctid}'')')) calls (c)
+	('split(''event'', 2, key => ''ctid'')'), ('chunks(''event'', key => ''ctid'')')) calls (c)
 $$;
 SET ROLE regress_chunked_user;
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call), pg_temp.state('SET LOCAL pg_chunked.native = off; SELECT * FROM chunked.' || call) AS by_query FROM calls('event');
@@ -222,8 +222,8 @@ SET ROLE regress_chunked_user;
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call), pg_temp.state('SET LOCAL pg_chunked.native = off; SELECT * FROM chunked.' || call) AS by_query FROM calls('event');
 SELECT asked('chunked.row_count(''event'')'), asked('chunked.seek(''event'', 5)'), asked('SELECT sum(row_count) FROM chunked.split(''event'', 3, true)');
 SELECT count(*), sum(row_count) BETWEEN 4500 AND 5500 AS about FROM chunked.split('event', 3);
-SELECT pg_temp.state($$SELECT chunked.seek('event', 5, key => '{u}')$$), pg_temp.state($$SELECT chunked.seek('event', 5, false, key => '{u}')$$), pg_temp.state($$SELECT chunked.split('event', 5, key => '{u}')$$),
-	pg_temp.state($$SELECT chunked.row_count('event', filter => 'n = 1')$$), pg_temp.state($$SELECT chunked.row_count('event', key => '{n}')$$);
+SELECT pg_temp.state($$SELECT chunked.seek('event', 5, key => 'u')$$), pg_temp.state($$SELECT chunked.seek('event', 5, false, key => 'u')$$), pg_temp.state($$SELECT chunked.split('event', 5, key => 'u')$$),
+	pg_temp.state($$SELECT chunked.row_count('event', filter => 'n = 1')$$), pg_temp.state($$SELECT chunked.row_count('event', key => 'n')$$);
 
 -- Row-level security: nothing of other rows, not even how many there are
 SET ROLE regress_chunked_owner;
@@ -244,8 +244,8 @@ FROM unnest('{event,hashed}'::regclass[]) relation;
 SELECT relation, asked(format('SELECT array_agg((upto, row_count) ORDER BY number) FROM chunked.split(%L, 2)', relation)) AS split, asked(format('SELECT array_agg((upto, row_count) ORDER BY number) FROM chunked.chunks(%L, 30, false)', relation)) AS chunks,
 	asked(format('SELECT array_agg(p.id) FROM chunked.paginate(NULL::%s, 2, 3, exact => false) p', relation)) AS page
 FROM unnest('{event,hashed}'::regclass[]) relation;
-SELECT sum(row_count) FROM chunked.chunks('event', key => '{ctid}', exact => false);
-SELECT sum(row_count) FROM chunked.split('event', 3, key => '{ctid}');
+SELECT sum(row_count) FROM chunked.chunks('event', key => 'ctid', exact => false);
+SELECT sum(row_count) FROM chunked.split('event', 3, key => 'ctid');
 -- the owner sees all, unless forced
 SET ROLE regress_chunked_owner;
 SELECT asked('chunked.row_count(''event'')'), asked('chunked.row_count(''hashed'')');

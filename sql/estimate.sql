@@ -37,21 +37,21 @@ INSERT INTO shared SELECT i % 500, i % 4 FROM generate_series(1, 200000) i;
 CREATE INDEX ON shared (kind);
 CREATE INDEX ON shared (kind DESC, part);
 VACUUM ANALYZE shared;
-SELECT key, chunked.row_count('shared', false, key::text[]) BETWEEN 190000 AND 210000 AS counted
-FROM unnest(ARRAY['{kind}', '{kind DESC}', '{kind DESC,part}']) key;
+SELECT key, chunked.row_count('shared', false, key) BETWEEN 190000 AND 210000 AS counted
+FROM unnest(ARRAY['kind', 'kind DESC', 'kind DESC, part']) key;
 SELECT key, rows, chunks BETWEEN 45 AND 55 AS about, size < 0.25 AS sized, row_count < 0.25 AS counted
-FROM unnest(ARRAY['{kind}', '{kind DESC}', '{kind DESC,part}']) key, LATERAL off('shared', format('chunked.chunks(''shared'', 4000, false, key => %L)', key), 4000);
+FROM unnest(ARRAY['kind', 'kind DESC', 'kind DESC, part']) key, LATERAL off('shared', format('chunked.chunks(''shared'', 4000, false, key => %L)', key), 4000);
 SELECT key, rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted
-FROM unnest(ARRAY['{kind}', '{kind DESC}']) key, LATERAL off('shared', format('chunked.split(''shared'', 20, key => %L)', key), 10000);
+FROM unnest(ARRAY['kind', 'kind DESC']) key, LATERAL off('shared', format('chunked.split(''shared'', 20, key => %L)', key), 10000);
 -- half of them deleted, not yet vacuumed
 DELETE FROM shared WHERE part < 2;
-SELECT chunked.row_count('shared', false, '{kind}') BETWEEN 70000 AND 130000 AS counted;
+SELECT chunked.row_count('shared', false, 'kind') BETWEEN 70000 AND 130000 AS counted;
 -- more rows than a chunk has share a value: they make one chunk, with a warning
 CREATE TABLE tied (kind int NOT NULL) WITH (autovacuum_enabled = off);
 INSERT INTO tied SELECT i / 40000 FROM generate_series(0, 199999) i;
 CREATE INDEX ON tied (kind);
 VACUUM ANALYZE tied;
-SELECT number, upto, row_count BETWEEN 38000 AND 42000 AS counted FROM chunked.chunks('tied', 2000, false, key => '{kind}');
+SELECT number, upto, row_count BETWEEN 38000 AND 42000 AS counted FROM chunked.chunks('tied', 2000, false, key => 'kind');
 
 --
 -- Text whose length depends on its beginning: some pages hold three times the rows of others
@@ -60,14 +60,14 @@ CREATE TABLE lengths (id text COLLATE "C" PRIMARY KEY) WITH (autovacuum_enabled 
 INSERT INTO lengths SELECT format('%s/%s%s', to_char(i % 300, 'FM000'), repeat('x', abs(hashint4(i % 300)) % 5 * 40), i) FROM generate_series(1, 100000) i ORDER BY 1;
 VACUUM ANALYZE lengths;
 SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('lengths', 'chunked.split(''lengths'', 50)', 2000);
-SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('lengths', 'chunked.split(''lengths'', 50, key => ''{id DESC}'')', 2000);
+SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('lengths', 'chunked.split(''lengths'', 50, key => ''id DESC'')', 2000);
 SELECT rows, size < 0.25 AS sized FROM off('lengths', 'chunked.chunks(''lengths'', 2000, false)', 2000);
 -- with a column of the same size after each
 CREATE TABLE included (id text COLLATE "C", n bigint, UNIQUE (id) INCLUDE (n)) WITH (autovacuum_enabled = off);
 INSERT INTO included SELECT id, 1 FROM lengths ORDER BY 1;
 ALTER TABLE included ALTER id SET NOT NULL;
 VACUUM ANALYZE included;
-SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('included', 'chunked.split(''included'', 50, key => ''{id}'')', 2000);
+SELECT rows, chunks, size < 0.25 AS sized, row_count < 0.25 AS counted FROM off('included', 'chunked.split(''included'', 50, key => ''id'')', 2000);
 
 --
 -- Numbers: bulk-loaded, and after random changes
@@ -98,7 +98,7 @@ SELECT call, count(*) BETWEEN 0.8 * 100000 / wanted AND 1.2 * 100000 / wanted + 
 	percentile_disc(0.95) WITHIN GROUP (ORDER BY abs(row_count / rows - 1)) < 0.5 AS counted
 FROM (SELECT 'split' AS call, 1000.0 AS wanted, row_count, ((upto->>'id')::int - coalesce((after->>'id')::int, 0))::numeric AS rows FROM chunked.split('hashed', 100)
 	UNION ALL SELECT 'chunks', 2000, row_count, (upto->>'id')::int - coalesce((after->>'id')::int, 0) FROM chunked.chunks('hashed', 2000, false)
-	UNION ALL SELECT 'chunks backwards', 2000, row_count, coalesce((after->>'id')::int, 100001) - (upto->>'id')::int FROM chunked.chunks('hashed', 2000, false, key => '{id DESC}')) c
+	UNION ALL SELECT 'chunks backwards', 2000, row_count, coalesce((after->>'id')::int, 100001) - (upto->>'id')::int FROM chunked.chunks('hashed', 2000, false, key => 'id DESC')) c
 GROUP BY call, wanted ORDER BY call;
 -- within a range
 SELECT count(*) BETWEEN 18 AND 22 AS about, min(after->>'id') FILTER (WHERE number = 1), max((upto->>'id')::int)
@@ -122,14 +122,14 @@ DECLARE
 	by_query text;
 BEGIN
 	SET LOCAL pg_chunked.native = on;
-	SELECT string_agg(c.upto::text, ' ' ORDER BY number DESC) INTO direct FROM chunked.chunks(relation, 100000, after => ends.after, upto => ends.upto, key => ends.key::text[]) c;
+	SELECT string_agg(c.upto::text, ' ' ORDER BY number DESC) INTO direct FROM chunked.chunks(relation, 100000, after => ends.after, upto => ends.upto, key => ends.key) c;
 	SET LOCAL pg_chunked.native = off;
-	SELECT string_agg(c.upto::text, ' ' ORDER BY number DESC) INTO by_query FROM chunked.chunks(relation, 100000, after => ends.after, upto => ends.upto, key => ends.key::text[]) c;
+	SELECT string_agg(c.upto::text, ' ' ORDER BY number DESC) INTO by_query FROM chunked.chunks(relation, 100000, after => ends.after, upto => ends.upto, key => ends.key) c;
 	SET LOCAL pg_chunked.native = on;
 	RETURN CASE WHEN direct IS DISTINCT FROM by_query THEN format('%s, but %s by query', direct, by_query) ELSE coalesce(direct, 'none') END;
 END
 $$;
-SELECT key, after, upto, ends('piece', key, after, upto) FROM (VALUES ('{a,id}'), ('{a DESC,id DESC}'), ('{id DESC,a}'), ('{id,a DESC}')) k (key),
+SELECT key, after, upto, ends('piece', key, after, upto) FROM (VALUES ('a, id'), ('a DESC, id DESC'), ('id DESC, a'), ('id, a DESC')) k (key),
 	(VALUES (NULL::jsonb, NULL::jsonb), (NULL, '{"a": 2, "id": 1000}'), (NULL, '{"a": 2, "id": 1001}'), ('{"a": 4, "id": 470}', NULL), ('{"a": 1, "id": 18998}', '{"a": 3, "id": 7}'),
 	('{"a": 3, "id": 18999}', '{"a": 3, "id": 18999}'), (NULL, '{"a": 0, "id": 0}'), ('{"a": 9, "id": 90000}', NULL), (NULL, '{"a": 9, "id": 90000}')) r (after, upto)
 ORDER BY key, after, upto;

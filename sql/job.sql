@@ -21,7 +21,7 @@ ANALYZE event, nothing;
 --
 SELECT chunked.create_job('event', 'UPDATE event SET n = n + 1 WHERE {chunk}');
 SELECT chunked.create_job('event');
-SELECT chunked.create_job('event', 'UPDATE event e SET n = n + 1 WHERE {chunk:e}', name => 'all options', chunk_size => 7, key => '{kind DESC,id}',
+SELECT chunked.create_job('event', 'UPDATE event e SET n = n + 1 WHERE {chunk:e}', name => 'all options', chunk_size => 7, key => 'kind DESC, id',
 	filter => 'kind < 5', target_time => '200 ms', pause => '1 s', max_lag => '10 s', throttle => 'false', max_attempts => 3, on_error => 'continue', check_plan => false);
 \x
 SELECT name, owner = current_user::regrole AS owned, relation, statement, status, workers, waiting, chunk_size, key, filter, target_time, pause, max_lag, throttle,
@@ -72,14 +72,14 @@ SELECT pg_temp.failure(call) FROM (VALUES
 	(16, $$SELECT chunked.create_job('event', check_plan => NULL)$$),
 	(17, $$SELECT chunked.create_job('event', name => '')$$),
 	(18, $$SELECT chunked.create_job('event', name => 'event-1')$$),
-	(19, $$SELECT chunked.create_job('event', key => '{ctid}')$$),
+	(19, $$SELECT chunked.create_job('event', key => 'ctid')$$),
 	(20, $$SELECT chunked.create_job('event', 'DELETE FROM event')$$),
 	(21, $$SELECT chunked.create_job('event', '')$$)) c (n, call) ORDER BY n;
 -- as the server has it, or a function of ours that is tested elsewhere
 SELECT call, pg_temp.state(call) FROM (VALUES
 	(1, $$SELECT chunked.create_job('missing')$$),
 	(2, $$SELECT chunked.create_job(1)$$),
-	(3, $$SELECT chunked.create_job('event', key => '{missing}')$$),
+	(3, $$SELECT chunked.create_job('event', key => 'missing')$$),
 	(4, $$SELECT chunked.create_job('event', filter => 'missing = 1')$$),
 	(5, $$SELECT chunked.create_job('event', filter => 'kind =')$$),
 	(6, $$SELECT chunked.create_job('event', throttle => 'missing()')$$),
@@ -336,13 +336,13 @@ CREATE UNIQUE INDEX ON copy (id);
 CREATE MATERIALIZED VIEW keyless AS SELECT a FROM kinds;
 CREATE TABLE seen (id int);
 -- what is left undone, what is done twice, and chunks of a size that does not divide the rows
-CREATE PROCEDURE walk(relation text, key text[], statement text DEFAULT NULL, size int DEFAULT 7) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE walk(relation text, key text, statement text DEFAULT NULL, size int DEFAULT 7) LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format('UPDATE %s SET n = 0', relation);
 	PERFORM chunked.create_job(relation::regclass, coalesce(statement, format('UPDATE %s SET n = n + 1 WHERE {chunk}', relation)), name => 'walk', chunk_size => size, key => key);
 END
 $$;
-CREATE FUNCTION outcome(relation text) RETURNS TABLE (key text[], status text, chunks bigint, rows_done bigint, rows_affected bigint, rows bigint, never bigint, twice bigint) LANGUAGE plpgsql AS $$
+CREATE FUNCTION outcome(relation text) RETURNS TABLE (key text, status text, chunks bigint, rows_done bigint, rows_affected bigint, rows bigint, never bigint, twice bigint) LANGUAGE plpgsql AS $$
 BEGIN
 	SELECT j.key, p.status, p.chunks_done, p.rows_done, p.rows_affected INTO key, status, chunks, rows_done, rows_affected FROM chunked.progress p JOIN chunked.jobs j ON j.name = p.job WHERE job = 'walk';
 	EXECUTE format('SELECT count(*), count(*) FILTER (WHERE n = 0), count(*) FILTER (WHERE n > 1) FROM %s', relation) INTO rows, never, twice;
@@ -353,46 +353,46 @@ $$;
 CALL walk('part', NULL);
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('part');
-CALL walk('part', '{b DESC,a}');
+CALL walk('part', 'b DESC, a');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('part');
-CALL walk('part', '{a DESC,b}');
+CALL walk('part', 'a DESC, b');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('part');
-CALL walk('kinds', '{id DESC}');
+CALL walk('kinds', 'id DESC');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{a}');
+CALL walk('kinds', 'a');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{a DESC,b}', size => 1);
+CALL walk('kinds', 'a DESC, b', size => 1);
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{a NULLS FIRST,b DESC NULLS LAST,u}');
+CALL walk('kinds', 'a NULLS FIRST, b DESC NULLS LAST, u');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{u}');
+CALL walk('kinds', 'u');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{u DESC,b NULLS FIRST}');
+CALL walk('kinds', 'u DESC, b NULLS FIRST');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{b}');
+CALL walk('kinds', 'b');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{m,f DESC}');
+CALL walk('kinds', 'm, f DESC');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{f}', 'UPDATE kinds AS "K" SET n = n + 1 WHERE {chunk:"K"}');
+CALL walk('kinds', 'f', 'UPDATE kinds AS "K" SET n = n + 1 WHERE {chunk:"K"}');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
-CALL walk('kinds', '{"\"Odd\" DESC",a}');
+CALL walk('kinds', '"Odd" DESC, a');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('kinds');
 -- the same when the session writes dates in another way
 SET DateStyle = 'SQL, DMY';
 SET TimeZone = 'Asia/Tokyo';
-CALL walk('kinds', '{m DESC}');
+CALL walk('kinds', 'm DESC');
 SET DateStyle = 'Postgres, MDY';
 SET TimeZone = 'America/Los_Angeles';
 CALL chunked.run_job('walk');
@@ -400,11 +400,11 @@ SELECT * FROM outcome('kinds');
 RESET DateStyle;
 RESET TimeZone;
 -- a view, and through it the table
-CALL walk('half', '{id}');
+CALL walk('half', 'id');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('half');
 UPDATE kinds SET n = 0;
-CALL walk('half', '{a DESC,id}', 'UPDATE kinds k SET n = k.n + 1 FROM half WHERE half.id = k.id AND {chunk:half}');
+CALL walk('half', 'a DESC, id', 'UPDATE kinds k SET n = k.n + 1 FROM half WHERE half.id = k.id AND {chunk:half}');
 CALL chunked.run_job('walk');
 SELECT * FROM outcome('half');
 SELECT count(*) FROM kinds WHERE n > 0;
@@ -438,7 +438,7 @@ GRANT SELECT, INSERT ON ran TO PUBLIC;
 CREATE FUNCTION tells(what text) RETURNS boolean LANGUAGE sql AS 'INSERT INTO job_test.ran VALUES (current_user, what); SELECT true';
 SELECT chunked.create_job('theirs', 'UPDATE theirs SET n = n + 1 WHERE {chunk} AND tells(''statement'')', name => 'theirs', chunk_size => 4, throttle => 'NOT tells(''throttle'')');
 CREATE VIEW tellers AS SELECT id FROM theirs WHERE tells('view');
-SELECT chunked.create_job('tellers', name => 'outside', chunk_size => 4, max_attempts => 1, key => '{id}');
+SELECT chunked.create_job('tellers', name => 'outside', chunk_size => 4, max_attempts => 1, key => 'id');
 SELECT number, fence, state FROM chunked.claim_chunk('outside', '1 day') \gset
 TRUNCATE ran;
 -- all that shows a job, and all that changes or runs one

@@ -136,7 +136,7 @@ CREATE TABLE published (a int NOT NULL, b int NOT NULL, note text);
 INSERT INTO published SELECT i / 10, i % 10, 'n' FROM generate_series(1, 2000) i;
 CREATE UNIQUE INDEX ON published (a, b);
 CREATE PUBLICATION job_errors_test FOR TABLE published;
-CALL chunked.run('published', 'UPDATE published SET note = upper(note) WHERE {chunk}', name => 'published', on_error => 'continue', key => '{a,b}');
+CALL chunked.run('published', 'UPDATE published SET note = upper(note) WHERE {chunk}', name => 'published', on_error => 'continue', key => 'a, b');
 
 SELECT state, count(*), sum(attempts) FROM chunked.job_chunks WHERE job = 'published' GROUP BY 1;
 DROP PUBLICATION job_errors_test;

@@ -28,6 +28,13 @@ UPDATE event SET n = 0;
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": "90"}', upto => '{"id": 5000}', chunk_size => 7);
 :counts;
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 100}');
+-- the empty position is the open end
+UPDATE event SET n = 0;
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{}', upto => '{"id": 9}');
+CALL chunked.run('event', 'UPDATE event SET n = n + 2 WHERE {chunk}', after => '{"id": 95}', upto => '{}');
+:counts;
+SELECT chunked.create_job('event', name => 'all of it', after => '{}', upto => '{}');
+SELECT high_water, (SELECT after FROM chunked.job_chunks WHERE job = 'all of it' AND number = 1) FROM chunked.jobs WHERE name = 'all of it';
 CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '{"id": 50}', upto => '{"id": 40}');
 :counts;
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', after => '{"n": 1}')$$);
@@ -47,17 +54,17 @@ SET client_min_messages = error;
 CREATE TABLE keyless (a int, n int NOT NULL DEFAULT 0);
 INSERT INTO keyless SELECT i / 7 FROM generate_series(1, 100) i;
 INSERT INTO keyless VALUES (NULL), (NULL), (NULL);
-CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 WHERE {chunk}', key => '{a}', chunk_size => 5, check_plan => false);
+CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 WHERE {chunk}', key => 'a', chunk_size => 5, check_plan => false);
 SELECT n, count(*) FROM keyless GROUP BY n;
 -- a row that fails: its ties fail with it
-CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 / (a - 5) WHERE {chunk}', name => 'ties', key => '{a}', chunk_size => 30, check_plan => false, max_attempts => 1, on_error => 'continue');
+CALL chunked.run('keyless', 'UPDATE keyless SET n = n + 1 / (a - 5) WHERE {chunk}', name => 'ties', key => 'a', chunk_size => 30, check_plan => false, max_attempts => 1, on_error => 'continue');
 SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'ties' AND state = 'failed' ORDER BY 2;
 SELECT count(*) FROM keyless WHERE n = 1 AND a <> 4 AND a <> 6 AND abs(a - 5) = 1;
 
 -- but no more than its ties, though these are most of the chunk
 CREATE TABLE most (a int, n int NOT NULL DEFAULT 0);
 INSERT INTO most SELECT CASE WHEN i <= 3 THEN i ELSE 4 END FROM generate_series(1, 20) i;
-CALL chunked.run('most', 'UPDATE most SET n = 1 / (a - 4) + 2 WHERE {chunk}', name => 'most', key => '{a}', check_plan => false, max_attempts => 1, on_error => 'continue');
+CALL chunked.run('most', 'UPDATE most SET n = 1 / (a - 4) + 2 WHERE {chunk}', name => 'most', key => 'a', check_plan => false, max_attempts => 1, on_error => 'continue');
 SELECT a, n, count(*) FROM most GROUP BY 1, 2 ORDER BY 1;
 SELECT failed_key, row_count FROM chunked.job_chunks WHERE job = 'most' AND state = 'failed';
 
@@ -79,7 +86,7 @@ ALTER TABLE event ALTER id TYPE bigint;
 ALTER TABLE event RENAME id TO "Ident ""1""";
 SELECT number, after, upto, predicate FROM chunked.claim_chunk('renamed');
 SELECT number, after, upto FROM chunked.job_chunks WHERE job = 'renamed' ORDER BY number;
-SELECT chunked.create_job('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', name => 'twice renamed', chunk_size => 7, key => '{"\"Ident \"\"1\"\"\" DESC"}');
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', name => 'twice renamed', chunk_size => 7, key => '"Ident ""1""" DESC');
 ALTER TABLE event RENAME "Ident ""1""" TO id;
 CALL chunked.run_job('twice renamed');
 :counts;

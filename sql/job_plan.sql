@@ -93,7 +93,7 @@ CALL scans_behind();
 SELECT * FROM scanned ORDER BY relid::text;
 -- of a view the relation inside, by what is known of the view
 CREATE VIEW seen AS SELECT a AS name, b AS number, n FROM pair WHERE n < 100;
-SELECT chunked.create_job('seen', 'UPDATE seen SET n = 50 WHERE {chunk}', name => 'view', key => '{number}', chunk_size => 100);
+SELECT chunked.create_job('seen', 'UPDATE seen SET n = 50 WHERE {chunk}', name => 'view', key => 'number', chunk_size => 100);
 CREATE INDEX ON pair (b);
 CALL complete('view', 44);
 SELECT pg_stat_force_next_flush() \gset
@@ -122,8 +122,8 @@ SELECT * FROM scanned;
 SELECT body, count(*) FROM purge GROUP BY body;
 SELECT chunked.create_job('purge', $$UPDATE purge SET body = 'y' WHERE {chunk}$$, name => 'estimated', chunk_size => 100) AS job;
 SELECT total_rows = chunked.row_count('purge', exact => false) AS same FROM chunked.jobs WHERE name = 'estimated';
-SELECT chunked.create_job('purge', name => 'of a kind', key => '{kind}') AS job;
-SELECT total_rows = chunked.row_count('purge', exact => false, key => '{kind}') AS same FROM chunked.jobs WHERE name = 'of a kind';
+SELECT chunked.create_job('purge', name => 'of a kind', key => 'kind') AS job;
+SELECT total_rows = chunked.row_count('purge', exact => false, key => 'kind') AS same FROM chunked.jobs WHERE name = 'of a kind';
 -- with what is joined
 SELECT refusal($$'purge', 'UPDATE looked_up SET fill = '''' FROM purge p WHERE looked_up.id = p.id AND {chunk:p}', chunk_size => 10$$);
 -- another index that promises little more is not taken at its word
@@ -157,7 +157,7 @@ CALL chunked.run('small', 'DELETE FROM small WHERE {chunk}', chunk_size => 500, 
 -- times what another restriction lets through
 CALL chunked.run('small', 'UPDATE small SET n = 1 WHERE kind = 3 AND {chunk}', chunk_size => 500, dry_run => true);
 -- among partitions, whatever it was before a purge
-CALL chunked.run('hashed', 'SELECT * FROM hashed WHERE {chunk}', key => '{id DESC}', chunk_size => 500, dry_run => true);
+CALL chunked.run('hashed', 'SELECT * FROM hashed WHERE {chunk}', key => 'id DESC', chunk_size => 500, dry_run => true);
 -- most of a table may be read in full
 CALL chunked.run('small', 'UPDATE small SET n = 1 WHERE {chunk}', chunk_size => 4000, dry_run => true);
 CALL chunked.run('small', 'UPDATE small SET n = 1 WHERE {chunk}', chunk_size => 2000, dry_run => true);

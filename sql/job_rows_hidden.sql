@@ -27,8 +27,8 @@ END$$;
 SET app.tenant = 't0';
 SELECT chunked.create_job('incident', $$UPDATE incident SET state = 'done' WHERE {chunk} AND pause_at_450('table', id)$$,
                           name => 'table', chunk_size => 1);
-SELECT chunked.create_job('seen', $$UPDATE seen SET state = 'done' WHERE {chunk}$$, name => 'view', key => '{id}');
-SELECT chunked.create_job('seen', name => 'queue', key => '{id}', chunk_size => 300);
+SELECT chunked.create_job('seen', $$UPDATE seen SET state = 'done' WHERE {chunk}$$, name => 'view', key => 'id');
+SELECT chunked.create_job('seen', name => 'queue', key => 'id', chunk_size => 300);
 -- not a row of it can be seen, through the view either
 RESET app.tenant;
 \set VERBOSITY default

@@ -6,7 +6,7 @@
 
 -- Half of a walk, then the rest after what was done to the table: how many of
 -- its rows came, how many of them twice, or how the walk failed.
-CREATE FUNCTION pg_temp.halves(relation regclass, ddl text, key text[] DEFAULT NULL) RETURNS text
+CREATE FUNCTION pg_temp.halves(relation regclass, ddl text, key text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
 	half bigint;
@@ -103,21 +103,21 @@ SELECT a AS after, pg_temp.failure(format('SELECT * FROM %s', c)) FROM (VALUES
 	('{"grp": 1, "usr": 2}'), ('{"grp": 1, "usr": 2, ".": "grp, usr"}'), ('{"grp": 1, "usr": 2, ".": "usr, grp"}')) v(a),
 	LATERAL (VALUES (format('chunked.page(NULL::pair, before => %L)', a)), (format('chunked.next_chunk(''pair'', upto => %L)', a)),
 		-- a caller who writes the key need not say it again, but must not say another
-		(format('chunked.page(NULL::pair, after => %L, key => ''{usr, grp}'')', a)),
-		(format('chunked.page(NULL::pair, after => %L, key => ''{grp, usr}'')', a))) w(c);
-SELECT chunked.position_of(p) AS by_default, chunked.position_of(p, '{usr,grp}') AS written, chunked.position_of(p, '{n}') AS partly
+		(format('chunked.page(NULL::pair, after => %L, key => ''usr, grp'')', a)),
+		(format('chunked.page(NULL::pair, after => %L, key => ''grp, usr'')', a))) w(c);
+SELECT chunked.position_of(p) AS by_default, chunked.position_of(p, 'usr, grp') AS written, chunked.position_of(p, 'n') AS partly
 FROM chunked.page(NULL::pair, 1) p;
 SELECT pg_temp.walk('pair', 'usr, grp', size => 100);
 
 --
 -- The columns that are appended are the default key's, as they are by then.
 --
-SELECT pg_temp.walk('pair', 'n, usr, grp', '{n}', 100);
-SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey, ADD PRIMARY KEY (grp, usr)', '{n}');
-SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey, ADD PRIMARY KEY (usr, grp)', '{n DESC}');
-SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey', '{n,usr DESC,grp}');
-SELECT pg_temp.halves('pair', 'CREATE UNIQUE INDEX pair_n ON pair (n)', '{n}');
-SELECT pg_temp.halves('pair', 'DROP INDEX pair_n', '{n}');
+SELECT pg_temp.walk('pair', 'n, usr, grp', 'n', 100);
+SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey, ADD PRIMARY KEY (grp, usr)', 'n');
+SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey, ADD PRIMARY KEY (usr, grp)', 'n DESC');
+SELECT pg_temp.halves('pair', 'ALTER TABLE pair DROP CONSTRAINT pair_pkey', 'n, usr DESC, grp');
+SELECT pg_temp.halves('pair', 'CREATE UNIQUE INDEX pair_n ON pair (n)', 'n');
+SELECT pg_temp.halves('pair', 'DROP INDEX pair_n', 'n');
 
 --
 -- What else an order is made of, and names that are awkward.

@@ -48,10 +48,10 @@ INSERT INTO skewed SELECT (power(i / 50000.0, 4) * 1000)::int, hashint4(i) FROM 
 CREATE TABLE never_analyzed (a int, b bigint, pad text DEFAULT repeat('x', 60), PRIMARY KEY (a, b)) WITH (autovacuum_enabled = off);
 INSERT INTO never_analyzed SELECT i % 5, i FROM generate_series(1, 50000) i;
 VACUUM ANALYZE few, tenant, one, clock, clock_random, down, mixed, mixed_unique, half_null, three, three_clock, hashed, ranged, words, skewed;
-CREATE TABLE distribution (name regclass, key text[]);
+CREATE TABLE distribution (name regclass, key text);
 INSERT INTO distribution (name) VALUES ('few'), ('tenant'), ('one'), ('clock'), ('clock_random'), ('three'), ('three_clock'), ('hashed'), ('ranged'), ('words'), ('skewed'), ('never_analyzed');
-INSERT INTO distribution VALUES ('down', '{a DESC,b DESC}'), ('mixed', '{a,b DESC}'),
-	('mixed_unique', '{a,b DESC}'), ('half_null', '{a,b}');
+INSERT INTO distribution VALUES ('down', 'a DESC, b DESC'), ('mixed', 'a, b DESC'),
+	('mixed_unique', 'a, b DESC'), ('half_null', 'a, b');
 CREATE TABLE expected (relation regclass, number bigint, verb text, rows bigint, estimate float8, nodes text, predicate text);
 -- of some chunks of every relation
 CREATE PROCEDURE expect(size int, every int) LANGUAGE plpgsql AS $$
@@ -104,7 +104,7 @@ $$;
 -- (by costs alone a bitmap scan and a sort come so close that a sample's noise may decide)
 SET enable_bitmapscan = off;
 SELECT d.name, order_of(d.name, d.by, c.predicate), count(*)
-FROM (VALUES ('clock'::regclass, '{a,b}'::text[], 'a, b'), ('mixed_unique', '{a,b DESC}', 'a, b DESC')) d (name, key, by),
+FROM (VALUES ('clock'::regclass, 'a, b', 'a, b'), ('mixed_unique', 'a, b DESC', 'a, b DESC')) d (name, key, by),
 	chunked.chunks(d.name, 500, key => d.key) c GROUP BY 1, 2 ORDER BY 1;
 RESET enable_bitmapscan;
 -- literals hold nothing that is taken for a placeholder, and mean the same under any settings
@@ -123,7 +123,7 @@ CREATE TABLE tags (t text[] PRIMARY KEY, n int[] UNIQUE NOT NULL, at timestamptz
 INSERT INTO tags VALUES ('{a}', '{1,NULL}', '{NULL,2020-01-01 12:00}', '{NULL,"NULL"}', '{{a,NULL},{"NULL","b?c"}}'), ('{NULL}', '{NULL}', '{NULL}', '{NULL}', '{{NULL,"x"}}'),
 	('{"NULL","x:y"}', '{}', '{2020-01-01 12:00,NULL}', '{NULL,"it''s {fine}"}', '{{NULL},{"it''s"}}');
 SET array_nulls = off;
-SELECT key, sum(rows_where('tags', predicate)) AS rows, count(*) AS chunks FROM unnest('{t,n,at,m,nested}'::text[]) key, chunked.chunks('tags', 1, key => ARRAY[key]) GROUP BY 1 ORDER BY 1;
+SELECT key, sum(rows_where('tags', predicate)) AS rows, count(*) AS chunks FROM unnest('{t,n,at,m,nested}'::text[]) key, chunked.chunks('tags', 1, key => key) GROUP BY 1 ORDER BY 1;
 RESET array_nulls;
-SELECT predicate FROM chunked.chunks('tags', 1, key => '{nested}');
+SELECT predicate FROM chunked.chunks('tags', 1, key => 'nested');
 DROP SCHEMA predicate_test CASCADE;

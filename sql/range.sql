@@ -17,10 +17,10 @@ SET TimeZone = 'UTC';
 CREATE TABLE event (id bigint PRIMARY KEY, at timestamptz NOT NULL, kind text COLLATE "C", "Weird "" Name" int);
 INSERT INTO event SELECT i, '2020-01-01 00:00:00+00'::timestamptz + i * interval '1 s', NULLIF(i % 3, 0), -i FROM generate_series(1, 9) i;
 SELECT number, after, upto, row_count, predicate FROM chunked.chunks('event', 4);
-SELECT predicate FROM chunked.chunks('event', 4, key => '{at,id}');
-SELECT predicate FROM chunked.chunks('event', 4, key => '{at DESC,id}', alias => 'e');
-SELECT predicate FROM chunked.chunks('event', 4, key => '{kind}');
-SELECT predicate FROM chunked.chunks('event', 4, key => ARRAY['"Weird "" Name"'], alias => '"E x"');
+SELECT predicate FROM chunked.chunks('event', 4, key => 'at, id');
+SELECT predicate FROM chunked.chunks('event', 4, key => 'at DESC, id', alias => 'e');
+SELECT predicate FROM chunked.chunks('event', 4, key => 'kind');
+SELECT predicate FROM chunked.chunks('event', 4, key => '"Weird "" Name"', alias => '"E x"');
 
 --
 -- A predicate is all of a chunk and nothing else: for a nullable column in all
@@ -31,11 +31,11 @@ CREATE TABLE nulls (id int PRIMARY KEY, a int, b int, c int NOT NULL);
 INSERT INTO nulls SELECT i, NULLIF(i % 4, 0), NULLIF(i / 4 % 3, 0), i % 2 FROM generate_series(1, 36) i;
 CREATE TABLE ways AS
 SELECT d || n AS way FROM unnest('{"",DESC}'::text[]) d, unnest('{" NULLS FIRST"," NULLS LAST"}'::text[]) n;
-SELECT w.way, size, pg_temp.walk('nulls', format('a %s, id', way), ARRAY['a ' || way], size)
+SELECT w.way, size, pg_temp.walk('nulls', format('a %s, id', way), 'a ' || way, size)
 FROM ways w, unnest('{1,2,5,9,36}'::int[]) size ORDER BY way, size;
 SELECT result, count(*) FROM (
 	SELECT pg_temp.walk('nulls', format('a %s, b %s, c %s, id', v.way, w.way, d),
-						ARRAY['a ' || v.way, 'b ' || w.way, 'c ' || d], 4)
+						format('a %s, b %s, c %s', v.way, w.way, d), 4)
 	FROM ways v, ways w, unnest('{ASC,DESC}'::text[]) d) r (result) GROUP BY 1;
 -- an index in the one order or the other may serve, and must not change it
 CREATE INDEX ON nulls (a DESC NULLS LAST, b, c DESC, id);
@@ -43,17 +43,17 @@ CREATE INDEX ON nulls (a, b DESC, c, id);
 CREATE INDEX ON nulls (b NULLS FIRST, id DESC);
 SELECT result, count(*) FROM (
 	SELECT pg_temp.walk('nulls', format('a %s, b %s, c %s, id', v.way, w.way, d),
-						ARRAY['a ' || v.way, 'b ' || w.way, 'c ' || d], 4)
+						format('a %s, b %s, c %s', v.way, w.way, d), 4)
 	FROM ways v, ways w, unnest('{ASC,DESC}'::text[]) d) r (result) GROUP BY 1;
-SELECT pg_temp.walk('nulls', 'b NULLS FIRST, id DESC', '{b NULLS FIRST,id DESC}', 5);
-SELECT pg_temp.walk('nulls', 'b DESC, id', '{b DESC,id}', 5);
+SELECT pg_temp.walk('nulls', 'b NULLS FIRST, id DESC', 'b NULLS FIRST, id DESC', 5);
+SELECT pg_temp.walk('nulls', 'b DESC, id', 'b DESC, id', 5);
 
 -- NULLs only, and values only, in a nullable column
 CREATE TABLE blanks (id int PRIMARY KEY, a int);
 INSERT INTO blanks SELECT i, NULL FROM generate_series(1, 7) i;
-SELECT way, pg_temp.walk('blanks', format('a %s, id', way), ARRAY['a ' || way], 3) FROM ways ORDER BY way;
+SELECT way, pg_temp.walk('blanks', format('a %s, id', way), 'a ' || way, 3) FROM ways ORDER BY way;
 UPDATE blanks SET a = id % 3;
-SELECT way, pg_temp.walk('blanks', format('a %s, id', way), ARRAY['a ' || way], 3) FROM ways ORDER BY way;
+SELECT way, pg_temp.walk('blanks', format('a %s, id', way), 'a ' || way, 3) FROM ways ORDER BY way;
 
 -- partitions: one key in one direction, mixed, and nullable
 CREATE TABLE parts (at timestamptz NOT NULL, id int NOT NULL, a int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
@@ -62,9 +62,9 @@ CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM ('2020-02-01') TO ('2020
 CREATE TABLE parts_3 PARTITION OF parts FOR VALUES FROM ('2020-03-01') TO ('2020-04-01');
 INSERT INTO parts SELECT '2020-01-01'::timestamptz + i % 30 * interval '3 days', i, NULLIF(i % 4, 0) FROM generate_series(1, 60) i;
 SELECT pg_temp.walk('parts', 'at, id', size => 7);
-SELECT pg_temp.walk('parts', 'at DESC, id DESC', '{at DESC,id DESC}', 7);
-SELECT pg_temp.walk('parts', 'at, id DESC', '{at,id DESC}', 7);
-SELECT pg_temp.walk('parts', 'a DESC NULLS LAST, at, id', '{a DESC NULLS LAST}', 7);
+SELECT pg_temp.walk('parts', 'at DESC, id DESC', 'at DESC, id DESC', 7);
+SELECT pg_temp.walk('parts', 'at, id DESC', 'at, id DESC', 7);
+SELECT pg_temp.walk('parts', 'a DESC NULLS LAST, at, id', 'a DESC NULLS LAST', 7);
 -- a chunk's predicate leaves alone the partitions that it has no rows of
 CREATE FUNCTION scanned(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -80,7 +80,7 @@ $$;
 SELECT number, scanned('SELECT * FROM parts WHERE ' || predicate)
 FROM chunked.chunks('parts', 15) ORDER BY number;
 SELECT scanned('SELECT * FROM parts WHERE ' || predicate)
-FROM chunked.next_chunk('parts', 20, after => '{"at": "2020-02-20 00:00:00+00", "id": 0}', key => '{at DESC,id}');
+FROM chunked.next_chunk('parts', 20, after => '{"at": "2020-02-20 00:00:00+00", "id": 0}', key => 'at DESC, id');
 
 --
 -- Unbounded, and empty
@@ -88,10 +88,10 @@ FROM chunked.next_chunk('parts', 20, after => '{"at": "2020-02-20 00:00:00+00", 
 SELECT after, upto, row_count, predicate FROM chunked.chunks('event', 100);
 CREATE TABLE one (id int, a int);
 INSERT INTO one VALUES (1, NULL);
-SELECT upto, row_count, predicate FROM chunked.chunks('one', key => '{a}');
-SELECT count(*) FROM chunked.chunks('one', after => '{"a": null}', key => '{a}');
+SELECT upto, row_count, predicate FROM chunked.chunks('one', key => 'a');
+SELECT count(*) FROM chunked.chunks('one', after => '{"a": null}', key => 'a');
 INSERT INTO one VALUES (2, 2);
-SELECT upto, row_count, predicate FROM chunked.chunks('one', 1, key => '{a NULLS FIRST}');
+SELECT upto, row_count, predicate FROM chunked.chunks('one', 1, key => 'a NULLS FIRST');
 
 --
 -- Names and types that need quoting or a cast
@@ -108,17 +108,17 @@ SELECT i, (enum_range(NULL::"Odd ""Schema""".mood))[1 + i % 3], CASE WHEN i % 4 
 FROM generate_series(1, 9) i;
 SELECT pg_temp.walk('"Odd ""Schema"""."Ta.ble"', o, k, 2)
 FROM (VALUES
-	('"The ""Id"""', NULL::text[]),
-	('m, "The ""Id"""', '{m}'),
-	('p DESC, "The ""Id"""', '{p DESC}'),
-	('"user", "The ""Id""" DESC', ARRAY['"user"', '"The ""Id""" DESC']),
-	('r, "The ""Id"""', '{r}'),
-	('"%s $1", "The ""Id"""', ARRAY['"%s $1"']),
-	('v DESC, "The ""Id"""', '{v DESC}')) w(o, k);
+	('"The ""Id"""', NULL),
+	('m, "The ""Id"""', 'm'),
+	('p DESC, "The ""Id"""', 'p DESC'),
+	('"user", "The ""Id""" DESC', '"user", "The ""Id""" DESC'),
+	('r, "The ""Id"""', 'r'),
+	('"%s $1", "The ""Id"""', '"%s $1"'),
+	('v DESC, "The ""Id"""', 'v DESC')) w(o, k);
 -- the literal of a fixed-length type is not cut to one character or bit
-SELECT DISTINCT substring(predicate FROM 'CAST\(''[^'']*'' AS [a-z_.]*') FROM chunked.chunks('"Odd ""Schema"""."Ta.ble"', 1, key => ARRAY['"user"', '"The ""Id""" DESC']) WHERE number = 1;
+SELECT DISTINCT substring(predicate FROM 'CAST\(''[^'']*'' AS [a-z_.]*') FROM chunked.chunks('"Odd ""Schema"""."Ta.ble"', 1, key => '"user", "The ""Id""" DESC') WHERE number = 1;
 -- regclass as its OID, whatever the relation is called tomorrow
-SELECT upto ->> 'r' AS r FROM chunked.next_chunk('"Odd ""Schema"""."Ta.ble"', 3, key => '{r}');
+SELECT upto ->> 'r' AS r FROM chunked.next_chunk('"Odd ""Schema"""."Ta.ble"', 3, key => 'r');
 
 --
 -- In any session: the predicates of a few chunks, run under hostile settings
@@ -129,7 +129,7 @@ INSERT INTO texts SELECT E'it''s \\ "' || i, '2020-10-11 12:13:14.000001+00'::ti
 FROM generate_series(1, 9) i;
 CREATE TABLE saved AS
 SELECT k, c.number, c.row_count, c.predicate
-FROM unnest('{t,at,v,y,f,d,n,id}'::text[]) k, chunked.chunks('texts', 2, key => ARRAY[k || ' DESC', 'id']) c
+FROM unnest('{t,at,v,y,f,d,n,id}'::text[]) k, chunked.chunks('texts', 2, key => k || ' DESC, id') c
 WHERE k <> 'id'
 UNION ALL
 SELECT 'id', c.number, c.row_count, c.predicate FROM chunked.chunks('texts', 2) c;
@@ -163,7 +163,7 @@ SELECT wrong();
 -- and made under them
 CREATE TABLE saved_hostile AS
 SELECT k, c.number, c.row_count, c.predicate
-FROM unnest('{t,at,v,y,f,d,n,id}'::text[]) k, chunked.chunks('texts', 2, key => ARRAY[k || ' DESC', 'id']) c
+FROM unnest('{t,at,v,y,f,d,n,id}'::text[]) k, chunked.chunks('texts', 2, key => k || ' DESC, id') c
 WHERE k <> 'id'
 UNION ALL
 SELECT 'id', c.number, c.row_count, c.predicate FROM chunked.chunks('texts', 2) c;
@@ -238,10 +238,10 @@ RESET search_path;
 SET search_path = evil, pg_catalog, range_test;
 SELECT range_test.wrong();
 SELECT id FROM chunked.page(NULL::range_test.texts, 3, after => '{"id": 4}'::pg_catalog.jsonb);
-SELECT id FROM chunked.page(NULL::range_test.texts, 3, before => '{"id": 4, "t": "it''s \\ \"4"}'::pg_catalog.jsonb, key => '{t,id DESC}');
-SELECT number, row_count, predicate FROM chunked.chunks('range_test.texts', 4, key => '{at,id}');
-SELECT * FROM chunked.bounds('range_test.texts', '{n DESC}');
-SELECT number, row_count FROM chunked.next_chunk('range_test.texts', 4, key => '{y}', filter => 'id OPERATOR(pg_catalog.>) 3', scan_limit => 5);
+SELECT id FROM chunked.page(NULL::range_test.texts, 3, before => '{"id": 4, "t": "it''s \\ \"4"}'::pg_catalog.jsonb, key => 't, id DESC');
+SELECT number, row_count, predicate FROM chunked.chunks('range_test.texts', 4, key => 'at, id');
+SELECT * FROM chunked.bounds('range_test.texts', 'n DESC');
+SELECT number, row_count FROM chunked.next_chunk('range_test.texts', 4, key => 'y', filter => 'id OPERATOR(pg_catalog.>) 3', scan_limit => 5);
 RESET search_path;
 
 SET client_min_messages = warning;

@@ -42,7 +42,7 @@ ALTER TABLE tree_high DROP COLUMN gone;
 ALTER TABLE tree ATTACH PARTITION tree_high FOR VALUES FROM (10) TO (1000);
 INSERT INTO tree SELECT r, i, r || i FROM generate_series(1, 20) i, unnest('{eu,us,asia}'::text[]) r;
 SELECT pg_temp.walk('tree', 'id, region', size => 7);
-SELECT pg_temp.walk('tree', 'region DESC, id', '{region DESC, id}', size => 7);
+SELECT pg_temp.walk('tree', 'region DESC, id', 'region DESC, id', size => 7);
 SELECT pg_temp.walk('tree_low', 'id, region', size => 7);
 SELECT pg_temp.walk('tree_low_eu', 'id, region', size => 7);
 SELECT pg_temp.walk('tree_high', 'id, region', size => 7);
@@ -53,20 +53,20 @@ SELECT pg_temp.walk('bare_tree', 'id');
 -- a materialized view's columns are never NOT NULL: its unique index serves
 CREATE MATERIALIZED VIEW mat AS SELECT id, t FROM plain;
 SELECT pg_temp.failure($$SELECT * FROM chunked.page(NULL::mat)$$);
-SELECT pg_temp.walk('mat', 'id', '{id}');
+SELECT pg_temp.walk('mat', 'id', 'id');
 CREATE UNIQUE INDEX ON mat (id);
 SELECT pg_temp.walk('mat', 'id');
 CREATE MATERIALIZED VIEW unfilled AS SELECT id FROM plain WITH NO DATA;
-SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::unfilled, key => '{id}')$$);
+SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::unfilled, key => 'id')$$);
 
 -- a view has no key of its own
 CREATE VIEW look AS SELECT id, t FROM plain WHERE id <> 4;
 SELECT pg_temp.failure($$SELECT * FROM chunked.page(NULL::look)$$);
 SELECT pg_temp.failure($$SELECT * FROM chunked.chunks('look')$$);
-SELECT pg_temp.walk('look', 'id', '{id}');
-SELECT pg_temp.walk('look', 't DESC, id', '{t DESC, id}');
+SELECT pg_temp.walk('look', 'id', 'id');
+SELECT pg_temp.walk('look', 't DESC, id', 't DESC, id');
 CREATE RECURSIVE VIEW numbers (n) AS VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 10;
-SELECT pg_temp.walk('numbers', 'n', '{n}', 3);
+SELECT pg_temp.walk('numbers', 'n', 'n', 3);
 
 -- the rows of inheriting tables are the parent's, too
 CREATE TABLE parent (id int PRIMARY KEY, t text);
@@ -75,11 +75,11 @@ INSERT INTO parent SELECT i, 'p' FROM generate_series(1, 9, 2) i;
 INSERT INTO child SELECT i, 'c', i FROM generate_series(2, 10, 2) i;
 SELECT * FROM chunked.page(NULL::parent, 4);
 SELECT pg_temp.walk('parent', 'id', size => 3);
-SELECT pg_temp.walk('child', 'id', '{id}');
+SELECT pg_temp.walk('child', 'id', 'id');
 -- which its primary key says nothing about
 INSERT INTO child VALUES (3, 'again', 3);
 SELECT pg_temp.failure($$SELECT * FROM chunked.page(NULL::parent, 3)$$);
-SELECT pg_temp.walk('parent', 'id, t', '{id, t}');
+SELECT pg_temp.walk('parent', 'id, t', 'id, t');
 
 -- a foreign table, where the server has file_fdw
 CREATE FUNCTION foreign_walk() RETURNS text LANGUAGE plpgsql AS $$
@@ -92,7 +92,7 @@ BEGIN
 	CREATE SERVER relation_test_files FOREIGN DATA WRAPPER file_fdw;
 	CREATE FOREIGN TABLE remote (id int, t text) SERVER relation_test_files
 		OPTIONS (program 'echo 3,c; echo 1,a; echo 5,e; echo 2,; echo 4,d', format 'csv', null '');
-	RETURN pg_temp.walk('remote', 'id', '{id}');
+	RETURN pg_temp.walk('remote', 'id', 'id');
 END
 $$;
 SELECT foreign_walk();
@@ -101,7 +101,7 @@ SELECT foreign_walk();
 SELECT count(*) = (SELECT count(*) FROM pg_class) AS complete
 FROM chunked.chunks('pg_class', 50) c, LATERAL (SELECT generate_series(1, c.row_count)) r;
 SELECT oid::regclass FROM chunked.page(NULL::pg_class, 2, after => '{"oid": 1246}');
-SELECT name FROM chunked.page(NULL::pg_settings, 1, key => ARRAY['name COLLATE "C"'], filter => $$name = 'work_mem'$$);
+SELECT name FROM chunked.page(NULL::pg_settings, 1, key => 'name COLLATE "C"', filter => $$name = 'work_mem'$$);
 
 --
 -- Everything else

@@ -62,7 +62,7 @@ CALL chunked.run('event', 'UPDATE event e SET n = "Group" FROM kind k WHERE k.ki
 SELECT n, count(*) FROM event GROUP BY n ORDER BY n;
 CALL chunked.run('event', 'INSERT INTO log SELECT ''both'', count(*) FROM event a JOIN event "B b" ON a.id + 1 = "B b".id WHERE {chunk:a} AND {chunk:"B b"}', chunk_size => 10);
 SELECT count(*), sum(rows) FROM log WHERE what = 'both';
-CALL chunked.run('kind', 'UPDATE event SET n = 5 FROM kind WHERE kind.kind = event.kind AND {chunk:kind}', key => '{kind}', chunk_size => 3);
+CALL chunked.run('kind', 'UPDATE event SET n = 5 FROM kind WHERE kind.kind = event.kind AND {chunk:kind}', key => 'kind', chunk_size => 3);
 TABLE last;
 SELECT n, count(*) FROM event GROUP BY n;
 -- a statement that finds nothing to do in some chunks, or in all of them
@@ -88,7 +88,7 @@ CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', filter => 
 TABLE last;
 SELECT number, upto, row_count, rows_affected FROM chunked.job_chunks WHERE job = (SELECT name FROM last) ORDER BY number;
 SELECT n, count(*), max(id) FROM event GROUP BY n ORDER BY n;
-CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE kind = 3 AND {chunk}', filter => 'kind = 3', chunk_size => 5, key => '{id DESC}');
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE kind = 3 AND {chunk}', filter => 'kind = 3', chunk_size => 5, key => 'id DESC');
 TABLE last;
 SELECT n, kind = 3 AS matching, count(*) FROM event GROUP BY 1, 2 ORDER BY 1, 2;
 CALL chunked.run('event', 'UPDATE event SET n = 0 WHERE {chunk}', name => 'by name', chunk_size => 1, pause => '1 us', throttle => 'SELECT false', target_time => '10 s', max_attempts => 1, on_error => 'continue', max_lag => '1 s');
@@ -122,7 +122,7 @@ CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', workers => NUL
 CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', workers => 1025);
 CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', dry_run => NULL);
 CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', chunk_size => 0);
-CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', key => '{ctid}');
+CALL chunked.run('event', 'UPDATE event SET n = 9 WHERE {chunk}', key => 'ctid');
 
 --
 -- Not where it cannot commit
@@ -183,7 +183,7 @@ RESET client_min_messages;
 \set VERBOSITY default
 CALL chunked.run('event', 'UPDATE event e SET n = 13 WHERE {chunk:e}', chunk_size => 30, dry_run => true);
 BEGIN;
-CALL chunked.run('event', 'DELETE FROM event WHERE {chunk}', key => '{id DESC}', filter => 'id <= 50', chunk_size => 1000, dry_run => true);
+CALL chunked.run('event', 'DELETE FROM event WHERE {chunk}', key => 'id DESC', filter => 'id <= 50', chunk_size => 1000, dry_run => true);
 COMMIT;
 CREATE TABLE nothing (id int PRIMARY KEY);
 CALL chunked.run('nothing', 'DELETE FROM nothing WHERE {chunk}', dry_run => true);
@@ -209,7 +209,7 @@ ALTER TABLE few ADD PRIMARY KEY (id);
 VACUUM ANALYZE big, few;
 CREATE FUNCTION refusal(text) RETURNS text LANGUAGE sql AS $$ SELECT pg_temp.failure('SELECT chunked.create_job(' || $1 || ')') $$;
 -- the table that is walked, without an index for its key; a warning says so, too
-SELECT refusal($$'big', 'UPDATE big SET n = 1 WHERE {chunk}', key => '{kind}', chunk_size => 100$$);
+SELECT refusal($$'big', 'UPDATE big SET n = 1 WHERE {chunk}', key => 'kind', chunk_size => 100$$);
 -- one that is joined, by one column and by two
 SELECT refusal($$'few', 'UPDATE few SET n = 1 FROM big WHERE big.kind = few.kind AND {chunk:few}', chunk_size => 10$$);
 SELECT refusal($$'few', 'INSERT INTO few SELECT 1 FROM few f JOIN big b ON b.kind = f.kind AND f.n = b.n WHERE {chunk:f}', chunk_size => 10$$);

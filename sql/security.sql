@@ -32,12 +32,12 @@ INSERT INTO event SELECT i, i % 5, 'secret ' || i FROM generate_series(1, 20) i;
 CREATE FUNCTION calls() RETURNS TABLE (call text) LANGUAGE sql AS $$
 VALUES ($q$SELECT * FROM chunked.page(NULL::security_test.event, 3)$q$),
 	($q$SELECT * FROM chunked.page(NULL::security_test.event, 3, before => '{"id": 9}')$q$),
-	($q$SELECT * FROM chunked.page(NULL::security_test.event, 3, key => '{kind}')$q$),
+	($q$SELECT * FROM chunked.page(NULL::security_test.event, 3, key => 'kind')$q$),
 	($q$SELECT * FROM chunked.bounds('security_test.event')$q$),
-	($q$SELECT * FROM chunked.bounds('security_test.event', '{kind DESC}')$q$),
+	($q$SELECT * FROM chunked.bounds('security_test.event', 'kind DESC')$q$),
 	($q$SELECT * FROM chunked.bounds('security_test.event', filter => 'secret = ''secret 7''')$q$),
 	($q$SELECT * FROM chunked.chunks('security_test.event', 6)$q$),
-	($q$SELECT * FROM chunked.chunks('security_test.event', 6, key => '{kind}')$q$),
+	($q$SELECT * FROM chunked.chunks('security_test.event', 6, key => 'kind')$q$),
 	($q$SELECT * FROM chunked.chunks('security_test.event', 6, filter => 'secret > ''secret 2''')$q$),
 	($q$SELECT * FROM chunked.chunks('security_test.event', 6, filter => 'secret > ''secret 2''', scan_limit => 3)$q$),
 	($q$SELECT * FROM chunked.next_chunk('security_test.event', 6)$q$)
@@ -50,7 +50,7 @@ GRANT EXECUTE ON FUNCTION calls() TO PUBLIC;
 BEGIN;
 CREATE TABLE mixed (a int, id int PRIMARY KEY);
 INSERT INTO mixed SELECT NULLIF(i / 3, 1), i FROM generate_series(1, 8) i;
-DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => '{a}');
+DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => 'a');
 FETCH 1 FROM c;
 SET LOCAL ROLE regress_chunked_user;
 FETCH ALL FROM c;
@@ -62,7 +62,7 @@ INSERT INTO mixed SELECT NULLIF(i / 3, 1), i FROM generate_series(1, 8) i;
 ALTER TABLE mixed ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mixed FORCE ROW LEVEL SECURITY;
 CREATE POLICY p ON mixed USING (current_user = 'regress_chunked_owner');
-DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => '{a}');
+DECLARE c CURSOR FOR SELECT * FROM chunked.page(NULL::mixed, after => '{"a": "0", "id": "1"}', key => 'a');
 FETCH 1 FROM c;
 SET LOCAL ROLE regress_chunked_user;
 FETCH ALL FROM c;
@@ -137,9 +137,9 @@ SELECT string_agg(id::text, ' ' ORDER BY id) FROM event;
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3);
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, after => '{"id": 5}');
 SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, before => '{"id": 19}');
-SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, key => '{kind DESC}');
+SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, 3, key => 'kind DESC');
 SELECT * FROM chunked.bounds('event');
-SELECT * FROM chunked.bounds('event', '{kind DESC}');
+SELECT * FROM chunked.bounds('event', 'kind DESC');
 SELECT upto, row_count FROM chunked.chunks('event', 2);
 SELECT upto, row_count FROM chunked.chunks('event', 2, filter => 'kind = 4');
 -- rows that may not be seen do not count as examined, or it would show how many there are
@@ -167,15 +167,15 @@ CREATE VIEW by_caller WITH (security_invoker) AS SELECT id, secret FROM event WH
 CREATE VIEW behind WITH (security_barrier) AS SELECT id, secret FROM event WHERE id + 0 > 15;
 GRANT SELECT ON by_owner, by_caller, behind TO regress_chunked_user;
 SET ROLE regress_chunked_user;
-SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_owner, key => '{id}');
-SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_caller, key => '{id}');
-SELECT row_count, upto FROM chunked.chunks('by_owner', key => '{id}');
-SELECT row_count, upto FROM chunked.chunks('by_caller', key => '{id}');
+SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_owner, key => 'id');
+SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::by_caller, key => 'id');
+SELECT row_count, upto FROM chunked.chunks('by_owner', key => 'id');
+SELECT row_count, upto FROM chunked.chunks('by_caller', key => 'id');
 -- what it hides from a function that reports rows: nothing without a barrier, everything with one
-SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::by_owner, key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')')$$);
-SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::behind, 2, after => '{"id": 16}', key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');
-SELECT sum(row_count) FROM chunked.chunks('behind', key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');
-SELECT sum(row_count) FROM chunked.next_chunk('behind', 2, key => '{id}', filter => 'leak(id, secret, ''{16,17,18,19,20}'')', scan_limit => 10);
+SELECT pg_temp.state($$SELECT * FROM chunked.page(NULL::by_owner, key => 'id', filter => 'leak(id, secret, ''{16,17,18,19,20}'')')$$);
+SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::behind, 2, after => '{"id": 16}', key => 'id', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');
+SELECT sum(row_count) FROM chunked.chunks('behind', key => 'id', filter => 'leak(id, secret, ''{16,17,18,19,20}'')');
+SELECT sum(row_count) FROM chunked.next_chunk('behind', 2, key => 'id', filter => 'leak(id, secret, ''{16,17,18,19,20}'')', scan_limit => 10);
 -- a function that runs with its owner's rights walks with them, and the walk
 -- is not the caller's afterwards
 SET ROLE regress_chunked_owner;

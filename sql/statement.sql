@@ -18,7 +18,7 @@ CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100);
 INSERT INTO part SELECT generate_series(1, 10);
 CREATE TABLE other (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 -- the job for a statement, dropped at once: how it is refused, or that it is not
-CREATE FUNCTION refusal(statement text, key text[] DEFAULT NULL, relation regclass DEFAULT 'event') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION refusal(statement text, key text DEFAULT NULL, relation regclass DEFAULT 'event') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	outcome text := pg_temp.failure(format('SELECT chunked.create_job(%L, %L, name => ''refused'', key => %L)', relation, statement, key));
 BEGIN
@@ -28,7 +28,7 @@ BEGIN
 	RETURN outcome;
 END
 $$;
-CREATE FUNCTION state(statement text, key text[] DEFAULT NULL, relation regclass DEFAULT 'event') RETURNS text LANGUAGE sql AS $$
+CREATE FUNCTION state(statement text, key text DEFAULT NULL, relation regclass DEFAULT 'event') RETURNS text LANGUAGE sql AS $$
 SELECT CASE left(refusal(statement, key, relation), 8) WHEN 'no error' THEN 'no error' ELSE left(refusal(statement, key, relation), 5) END
 $$;
 
@@ -144,11 +144,11 @@ SELECT statement, refusal(statement) FROM (VALUES
 	(7, 'DELETE FROM event WHERE {chunk} AND false')) s (n, statement) ORDER BY n;
 -- another key, with the columns that were added to make it unique
 SELECT key, statement, left(refusal(statement, key), 72) FROM (VALUES
-	(1, '{kind}'::text[], 'UPDATE event SET kind = 1 WHERE {chunk}'),
-	(2, '{kind}', 'UPDATE event SET id = 1 WHERE {chunk}'),
-	(3, '{kind}', 'UPDATE event SET n = 1 WHERE {chunk}'),
-	(4, '{"\"Odd \"\"col\" DESC"}', 'UPDATE event SET "Odd ""col" = 1 WHERE {chunk}'),
-	(5, '{"\"Odd \"\"col\" DESC"}', 'UPDATE event SET kind = 1 WHERE {chunk}')) s (n, key, statement) ORDER BY n;
+	(1, 'kind', 'UPDATE event SET kind = 1 WHERE {chunk}'),
+	(2, 'kind', 'UPDATE event SET id = 1 WHERE {chunk}'),
+	(3, 'kind', 'UPDATE event SET n = 1 WHERE {chunk}'),
+	(4, '"Odd ""col" DESC', 'UPDATE event SET "Odd ""col" = 1 WHERE {chunk}'),
+	(5, '"Odd ""col" DESC', 'UPDATE event SET kind = 1 WHERE {chunk}')) s (n, key, statement) ORDER BY n;
 -- a partition is the table, too, and so is a table below it
 SELECT statement, left(refusal(statement, relation => 'part'), 72) FROM (VALUES
 	(1, 'UPDATE part SET id = id WHERE {chunk}'),
@@ -157,7 +157,7 @@ SELECT statement, left(refusal(statement, relation => 'part'), 72) FROM (VALUES
 	(4, 'MERGE INTO part_1 p USING part s ON s.id = p.id AND {chunk:s} WHEN MATCHED THEN UPDATE SET id = 1')) s (n, statement) ORDER BY n;
 -- of a view, by the names that the view has
 CREATE VIEW seen AS SELECT id AS number, n FROM event;
-SELECT statement, left(refusal(statement, '{number}', 'seen'), 72) FROM (VALUES
+SELECT statement, left(refusal(statement, 'number', 'seen'), 72) FROM (VALUES
 	(1, 'UPDATE seen SET number = number + 1 WHERE {chunk}'),
 	(2, 'UPDATE seen SET n = 1 WHERE {chunk}')) s (n, statement) ORDER BY n;
 -- what its planning reads, which comes before it, is no part of it, even if it has to be planned again at the last moment

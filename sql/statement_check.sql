@@ -13,7 +13,7 @@ SET search_path = statement_check_test;
 SET pg_chunked.progress_interval = 0;
 \set VERBOSITY default
 -- the job for a statement, dropped at once: how it is refused, or that it is not
-CREATE FUNCTION refusal(statement text, relation text DEFAULT 'a', key text[] DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION refusal(statement text, relation text DEFAULT 'a', key text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	outcome text := pg_temp.failure(format('SELECT chunked.create_job(%L, %L, name => ''refused'', key => %L)', relation, statement, key));
 BEGIN
@@ -130,10 +130,10 @@ SELECT n, statement, refusal(statement) FROM (VALUES
 	(8, 'SELECT a.id FROM a JOIN b ON b.id = a.id AND {chunk:a}'),
 	(9, 'DELETE FROM a WHERE {chunk} AND (k = 1 OR NOT {chunk})'),
 	(10, 'WITH d AS (DELETE FROM a WHERE k = 1 AND ({chunk}) RETURNING *) SELECT count(*) FROM d')) s (n, statement) ORDER BY n;
-SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk})', 'a', '{n,id}');
-SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk:a})', 'a', '{n,id}');
+SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk})', 'a', 'n, id');
+SELECT refusal('DELETE FROM a WHERE EXISTS (SELECT FROM b x (i) WHERE x.i = a.id AND {chunk:a})', 'a', 'n, id');
 -- walks over views, and statements over the tables below
-SELECT relation, statement, refusal(statement, relation, '{id}') FROM (VALUES
+SELECT relation, statement, refusal(statement, relation, 'id') FROM (VALUES
 	(1, 'a_view', 'DELETE FROM a WHERE {chunk}'),
 	(2, 'a_view', 'DELETE FROM a_view WHERE {chunk}'),
 	(3, 'a_view', 'DELETE FROM b WHERE {chunk}'),
@@ -159,7 +159,7 @@ CREATE TABLE parent (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 CREATE TABLE child (extra int) INHERITS (parent);
 INSERT INTO parent SELECT generate_series(1, 100);
 INSERT INTO child SELECT generate_series(101, 200);
-SELECT relation, statement, refusal(statement, relation, '{id}') FROM (VALUES
+SELECT relation, statement, refusal(statement, relation, 'id') FROM (VALUES
 	(1, 'p', 'UPDATE p_1 SET n = 1 WHERE {chunk}'),
 	(2, 'p_1', 'UPDATE p SET n = 1 WHERE {chunk}'),
 	(3, 'p_1', 'UPDATE p_2 SET n = 1 WHERE {chunk}'),
@@ -189,47 +189,47 @@ ALTER TABLE gp ATTACH PARTITION gp_1 FOR VALUES FROM (0) TO (1000);
 CREATE INDEX ON gp (made, id);
 INSERT INTO gp SELECT i, i FROM generate_series(1, 100) i;
 -- rows would be processed twice
-CALL chunked.run('g', 'UPDATE g SET source = source + 5, other = other + 1 WHERE {chunk}', key => '{made}', chunk_size => 3);
+CALL chunked.run('g', 'UPDATE g SET source = source + 5, other = other + 1 WHERE {chunk}', key => 'made', chunk_size => 3);
 SELECT other, count(*) FROM g GROUP BY other;
 CALL chunked.run('a', 'UPDATE renamed r SET ident = ident + 1000 FROM a WHERE a.id = r.ident AND {chunk:a}', chunk_size => 10);
 SELECT max(id) FROM a;
 SELECT relation, key, statement, refusal(statement, relation, key) FROM (VALUES
-	(1, 'a', '{id}'::text[], 'UPDATE a SET id = 1 WHERE {chunk}'),
-	(2, 'a', '{id}', 'UPDATE a_view SET id = 1 WHERE {chunk}'),
-	(3, 'a', '{id}', 'UPDATE renamed SET ident = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
-	(4, 'a', '{id}', 'UPDATE renamed_again SET x = 1 FROM a WHERE {chunk:a} AND a.id = x'),
-	(5, 'a', '{id}', 'UPDATE by_trigger SET ident = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
-	(6, 'a', '{id}', 'UPDATE by_rule SET n = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
-	(7, 'renamed', '{ident}', 'UPDATE a SET id = 1 FROM renamed r WHERE {chunk:r} AND a.id = ident'),
-	(8, 'renamed', '{ident}', 'UPDATE renamed SET ident = 1 WHERE {chunk}'),
-	(9, 'renamed_again', '{x}', 'UPDATE renamed r SET ident = 1 FROM renamed_again WHERE {chunk:renamed_again} AND x = ident'),
-	(10, 'computed_key', '{place}', 'UPDATE a SET k = 1 FROM computed_key c WHERE {chunk:c} AND a.id = c.n'),
-	(11, 'g', '{made}', 'UPDATE g SET source = 1 WHERE {chunk}'),
-	(12, 'g', '{made}', 'UPDATE g_view SET s = 1 FROM g WHERE {chunk:g} AND g.id = g_view.id'),
-	(13, 'g_view', '{m,id}', 'UPDATE g SET source = 1 FROM g_view v WHERE {chunk:v} AND g.id = v.id'),
-	(14, 'g', '{made}', 'WITH u AS (UPDATE g SET source = 1 WHERE {chunk}) SELECT'),
-	(15, 'g', '{made}', 'INSERT INTO g SELECT * FROM (SELECT id, source FROM g WHERE {chunk}) s ON CONFLICT (id) DO UPDATE SET source = 1'),
-	(16, 'g', '{made}', 'MERGE INTO g USING (SELECT id FROM g WHERE {chunk}) s ON s.id = g.id WHEN MATCHED THEN UPDATE SET source = 1'),
-	(17, 'a', '{id}', 'INSERT INTO renamed (ident, k) SELECT id, k FROM a WHERE {chunk} ON CONFLICT (ident) DO UPDATE SET ident = -1'),
-	(18, 'gp', '{made}', 'UPDATE gp SET source = 1 WHERE {chunk}'),
-	(19, 'gp', '{made}', 'UPDATE gp_1 SET source = 1 WHERE {chunk}'),
-	(20, 'gp_1', '{made,id}', 'UPDATE gp SET source = 1 WHERE {chunk}'),
-	(21, 'p_1', '{id}', 'UPDATE p SET id = 1 WHERE {chunk}'),
-	(22, 'child', '{id}', 'UPDATE parent SET id = 1 WHERE {chunk}'),
-	(23, 'parent', '{id}', 'UPDATE child SET id = 1 WHERE {chunk}')) s (n, relation, key, statement) ORDER BY n;
+	(1, 'a', 'id', 'UPDATE a SET id = 1 WHERE {chunk}'),
+	(2, 'a', 'id', 'UPDATE a_view SET id = 1 WHERE {chunk}'),
+	(3, 'a', 'id', 'UPDATE renamed SET ident = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
+	(4, 'a', 'id', 'UPDATE renamed_again SET x = 1 FROM a WHERE {chunk:a} AND a.id = x'),
+	(5, 'a', 'id', 'UPDATE by_trigger SET ident = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
+	(6, 'a', 'id', 'UPDATE by_rule SET n = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
+	(7, 'renamed', 'ident', 'UPDATE a SET id = 1 FROM renamed r WHERE {chunk:r} AND a.id = ident'),
+	(8, 'renamed', 'ident', 'UPDATE renamed SET ident = 1 WHERE {chunk}'),
+	(9, 'renamed_again', 'x', 'UPDATE renamed r SET ident = 1 FROM renamed_again WHERE {chunk:renamed_again} AND x = ident'),
+	(10, 'computed_key', 'place', 'UPDATE a SET k = 1 FROM computed_key c WHERE {chunk:c} AND a.id = c.n'),
+	(11, 'g', 'made', 'UPDATE g SET source = 1 WHERE {chunk}'),
+	(12, 'g', 'made', 'UPDATE g_view SET s = 1 FROM g WHERE {chunk:g} AND g.id = g_view.id'),
+	(13, 'g_view', 'm, id', 'UPDATE g SET source = 1 FROM g_view v WHERE {chunk:v} AND g.id = v.id'),
+	(14, 'g', 'made', 'WITH u AS (UPDATE g SET source = 1 WHERE {chunk}) SELECT'),
+	(15, 'g', 'made', 'INSERT INTO g SELECT * FROM (SELECT id, source FROM g WHERE {chunk}) s ON CONFLICT (id) DO UPDATE SET source = 1'),
+	(16, 'g', 'made', 'MERGE INTO g USING (SELECT id FROM g WHERE {chunk}) s ON s.id = g.id WHEN MATCHED THEN UPDATE SET source = 1'),
+	(17, 'a', 'id', 'INSERT INTO renamed (ident, k) SELECT id, k FROM a WHERE {chunk} ON CONFLICT (ident) DO UPDATE SET ident = -1'),
+	(18, 'gp', 'made', 'UPDATE gp SET source = 1 WHERE {chunk}'),
+	(19, 'gp', 'made', 'UPDATE gp_1 SET source = 1 WHERE {chunk}'),
+	(20, 'gp_1', 'made, id', 'UPDATE gp SET source = 1 WHERE {chunk}'),
+	(21, 'p_1', 'id', 'UPDATE p SET id = 1 WHERE {chunk}'),
+	(22, 'child', 'id', 'UPDATE parent SET id = 1 WHERE {chunk}'),
+	(23, 'parent', 'id', 'UPDATE child SET id = 1 WHERE {chunk}')) s (n, relation, key, statement) ORDER BY n;
 -- other columns and other tables may change
 SELECT relation, key, statement, refusal(statement, relation, key) FROM (VALUES
-	(1, 'a', '{id}'::text[], 'UPDATE renamed SET id = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
-	(2, 'renamed', '{ident}', 'UPDATE renamed SET id = 1, k = 2 WHERE {chunk}'),
-	(3, 'renamed', '{ident}', 'UPDATE a SET n = 1 FROM renamed r WHERE {chunk:r} AND a.id = ident'),
-	(4, 'by_trigger', '{ident}', 'UPDATE by_trigger SET n = 1 WHERE {chunk}'),
-	(5, 'computed_key', '{place}', 'UPDATE a SET n = 1 FROM computed_key c WHERE {chunk:c} AND a.id = c.n'),
-	(6, 'g', '{made}', 'UPDATE g SET other = 1 WHERE {chunk}'),
-	(7, 'g', '{id}', 'UPDATE g SET source = 1 WHERE {chunk}'),
-	(8, 'gp', '{made}', 'UPDATE gp SET other = 1 WHERE {chunk}'),
-	(9, 'gp', '{made}', 'UPDATE gp_1 SET other = 1 WHERE {chunk}'),
-	(10, 'a', '{id}', 'UPDATE b SET id = -a.id FROM a WHERE a.id = b.id AND {chunk:a}'),
-	(11, 'p_1', '{id}', 'UPDATE p_2 SET id = p_2.id FROM p_1 WHERE {chunk:p_1} AND p_1.id = p_2.n')) s (n, relation, key, statement) ORDER BY n;
+	(1, 'a', 'id', 'UPDATE renamed SET id = 1 FROM a WHERE {chunk:a} AND a.id = ident'),
+	(2, 'renamed', 'ident', 'UPDATE renamed SET id = 1, k = 2 WHERE {chunk}'),
+	(3, 'renamed', 'ident', 'UPDATE a SET n = 1 FROM renamed r WHERE {chunk:r} AND a.id = ident'),
+	(4, 'by_trigger', 'ident', 'UPDATE by_trigger SET n = 1 WHERE {chunk}'),
+	(5, 'computed_key', 'place', 'UPDATE a SET n = 1 FROM computed_key c WHERE {chunk:c} AND a.id = c.n'),
+	(6, 'g', 'made', 'UPDATE g SET other = 1 WHERE {chunk}'),
+	(7, 'g', 'id', 'UPDATE g SET source = 1 WHERE {chunk}'),
+	(8, 'gp', 'made', 'UPDATE gp SET other = 1 WHERE {chunk}'),
+	(9, 'gp', 'made', 'UPDATE gp_1 SET other = 1 WHERE {chunk}'),
+	(10, 'a', 'id', 'UPDATE b SET id = -a.id FROM a WHERE a.id = b.id AND {chunk:a}'),
+	(11, 'p_1', 'id', 'UPDATE p_2 SET id = p_2.id FROM p_1 WHERE {chunk:p_1} AND p_1.id = p_2.n')) s (n, relation, key, statement) ORDER BY n;
 
 --
 -- Rows inserted where the walk is still to come: one warning
@@ -239,17 +239,17 @@ SELECT chunked.drop_job('insert');
 CALL chunked.run('a', 'INSERT INTO a_view SELECT id + 100000, k FROM a WHERE {chunk} AND id <= 2', chunk_size => 1);
 DELETE FROM a WHERE id > 100000;
 SELECT relation, statement, refusal(statement, relation, key) FROM (VALUES
-	(1, 'a_view', '{id}'::text[], 'INSERT INTO a SELECT id + 100000, k FROM a WHERE {chunk}'),
-	(2, 'a', '{id}', 'WITH i AS (INSERT INTO renamed (ident, k) SELECT id + 100000, k FROM a WHERE {chunk}) SELECT'),
-	(3, 'a', '{id}', 'INSERT INTO by_trigger SELECT id, k FROM a WHERE {chunk}'),
-	(4, 'p', '{id}', 'INSERT INTO p_2 SELECT id + 100000, n FROM p WHERE {chunk}'),
-	(5, 'p_1', '{id}', 'INSERT INTO p SELECT id + 100000, n FROM p_1 WHERE {chunk}'),
-	(6, 'a', '{id}', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = -a.id WHEN NOT MATCHED THEN INSERT (id, k) VALUES (-s.id, 1)')) s (n, relation, key, statement) ORDER BY n;
+	(1, 'a_view', 'id', 'INSERT INTO a SELECT id + 100000, k FROM a WHERE {chunk}'),
+	(2, 'a', 'id', 'WITH i AS (INSERT INTO renamed (ident, k) SELECT id + 100000, k FROM a WHERE {chunk}) SELECT'),
+	(3, 'a', 'id', 'INSERT INTO by_trigger SELECT id, k FROM a WHERE {chunk}'),
+	(4, 'p', 'id', 'INSERT INTO p_2 SELECT id + 100000, n FROM p WHERE {chunk}'),
+	(5, 'p_1', 'id', 'INSERT INTO p SELECT id + 100000, n FROM p_1 WHERE {chunk}'),
+	(6, 'a', 'id', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = -a.id WHEN NOT MATCHED THEN INSERT (id, k) VALUES (-s.id, 1)')) s (n, relation, key, statement) ORDER BY n;
 -- no warning
 SELECT relation, statement, refusal(statement, relation, key) FROM (VALUES
-	(1, 'a', '{id}'::text[], 'INSERT INTO b SELECT id + 100000, k FROM a WHERE {chunk}'),
-	(2, 'a', '{id}', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = a.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING'),
-	(3, 'p_1', '{id}', 'INSERT INTO p_2 SELECT id + 100000, n FROM p_1 WHERE {chunk}')) s (n, relation, key, statement) ORDER BY n;
+	(1, 'a', 'id', 'INSERT INTO b SELECT id + 100000, k FROM a WHERE {chunk}'),
+	(2, 'a', 'id', 'MERGE INTO a USING (SELECT * FROM a WHERE {chunk}) s ON s.id = a.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING'),
+	(3, 'p_1', 'id', 'INSERT INTO p_2 SELECT id + 100000, n FROM p_1 WHERE {chunk}')) s (n, relation, key, statement) ORDER BY n;
 
 --
 -- A foreign key without an index
@@ -327,7 +327,7 @@ SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE EXISTS (SELECT 
 SELECT refusal('INSERT INTO copied SELECT number, v FROM twice_view WHERE EXISTS (SELECT FROM twice x WHERE {chunk:x})', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice', 'twice');
 SELECT refusal('WITH d AS (DELETE FROM twice WHERE v = 9 RETURNING id) INSERT INTO copied SELECT id, v FROM twice t WHERE {chunk:t}', 'twice');
-SELECT refusal('UPDATE twice SET v = 1 FROM twice_view WHERE {chunk:twice_view}', 'twice_view', '{number}');
+SELECT refusal('UPDATE twice SET v = 1 FROM twice_view WHERE {chunk:twice_view}', 'twice_view', 'number');
 SELECT refusal('WITH x AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT twice.id, 1 FROM twice', 'twice');
 SELECT refusal('WITH d AS (DELETE FROM twice WHERE {chunk} RETURNING *), a AS (SELECT * FROM twice) INSERT INTO copied SELECT a.id, a.v FROM a', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM (SELECT * FROM twice) x', 'twice');
@@ -338,12 +338,12 @@ SELECT refusal('UPDATE twice t SET v = 1 FROM (SELECT id FROM twice WHERE {chunk
 SELECT refusal('INSERT INTO copied SELECT y.id, x.v FROM twice x JOIN twice y ON y.parent = x.id WHERE {chunk:x}', 'twice');
 SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) INSERT INTO copied SELECT id, (SELECT count(*) FROM twice) FROM c', 'twice');
 SELECT refusal('INSERT INTO copied SELECT id, v FROM twice WHERE {chunk} UNION ALL SELECT id, v FROM twice WHERE {chunk}', 'twice');
-SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', '{number}');
+SELECT refusal('UPDATE twice_view SET v = 1 WHERE {chunk}', 'twice_view', 'number');
 SELECT refusal('WITH c AS (SELECT id FROM twice WHERE {chunk}) UPDATE twice t SET v = 1 FROM c WHERE t.id = c.id', 'twice');
 SELECT refusal('UPDATE twice SET v = 1 WHERE id IN (SELECT id FROM twice x WHERE {chunk:x})', 'twice');
 SELECT refusal('INSERT INTO copied SELECT b.id, b.v FROM (SELECT * FROM twice WHERE {chunk}) a JOIN twice b ON b.id = a.id', 'twice');
 SELECT refusal('WITH total AS (SELECT * FROM twice) UPDATE twice t SET v = (SELECT count(*) FROM total) WHERE {chunk:t}', 'twice');
-SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', '{number}');
+SELECT refusal('UPDATE twice t SET v = 1 FROM twice_view WHERE twice_view.number = t.id AND t.v = 0 AND {chunk:twice_view}', 'twice_view', 'number');
 SELECT refusal('SELECT FROM twice x JOIN twice y USING (id) WHERE {chunk}', 'twice');
 
 --

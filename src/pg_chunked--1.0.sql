@@ -46,20 +46,20 @@ CREATE FUNCTION chunked.page(
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_page'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.page_support;
-COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text[], text) IS
+COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, text) IS
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
-after: position (exclusive) to start from; default the start.
-upto: position (inclusive) to stop at; default the end.
-before: position (exclusive): the last page_size rows before it, still in key order; default none.
-key: columns that order the walk, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
+after: position (exclusive) to start from; default, or as the empty position {}, the start.
+upto: position (inclusive) to stop at; default, or as {}, the end.
+before: position (exclusive): the last page_size rows before it, or as {} of all, still in key order; default none: the first.
+key: the columns that order the walk, written as in ORDER BY, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
 Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
@@ -70,21 +70,21 @@ CREATE FUNCTION chunked.page(
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text[], text)
+COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text)
     IS 'Always an error (42804), whose hint says how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of(
     "row" anyelement,
-    key text[] DEFAULT NULL
+    key text DEFAULT NULL
 ) RETURNS jsonb
     AS 'MODULE_PATHNAME', 'chunked_position_of'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.position_of(anyelement, text[]) IS
+COMMENT ON FUNCTION chunked.position_of(anyelement, text) IS
 'The position of a row: a JSON object of key column to text form, null for null, with a member "." for the order of the key where it is not that of the columns in the table; null for a null row.
 row: a row of a table or view.
 key: as given to page(); default the same as there.
@@ -92,14 +92,14 @@ Lock: AccessShareLock; reads no rows. Errors: 42P10 no key, 42703 unknown column
 
 CREATE FUNCTION chunked.bounds(
     relation regclass,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     OUT first jsonb,
     OUT last jsonb
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_bounds'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.bounds(regclass, text[], text) IS
+COMMENT ON FUNCTION chunked.bounds(regclass, text, text) IS
 'The first and the last position of a walk; both null if it has no rows.
 relation, key, filter: as for page().
 Lock: AccessShareLock. Errors: as for page().';
@@ -127,7 +127,7 @@ CREATE FUNCTION chunked.chunks(
     exact boolean DEFAULT true,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     scan_limit bigint DEFAULT NULL,
     alias text DEFAULT NULL
@@ -135,14 +135,14 @@ CREATE FUNCTION chunked.chunks(
     AS 'MODULE_PATHNAME', 'chunked_chunks'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.chunks_support;
-COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text[], text, bigint, text) IS
+COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text, text, bigint, text) IS
 'The chunks of a relation, in key order; in the select list they come one by one.
 relation: table, partitioned table, foreign table, materialized view or view.
 chunk_size: matching rows in each chunk but the last, over 0; default 1000.
 exact: true, the default: every chunk but the last holds chunk_size rows of the statement''s snapshot. false: the ends are read from the index''s upper pages in a few milliseconds; sizes and row_count are estimates, and the chunks still cover every row once.
-after: position (exclusive) to start from; default the start.
-upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
-key: as for page(); or ''{ctid}'': ranges of blocks of the table, or of each leaf partition by its name in relation, for readers that share one snapshot; row_count is counted if exact.
+after: position (exclusive) to start from; default, or as the empty position {}, the start.
+upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
+key: as for page(); or ''ctid'': ranges of blocks of the table, or of each leaf partition by its name in relation, for readers that share one snapshot; row_count is counted if exact.
 filter: as for page(); its chunks are always counted.
 scan_limit: closes a chunk once that many rows were examined, however few of them match; default no limit.
 alias: qualifies the columns in the predicate; default unqualified.
@@ -153,28 +153,28 @@ CREATE FUNCTION chunked.next_chunk(
     chunk_size bigint DEFAULT 1000,
     after jsonb DEFAULT NULL,
     upto jsonb DEFAULT NULL,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     scan_limit bigint DEFAULT NULL,
     alias text DEFAULT NULL
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_next_chunk'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION chunked.next_chunk(regclass, bigint, jsonb, jsonb, text[], text, bigint, text) IS
+COMMENT ON FUNCTION chunked.next_chunk(regclass, bigint, jsonb, jsonb, text, text, bigint, text) IS
 'The first chunk after a position, or no row when the walk is over: the step of a walk that keeps nothing between calls.
 Arguments, lock and errors: as for chunks(). To bound a walk over a growing table, pass bounds().last as upto.';
 
 CREATE FUNCTION chunked.split(
     relation regclass,
-    parts int,
+    parts bigint,
     exact boolean DEFAULT false,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     alias text DEFAULT NULL
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_split'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION chunked.split(regclass, int, boolean, text[], text, text) IS
+COMMENT ON FUNCTION chunked.split(regclass, bigint, boolean, text, text, text) IS
 'A relation in a number of chunks as even as can be.
 relation, key, filter, alias: as for chunks().
 parts: the number of chunks, over 0; fewer come only where there are fewer rows (by ctid: fewer blocks, and at least one chunk for each partition with rows).
@@ -188,12 +188,12 @@ Lock: AccessShareLock. Errors: as for page().';
 CREATE FUNCTION chunked.row_count(
     relation regclass,
     exact boolean DEFAULT true,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS bigint
     AS 'MODULE_PATHNAME', 'chunked_row_count'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.row_count(regclass, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.row_count(regclass, boolean, text, text) IS
 'The number of rows, of those that match the filter if there is one.
 exact: true, the default: counted along the key''s index where it can be read directly, else by a query. false: an estimate; where one would show more than the caller may see, or with a filter, they are counted.
 relation, key, filter: as for page(); a relation without a key is counted all the same.
@@ -203,12 +203,12 @@ CREATE FUNCTION chunked.seek(
     relation regclass,
     rank bigint,
     exact boolean DEFAULT true,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS jsonb
     AS 'MODULE_PATHNAME', 'chunked_seek'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.seek(regclass, bigint, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.seek(regclass, bigint, boolean, text, text) IS
 'The position of the rank-th row in key order; null if there are fewer rows or, by estimate, if no visible row follows.
 rank: counted from 1.
 exact: true, the default: of just that row. false: of a row about there, from the index''s upper pages; counted where these cannot be read directly, or with a filter.
@@ -221,14 +221,14 @@ CREATE FUNCTION chunked.paginator(
     orphans bigint DEFAULT 0,
     allow_empty_first_page boolean DEFAULT true,
     exact boolean DEFAULT true,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     OUT row_count bigint,
     OUT page_count bigint
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_paginator'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text, text) IS
 'The number of rows, and of the pages that they make, as Django''s Paginator counts them.
 per_page: rows a page, over 0; default 100.
 orphans: rows that the last page may take in rather than make a page of their own; default 0.
@@ -242,13 +242,13 @@ CREATE FUNCTION chunked.paginate(
     per_page bigint DEFAULT 100,
     orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_paginate'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
     SUPPORT chunked.paginate_support;
-COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text[], text) IS
+COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text, text) IS
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
@@ -262,12 +262,12 @@ CREATE FUNCTION chunked.paginate(
     per_page bigint DEFAULT 100,
     orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text[], text)
+COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text, text)
     IS 'Always an error (42804), whose hint says how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
 
 ----------------------------------------------------------------------
@@ -342,7 +342,7 @@ CREATE TABLE chunked.ledger_jobs (
     relation chunked.relation_reference NOT NULL,
     statement text,
     chunk_size bigint NOT NULL CHECK (chunk_size > 0),
-    key text[] NOT NULL,                -- all of its columns, by their names at its creation
+    key text NOT NULL,                -- all of its columns, by their names at its creation
     key_columns chunked.column_reference[] NOT NULL,    -- the columns themselves
     filter text,
     target_time interval CHECK (target_time > interval '0'),
@@ -641,7 +641,7 @@ CREATE PROCEDURE chunked.run(
     name text DEFAULT NULL,
     chunk_size bigint DEFAULT 1000,
     workers int DEFAULT 0,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     target_time interval DEFAULT NULL,
     pause interval DEFAULT '0',
@@ -658,7 +658,7 @@ CREATE PROCEDURE chunked.run(
 )
     AS 'MODULE_PATHNAME', 'chunked_run'
     LANGUAGE C;
-COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text[], text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
+COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text, text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
 'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
 relation, key, filter: as for chunks(); the filter only sizes the chunks.
 statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
@@ -668,7 +668,7 @@ target_time: adapts the chunk size to take this long; default none. pause: sleep
 max_lag: waits while a standby lags more; default none. throttle: boolean SQL expression, waits while it is true or fails; default none.
 max_attempts: of a chunk that fails, before it is divided down to the row that fails; default 5. on_error: ''stop'' there, the default, or ''continue'' with the rest.
 check_plan: refuses a statement that would read a large table in full for every chunk; default true.
-after: position (exclusive) to start from; default the start. upto: position (inclusive) to stop at; default the high-water mark, the last position there is.
+after: position (exclusive) to start from; default, or as {}, the start. upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
 settings: names of settings of this session, with commas between them, that the job is to keep, such as those that policies go by; default none. DateStyle and whatever else decides how its texts are read is kept in any case.
 on_foreign_write: ''refuse'', the default, a statement that writes through foreign tables, since these may commit what the chunk does not; or ''at_least_once''. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
 Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused; else as for chunks(), and the statement''s own.';
@@ -678,7 +678,7 @@ CREATE FUNCTION chunked.create_job(
     statement text DEFAULT NULL,
     name text DEFAULT NULL,
     chunk_size bigint DEFAULT 1000,
-    key text[] DEFAULT NULL,
+    key text DEFAULT NULL,
     filter text DEFAULT NULL,
     target_time interval DEFAULT NULL,
     pause interval DEFAULT '0',
@@ -694,7 +694,7 @@ CREATE FUNCTION chunked.create_job(
 ) RETURNS text
     AS 'MODULE_PATHNAME', 'chunked_create_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text[], text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
+COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text, text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
 'Creates a job and returns its name; run_job() or start_job() runs it. Its high-water mark, the last position there is, is fixed here.
 statement: as for run(); null, the default, for a job whose chunks are claimed by claim_chunk() and done outside the server.
 The other arguments and the errors: as for run(). Lock: AccessShareLock.';

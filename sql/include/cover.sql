@@ -5,7 +5,7 @@
 -- chunk, by predicate and, by a key, by page(); and the rows counted are there.
 -- Asked with direct reads and without: if exact, the chunks are the same.
 -- Returns how many chunks of what sizes, or what is wrong.
-CREATE FUNCTION pg_temp.cover(relation regclass, call text, key text[] DEFAULT NULL, exact boolean DEFAULT true,
+CREATE FUNCTION pg_temp.cover(relation regclass, call text, key text DEFAULT NULL, exact boolean DEFAULT true,
 							  filter text DEFAULT 'TRUE', within text DEFAULT 'TRUE', alias text DEFAULT 't') RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -20,7 +20,7 @@ DECLARE
 	done numeric[];
 	whole numeric[];
 	sizes numeric[];
-	physical boolean := coalesce(key = '{ctid}', false);
+	physical boolean := coalesce(key = 'ctid', false);
 	summary text := 'SELECT ARRAY[count(*), coalesce(sum(hashtextextended(%1$s::text, 0)), 0)] FROM ';
 BEGIN
 	EXECUTE format(summary || '%2$s %1$s WHERE (%3$s) AND (%4$s)', alias, relation, filter, within) INTO whole;

@@ -3,7 +3,7 @@
 -- Walks a relation by pages forwards, by pages backwards, by chunks(), by
 -- next_chunk() and by the chunks' predicates, and compares each with ORDER BY
 -- order_by, which must be a total order.  Returns "N rows", or what differs.
-CREATE FUNCTION pg_temp.walk(relation regclass, order_by text, key text[] DEFAULT NULL,
+CREATE FUNCTION pg_temp.walk(relation regclass, order_by text, key text DEFAULT NULL,
 							 size int DEFAULT 2, filter text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -48,9 +48,9 @@ BEGIN
 		END IF;
 	END IF;
 
-	-- pages backwards, below the last row
-	done := whole[cardinality(whole):];
-	place := last;
+	-- pages backwards, from the end
+	done := '{}';
+	place := '{}';
 	WHILE place IS NOT NULL AND cardinality(done) <= cardinality(whole) LOOP
 		EXECUTE format('SELECT coalesce(array_agg(walked::text), ''{}''), (array_agg(chunked.position_of(walked, $3)))[1]
 						FROM chunked.page(NULL::%s, $1, before => $2, key => $3, filter => $4) walked', relation)

@@ -45,11 +45,11 @@ argument_open_row_type(FunctionCallInfo fcinfo, int argno)
 	return relation_open_to_walk(relation_of_row_type(get_fn_expr_argtype(fcinfo->flinfo, argno)));
 }
 
-/* The columns of a key, or NULL; in the current memory context. */
-ArrayType *
+/* A key as it is written, or NULL; in the current memory context. */
+char *
 argument_key(FunctionCallInfo fcinfo, int argno)
 {
-	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(argno);
+	return argument_text(fcinfo, argno);
 }
 
 /* A filter, or NULL; in the current memory context. */
@@ -59,11 +59,16 @@ argument_filter(FunctionCallInfo fcinfo, int argno)
 	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_P_COPY(argno);
 }
 
-/* A position as it is written, or NULL. */
+/*
+ * A position as it is written, or NULL for an open end: not given, or the empty
+ * position.
+ */
 Jsonb *
-argument_jsonb(FunctionCallInfo fcinfo, int argno)
+argument_end(FunctionCallInfo fcinfo, int argno)
 {
-	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P(argno);
+	Jsonb	   *position = PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P(argno);
+
+	return position != NULL && JB_ROOT_IS_OBJECT(position) && JB_ROOT_COUNT(position) == 0 ? NULL : position;
 }
 
 /* An int or bigint that must be there and over 0.  Errors: 22004, 22023. */
@@ -91,13 +96,13 @@ argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name)
 	return PG_GETARG_BOOL(argno);
 }
 
-/* A position of this key, or NULL.  Errors: those of position_read(). */
+/* The same as a position of this key.  Errors: those of position_read(). */
 Position *
 argument_position(FunctionCallInfo fcinfo, int argno, const WalkKey *key, const char *name)
 {
-	if (PG_ARGISNULL(argno))
-		return NULL;
-	return position_read(key, PG_GETARG_JSONB_P(argno), name);
+	Jsonb	   *position = argument_end(fcinfo, argno);
+
+	return position == NULL ? NULL : position_read(key, position, name);
 }
 
 /* An SQL identifier, quoted where it must be; NULL if not given.  Error: 42602. */

@@ -15,9 +15,9 @@ extern void argument_require(FunctionCallInfo fcinfo, int argno, const char *nam
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_row_type(FunctionCallInfo fcinfo, int argno);
-extern ArrayType *argument_key(FunctionCallInfo fcinfo, int argno);
+extern char *argument_key(FunctionCallInfo fcinfo, int argno);
 extern text *argument_filter(FunctionCallInfo fcinfo, int argno);
-extern Jsonb *argument_jsonb(FunctionCallInfo fcinfo, int argno);
+extern Jsonb *argument_end(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
 extern bool argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name);
 extern Position *argument_position(FunctionCallInfo fcinfo, int argno,

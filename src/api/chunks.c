@@ -15,6 +15,9 @@
 #include "chunk/chunk_blocks.h"
 #include "chunk/chunk_walk.h"
 
+/* More than any relation has rows, and few enough to reckon with */
+#define MOST_PARTS (INT64CONST(1) << 48)
+
 PG_FUNCTION_INFO_V1(chunked_chunks);
 PG_FUNCTION_INFO_V1(chunked_next_chunk);
 PG_FUNCTION_INFO_V1(chunked_split);
@@ -29,7 +32,7 @@ static Datum chunk_datum(const Chunk *chunk, const char *predicate, TupleDesc tu
 
 /*
  * chunked.chunks(relation regclass, chunk_size bigint, exact boolean,
- *				  after jsonb, upto jsonb, key text[], filter text,
+ *				  after jsonb, upto jsonb, key text, filter text,
  *				  scan_limit bigint, alias text) RETURNS SETOF chunked.chunk
  *
  * The chunks from "after" up to "upto" or the high-water mark, one a call.
@@ -53,7 +56,7 @@ chunked_next_chunk(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.split(relation regclass, parts int, exact boolean, key text[],
+ * chunked.split(relation regclass, parts bigint, exact boolean, key text,
  *				 filter text, alias text) RETURNS SETOF chunked.chunk
  *
  * The relation in that many chunks, fewer only where it has fewer rows.
@@ -86,8 +89,8 @@ read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
 	request->relid = argument_relation(fcinfo, 0);
 	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
-	request->after = argument_jsonb(fcinfo, next++);
-	request->upto = argument_jsonb(fcinfo, next++);
+	request->after = argument_end(fcinfo, next++);
+	request->upto = argument_end(fcinfo, next++);
 	request->key = argument_key(fcinfo, next++);
 	request->filter = argument_filter(fcinfo, next++);
 	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
@@ -98,7 +101,7 @@ static void
 read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
 	request->relid = argument_relation(fcinfo, 0);
-	request->parts = argument_positive(fcinfo, 1, "parts");
+	request->parts = Min(argument_positive(fcinfo, 1, "parts"), MOST_PARTS);
 	request->exact = argument_boolean(fcinfo, 2, "exact");
 	request->key = argument_key(fcinfo, 3);
 	request->filter = argument_filter(fcinfo, 4);

@@ -45,8 +45,8 @@ job_options_read(FunctionCallInfo fcinfo, bool of_run, JobOptions *options)
 		options->throttle = NULL;	/* as alter_job() turns it off */
 	options->max_attempts = (int) argument_positive(fcinfo, CREATE_JOB_MAX_ATTEMPTS + more, "max_attempts");
 	options->check_plan = argument_check_plan(fcinfo, CREATE_JOB_CHECK_PLAN + more);
-	options->after = PG_ARGISNULL(after) ? NULL : PG_GETARG_JSONB_P_COPY(after);
-	options->upto = PG_ARGISNULL(upto) ? NULL : PG_GETARG_JSONB_P_COPY(upto);
+	options->after = argument_end(fcinfo, after);
+	options->upto = argument_end(fcinfo, upto);
 	options->settings = argument_text(fcinfo, CREATE_JOB_SETTINGS + more);
 	options->foreign_writes = argument_on_foreign_write(fcinfo, CREATE_JOB_ON_FOREIGN_WRITE + more);
 	options->on_error = argument_on_error(fcinfo, CREATE_JOB_ON_ERROR + more);

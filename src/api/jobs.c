@@ -38,7 +38,7 @@ static bool drop_unless_running(int64 id);
 
 /*
  * chunked.create_job(relation regclass, statement text, name text,
- *					  chunk_size bigint, key text[], filter text,
+ *					  chunk_size bigint, key text, filter text,
  *					  target_time interval, pause interval, max_lag interval,
  *					  throttle text, max_attempts int, on_error text,
  *					  check_plan boolean, after jsonb, upto jsonb,

@@ -27,7 +27,7 @@ typedef struct PositionOf
 {
 	MemoryContext context;		/* all of it lives here; it pins the walk */
 	Walk	   *walk;
-	ArrayType  *key;			/* as given, or NULL */
+	char	   *key;			/* as given, or NULL */
 	Datum	   *values;			/* of the row at hand */
 	bool	   *nulls;
 } PositionOf;
@@ -37,13 +37,13 @@ PG_FUNCTION_INFO_V1(chunked_page_untyped);
 PG_FUNCTION_INFO_V1(chunked_position_of);
 PG_FUNCTION_INFO_V1(chunked_bounds);
 
-static bool position_of_is_current(const PositionOf *state, const ArrayType *key);
-static PositionOf *position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key);
+static bool position_of_is_current(const PositionOf *state, const text *key);
+static PositionOf *position_of_prepare(FunctionCallInfo fcinfo, const text *key);
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
  * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
- *				before jsonb, key text[], filter text) RETURNS SETOF anyelement
+ *				before jsonb, key text, filter text) RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them
  * at most, in walk order; with "before" the last of them, else the first.
@@ -78,8 +78,8 @@ page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
 }
 
 /*
- * What the call reads: walk, range and reader.  SPI must be connected; the walk
- * stays pinned until the current memory context is reset.
+ * What the call reads: walk, range and reader.  The walk stays pinned until the
+ * current memory context is reset.
  */
 void
 page_begin(PageRead *page, FunctionCallInfo fcinfo)
@@ -118,7 +118,7 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.position_of("row" anyelement, key text[]) RETURNS jsonb
+ * chunked.position_of("row" anyelement, key text) RETURNS jsonb
  *
  * The position of a row of a table, view or the like; null for a null row.
  * Takes AccessShareLock on the relation, for its key; reads no row of it.
@@ -127,7 +127,7 @@ Datum
 chunked_position_of(PG_FUNCTION_ARGS)
 {
 	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
-	ArrayType  *key = argument_key(fcinfo, 1);
+	text	   *key = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	HeapTupleHeader row;
 	Position	position = {0};
 
@@ -146,11 +146,11 @@ chunked_position_of(PG_FUNCTION_ARGS)
 
 /* Is that what position_of_prepare() would find out again? */
 static bool
-position_of_is_current(const PositionOf *state, const ArrayType *key)
+position_of_is_current(const PositionOf *state, const text *key)
 {
 	return state->walk->valid && (key == NULL) == (state->key == NULL) &&
-		(key == NULL || (VARSIZE(key) == VARSIZE(state->key) &&
-						 memcmp(key, state->key, VARSIZE(key)) == 0));
+		(key == NULL || (VARSIZE_ANY_EXHDR(key) == strlen(state->key) &&
+						 memcmp(VARDATA_ANY(key), state->key, VARSIZE_ANY_EXHDR(key)) == 0));
 }
 
 /*
@@ -158,7 +158,7 @@ position_of_is_current(const PositionOf *state, const ArrayType *key)
  * another key was given, what the key of the rows is.
  */
 static PositionOf *
-position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
+position_of_prepare(FunctionCallInfo fcinfo, const text *key)
 {
 	Oid			row_type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
@@ -184,8 +184,8 @@ position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
 	MemoryContextSwitchTo(context);
 	state = palloc0(sizeof(PositionOf));
 	state->context = context;
-	state->walk = walk_open(rel, key, NULL);
-	state->key = key == NULL ? NULL : DatumGetArrayTypePCopy(PointerGetDatum(key));
+	state->key = key == NULL ? NULL : text_to_cstring(key);
+	state->walk = walk_open(rel, state->key, NULL);
 	state->values = palloc0(state->walk->key->ncolumns * sizeof(Datum));
 	state->nulls = palloc0(state->walk->key->ncolumns * sizeof(bool));
 	SPI_finish();
@@ -195,7 +195,7 @@ position_of_prepare(FunctionCallInfo fcinfo, ArrayType *key)
 }
 
 /*
- * chunked.bounds(relation regclass, key text[], filter text,
+ * chunked.bounds(relation regclass, key text, filter text,
  *				  OUT first jsonb, OUT last jsonb)
  *
  * The first and the last position of a walk; nulls if it has no rows.  Reads
@@ -240,12 +240,13 @@ chunked_bounds(PG_FUNCTION_ARGS)
 static void
 read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range)
 {
+	Position   *before;
+
 	range->after = argument_position(fcinfo, 2, walk->key, "after");
 	range->upto = argument_position(fcinfo, 3, walk->key, "upto");
-	if (!PG_ARGISNULL(4))
+	before = argument_position(fcinfo, 4, walk->key, "before");
+	if (before != NULL)
 	{
-		Position   *before = argument_position(fcinfo, 4, walk->key, "before");
-
 		if (range->upto != NULL && walk->style.expand)
 			range->also_before = before;
 		else if (range->upto == NULL || position_compare(walk->key, before, range->upto) <= 0)

@@ -347,12 +347,8 @@ begin_page(PageScan *scan)
 		scan->row_type = CreateTupleDescCopy(RelationGetDescr(scan->page.rel));
 		BlessTupleDesc(scan->row_type);
 	}
-	SPI_connect();
-	MemoryContextSwitchTo(scan->context);	/* where the walk stays pinned */
 	page_begin(&scan->page, fcinfo);
-	SPI_finish();
 	table_close(scan->page.rel, NoLock);
-	MemoryContextSwitchTo(scan->context);
 	scan->cursor = walk_cursor_open(scan->page.walk, &scan->page.range, &scan->page.reader);
 	MemoryContextSwitchTo(context);
 }

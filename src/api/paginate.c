@@ -34,7 +34,7 @@ static int64 argument_orphans(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void report_past_end(int64 page_number);
 
 /*
- * chunked.row_count(relation regclass, exact boolean, key text[],
+ * chunked.row_count(relation regclass, exact boolean, key text,
  *					 filter text) RETURNS bigint
  *
  * The number of (matching) rows; not exact: an estimate, where that shows
@@ -52,7 +52,7 @@ chunked_row_count(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.seek(relation regclass, rank bigint, exact boolean, key text[],
+ * chunked.seek(relation regclass, rank bigint, exact boolean, key text,
  *				filter text) RETURNS jsonb
  *
  * The position of the rank-th row in walk order, counted from 1; null if there
@@ -85,7 +85,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 
 /*
  * chunked.paginator(relation regclass, per_page bigint, orphans bigint,
- *					 allow_empty_first_page boolean, exact boolean, key text[],
+ *					 allow_empty_first_page boolean, exact boolean, key text,
  *					 filter text, OUT row_count bigint, OUT page_count bigint)
  *
  * The number of rows and of the pages that they make.
@@ -117,7 +117,7 @@ chunked_paginator(PG_FUNCTION_ARGS)
 
 /*
  * chunked.paginate(relation anyelement, page_number bigint, per_page bigint,
- *					orphans bigint, exact boolean, key text[], filter text)
+ *					orphans bigint, exact boolean, key text, filter text)
  *					RETURNS SETOF anyelement
  *
  * The rows of one numbered page.  Not exact: the pages lie between estimated

@@ -42,7 +42,7 @@ static void report_stopped(const Job *job);
 
 /*
  * CALL chunked.run(relation regclass, statement text, name text,
- *					chunk_size bigint, workers int, key text[], filter text,
+ *					chunk_size bigint, workers int, key text, filter text,
  *					target_time interval, pause interval, max_lag interval,
  *					throttle text, max_attempts int, on_error text,
  *					check_plan boolean, after jsonb, upto jsonb, settings text,

@@ -226,6 +226,26 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define compat_snapshots_expire() OldSnapshotThresholdActive()
 #endif
 
+/* 18: columns that are computed when they are read, by the planner */
+#if PG_VERSION_NUM >= 180000
+#define compat_has_virtual_columns(desc) \
+	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
+#else
+#define compat_has_virtual_columns(desc) false
+#endif
+
+/* 18: a scan may count its searches; 19: and take hints of the executor */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 /* 17: MERGE got WHEN NOT MATCHED BY SOURCE, and a kind in place of a boolean */
 #if PG_VERSION_NUM >= 170000
 #define compat_when_matched(clause) ((clause)->matchKind == MERGE_WHEN_MATCHED)

@@ -41,7 +41,7 @@
 #include "base/relation.h"
 #include "base/settings.h"
 #include "btree/btree.h"
-#include "key/redirect.h"
+#include "key/direct_read.h"
 
 /* Indexes over this part of shared buffers are read through a ring of buffers */
 #define BULK_READ_PART 4
@@ -49,10 +49,8 @@
 /* Two bits a heap block (visibilitymap.c keeps its macro to itself) */
 #define HEAP_BLOCKS_PER_VM_PAGE ((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * 4)
 
-static bool may_read_heap(Relation rel);
-static bool may_read_index(Relation index);
+static bool is_ordered_by_heap(Relation index);
 static void choose_strategy(BtreeIndex *btree);
-static bool reads_backward(const WalkKey *key, Relation index);
 static Buffer *vm_buffer(BtreeIndex *btree, BlockNumber block);
 static void leave_heap(BtreeIndex *btree);
 static void page_take(BtreePage *page, Buffer buffer);
@@ -79,7 +77,7 @@ btree_open(Relation rel, const WalkKey *key)
 {
 	BtreeIndex *btree = NULL;
 
-	if (key->unique && btree_caller_may_read(rel, key))
+	if (key->unique && direct_read_allowed(rel, key, DIRECT_READ_KEY))
 		btree = btree_open_part(rel, key->index, key);
 	if (btree != NULL && btree->strategy == NULL)
 	{
@@ -91,37 +89,8 @@ btree_open(Relation rel, const WalkKey *key)
 }
 
 /*
- * May the caller see the key of every row of this relation, so that reading
- * around the executor shows nothing more?  And would the executor read the
- * same, under an ordinary snapshot?  We would not take
- * SERIALIZABLE's predicate locks.
- */
-bool
-btree_caller_may_read(Relation rel, const WalkKey *key)
-{
-	Oid			relid = RelationGetRelid(rel);
-	Oid			user = GetUserId();
-
-	if (!settings_native || !OidIsValid(key->index) || key->norder != key->ncolumns)
-		return false;
-	if (IsolationIsSerializable() || compat_snapshots_expire() || !ActiveSnapshotSet() ||
-		!IsMVCCSnapshot(GetActiveSnapshot()))
-		return false;
-	/* a query, which names the relation, needs this as well */
-	if (!compat_may_use_schema(RelationGetNamespace(rel), user))
-		return false;
-	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
-		return false;
-	if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK)
-		for (int i = 0; i < key->ncolumns; i++)
-			if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)
-				return false;
-	return !redirect_of_direct_read(rel, key);
-}
-
-/*
  * The same for a partition, whose privileges and policies do not count when it
- * is read through its parent; index is its own.  NULL unless it is a plain heap
+ * is read through its parent, once direct_read_allowed() of that; index is its own.  NULL unless it is a plain heap
  * table with an index that the planner would use.
  */
 BtreeIndex *
@@ -130,12 +99,12 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 	BtreeIndex *btree;
 	Relation	index;
 
-	if (!OidIsValid(index_oid) || !may_read_heap(part))
+	if (!OidIsValid(index_oid) || !direct_read_table(part))
 		return NULL;
 	index = try_relation_open(index_oid, AccessShareLock);
 	if (index == NULL)
 		return NULL;
-	if (!may_read_index(index))
+	if (!direct_read_index(index) || !is_ordered_by_heap(index))
 	{
 		relation_close(index, AccessShareLock);
 		return NULL;
@@ -145,7 +114,7 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 	btree->key = key;
 	btree->heap = part;
 	btree->index = index;
-	btree->backward = reads_backward(key, index);
+	btree->backward = direct_read_backward(key, index);
 	btree->snapshot = GetActiveSnapshot();
 	btree->skip_dead = !btree->snapshot->takenDuringRecovery;
 	btree->heap_block = InvalidBlockNumber;
@@ -184,42 +153,15 @@ btree_unpin(BtreeIndex *btree)
 	leave_heap(btree);
 }
 
+/* Before version 4 of its format, duplicates were in no order. */
 static bool
-may_read_heap(Relation rel)
+is_ordered_by_heap(Relation index)
 {
-	char		relkind = rel->rd_rel->relkind;
-
-	return (relkind == RELKIND_RELATION || relkind == RELKIND_MATVIEW) &&
-		rel->rd_tableam == GetHeapamTableAmRoutine() &&
-		!relation_has_children(rel) && RelationIsPopulated(rel) &&
-		!RELATION_IS_OTHER_TEMP(rel) &&
-		(RelationIsPermanent(rel) || !RecoveryInProgress());
-}
-
-/* As the planner judges an index, at the moment */
-static bool
-may_read_index(Relation index)
-{
-	Form_pg_index form = index->rd_index;
 	bool		heapkeyspace;
 	bool		allequalimage;
 
-	if (index->rd_rel->relkind != RELKIND_INDEX || !form->indisvalid || !form->indislive)
-		return false;
-	/* HOT chains broken when it was built may hide rows from an older snapshot */
-	if (form->indcheckxmin &&
-		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
-							   TransactionXmin))
-		return false;
-	/* before version 4, duplicates were in no order */
 	_bt_metaversion(index, &heapkeyspace, &allequalimage);
 	return heapkeyspace;
-}
-
-static bool
-reads_backward(const WalkKey *key, Relation index)
-{
-	return ((index->rd_indoption[0] & INDOPTION_DESC) != 0) != key->columns[0].descending;
 }
 
 /* -------------------------------------------------------------------- pages */

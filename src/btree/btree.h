@@ -4,7 +4,7 @@
  *
  * Knows pages, descents and visibility; nothing of chunks.  Whether a caller
  * may read an index this way at all is decided in one place, btree_open() and
- * the functions that it asks.
+ * key/direct_read.c.
  */
 #ifndef PG_CHUNKED_BTREE_H
 #define PG_CHUNKED_BTREE_H
@@ -70,7 +70,6 @@ typedef struct BtreeLevel
 	bool		even;			/* all separators are of one size */
 } BtreeLevel;
 
-extern bool btree_caller_may_read(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open(Relation rel, const WalkKey *key);
 extern BtreeIndex *btree_open_part(Relation part, Oid index, const WalkKey *key);
 extern void btree_close(BtreeIndex *btree);

@@ -26,6 +26,7 @@
 
 #include "btree/btree_merge.h"
 #include "btree/btree_partitions.h"
+#include "key/direct_read.h"
 #include "key/part_order.h"
 
 /* A count in progress */
@@ -87,7 +88,7 @@ btree_find_ends(Relation rel, const WalkKey *key, const Position *after,
 	ends->nends = 0;
 	ends->rest = 0;
 	ends->over = false;
-	if (!key->unique || !btree_caller_may_read(rel, key))
+	if (!key->unique || !direct_read_allowed(rel, key, DIRECT_READ_KEY))
 		return false;
 	begin_ends(&counter, ends);
 	counted = count_one(&counter, rel, key->index, after, upto);
@@ -103,7 +104,7 @@ btree_count_rows(Relation rel, const WalkKey *key, const Position *after,
 {
 	Counter		counter = {.key = key};
 
-	if (!key->unique || !btree_caller_may_read(rel, key) ||
+	if (!key->unique || !direct_read_allowed(rel, key, DIRECT_READ_KEY) ||
 		count_one(&counter, rel, key->index, after, upto) == CANNOT_COUNT)
 		return false;
 	*rows = counter.rows;
@@ -116,7 +117,7 @@ btree_find_last(Relation rel, const WalkKey *key, const Position *after,
 				const Position *upto, Position **last)
 {
 	*last = NULL;
-	return btree_caller_may_read(rel, key) && find_last(key, rel, key->index, after, upto, last);
+	return direct_read_allowed(rel, key, DIRECT_READ_KEY) && find_last(key, rel, key->index, after, upto, last);
 }
 
 /* ----------------------------------------------------------------- counting */

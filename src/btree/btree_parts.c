@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 
 #include "btree/btree_parts.h"
+#include "key/direct_read.h"
 
 /* An index of a partition, by its table */
 typedef struct PartIndex
@@ -40,7 +41,7 @@ btree_open_parts(Relation rel, const WalkKey *key)
 {
 	BtreeParts *parts;
 
-	if (!btree_caller_may_read(rel, key))
+	if (!direct_read_allowed(rel, key, DIRECT_READ_KEY))
 		return NULL;
 	parts = btree_open_leaves(rel, key->index, key);
 	if (parts == NULL || parts->nparts > 0)

@@ -8,7 +8,6 @@
 #define PG_CHUNKED_CHUNK_H
 
 #include "fmgr.h"
-#include "utils/array.h"
 #include "utils/jsonb.h"
 
 /* What the caller asks for: the arguments of chunks(), next_chunk() and split() */
@@ -20,7 +19,7 @@ typedef struct ChunkRequest
 	bool		exact;
 	Jsonb	   *after;			/* or NULL */
 	Jsonb	   *upto;			/* or NULL */
-	ArrayType  *key;			/* or NULL */
+	char	   *key;			/* or NULL */
 	text	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
 	char	   *alias;			/* for predicates: quoted, or NULL */

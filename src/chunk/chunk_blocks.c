@@ -1,6 +1,6 @@
 /*
  * chunk_blocks.c
- *		Chunks by block ranges: key => '{ctid}'.
+ *		Chunks by block ranges: key => 'ctid'.
  *
  * For tables without a usable key.  A chunk is a range of heap blocks of one
  * table or leaf partition (or inheritance parent without its children), read by
@@ -78,19 +78,19 @@ static void share_out(ChunkBlocks *split);
 static char *block_predicate(const char *qualifier, const char *name, int64 from, int64 to);
 static int64 count_in_blocks(const ChunkRequest *request, Oid relid, int64 from, int64 to);
 
-/* Is this key the physical one, '{ctid}'? */
+/* Is this key the physical one, 'ctid'? */
 bool
-chunk_blocks_is_key(ArrayType *key)
+chunk_blocks_is_key(const char *key)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
+	const char *const blanks = " \t\n\r\f";
+	size_t		length;
 
-	if (key == NULL || ARR_NDIM(key) != 1)
+	if (key == NULL)
 		return false;
-	deconstruct_array(key, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	return count == 1 && !nulls[0] &&
-		pg_strcasecmp(TextDatumGetCString(elements[0]), "ctid") == 0;
+	key += strspn(key, blanks);
+	length = strcspn(key, blanks);
+	return length == strlen("ctid") && pg_strncasecmp(key, "ctid", length) == 0 &&
+		key[length + strspn(key + length, blanks)] == '\0';
 }
 
 /*

@@ -42,7 +42,7 @@ static bool may_see_catalog_estimate(Relation rel);
 static bool count_in_partitions(Walk *walk, Relation rel, const Range *range, int64 limit,
 								BtreeCount *count);
 static int64 size_of_count(void *arg, int number);
-static bool count_along_key(Relation rel, bool exact, ArrayType *key, int64 *rows);
+static bool count_along_key(Relation rel, bool exact, const char *key, int64 *rows);
 
 /* -------------------------------------------------------------- of a relation */
 
@@ -51,7 +51,7 @@ static bool count_along_key(Relation rel, bool exact, ArrayType *key, int64 *row
  * will do and the catalog's shows nothing that the caller may not see.
  */
 int64
-count_relation(Relation rel, bool exact, ArrayType *key, text *filter)
+count_relation(Relation rel, bool exact, const char *key, text *filter)
 {
 	int64		rows;
 
@@ -141,7 +141,7 @@ may_see_catalog_estimate(Relation rel)
  * not be read directly.  A key that is given is checked in any case.
  */
 static bool
-count_along_key(Relation rel, bool exact, ArrayType *key, int64 *rows)
+count_along_key(Relation rel, bool exact, const char *key, int64 *rows)
 {
 	static const Range all = {0};
 	Walk	   *walk;

@@ -11,7 +11,7 @@
 #include "btree/btree_partitions.h"
 #include "walk/walk.h"
 
-extern int64 count_relation(Relation rel, bool exact, ArrayType *key, text *filter);
+extern int64 count_relation(Relation rel, bool exact, const char *key, text *filter);
 extern int64 count_by_query(const char *from, const char *condition, text *filter);
 
 /* of a walk; SPI must be connected */

@@ -76,7 +76,7 @@ LEDGER_QUERY(insert_job,
 			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
 			 " $18, $19, $20, $21)"
 			 " ON CONFLICT DO NOTHING RETURNING " JOB_COLUMNS,
-			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTARRAYOID,
+			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTOID,
 			 TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID,
 			 TEXTOID, TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID,
 			 INT8ARRAYOID);
@@ -218,7 +218,7 @@ read_job(MemoryContext context)
 	job->owner = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->relid = DatumGetObjectId(ledger_value(++column, &isnull));
 	job->statement = ledger_text(++column);
-	job->key_then = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
+	job->key_then = ledger_text(++column);
 	job->key_columns = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
 	job->names = palloc0(sizeof(JobNames));
 	value = ledger_value(++column, &isnull);
@@ -425,7 +425,7 @@ job_insert(const JobOptions *options, const Job *fixed, MemoryContext context)
 	PUT(false, ObjectIdGetDatum(options->relid));
 	PUT(options->statement == NULL, CStringGetTextDatum(options->statement));
 	PUT(false, Int64GetDatum(options->chunk_size));
-	PUT(false, PointerGetDatum(fixed->key_then));
+	PUT(false, CStringGetTextDatum(fixed->key_then));
 	PUT(options->filter == NULL, PointerGetDatum(options->filter));
 	PUT(options->target_time == NULL, IntervalPGetDatum(options->target_time));
 	PUT(false, IntervalPGetDatum(options->pause));

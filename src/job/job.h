@@ -26,7 +26,7 @@ typedef struct JobOptions
 	Oid			relid;
 	char	   *statement;
 	char	   *name;
-	ArrayType  *key;
+	char	   *key;
 	text	   *filter;
 	Jsonb	   *after;			/* the job's range of positions */
 	Jsonb	   *upto;
@@ -51,7 +51,7 @@ typedef struct JobOptions
  */
 typedef struct JobNames
 {
-	ArrayType  *key;			/* NULL: not known yet */
+	char	   *key;			/* NULL: not known yet */
 	List	   *then;			/* of all of its columns (char *) */
 	List	   *now;
 } JobNames;
@@ -64,7 +64,7 @@ typedef struct Job
 	Oid			owner;
 	Oid			relid;
 	char	   *statement;		/* NULL: done by workers outside the server */
-	ArrayType  *key_then;		/* all columns, by their names at its creation */
+	char	   *key_then;		/* all columns, by their names at its creation */
 	ArrayType  *key_columns;	/* the columns themselves: references, as bigint[] */
 	JobNames   *names;
 	text	   *filter;			/* or NULL */

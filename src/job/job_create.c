@@ -149,7 +149,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 		all.upto = position_read(draft->walk->key, options->upto, "upto");
 
 	/* from here on by the key as the job keeps it, whose positions need not name it */
-	draft->walk = walk_open(rel, key_elements(draft->walk->key), options->filter);
+	draft->walk = walk_open(rel, key_text(draft->walk->key), options->filter);
 	draft->last = walk_last_position(draft->walk, &all);
 	if (options->settings == NULL)
 		warn_row_security(draft->walk, rel);
@@ -186,7 +186,7 @@ hint_at_job_key(void *arg)
 {
 	(void) arg;
 	if (geterrcode() == ERRCODE_INVALID_COLUMN_REFERENCE)
-		errhint("Add a primary key, or pass columns to order by, for example key => '{created_at}': rows with the same values then share a chunk.");
+		errhint("Add a primary key, or pass columns to order by, for example key => 'created_at': rows with the same values then share a chunk.");
 }
 
 /* The policies may show something else when the job runs. */
@@ -247,7 +247,7 @@ insert_draft(const JobOptions *options, Relation rel, const JobDraft *draft,
 	Job		   *job;
 
 	fixed.name = options->name;
-	fixed.key_then = key_elements(key);
+	fixed.key_then = key_text(key);
 	fixed.key_columns = column_references(options->relid, key);
 	fixed.key_described = key_describe(key, NIL, NIL);
 	fixed.search_path = pstrdup(GetConfigOption("search_path", false, false));

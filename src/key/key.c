@@ -17,7 +17,7 @@
 #include "key/key.h"
 
 static const char *described_type(const KeyColumn *column);
-static const char *element_suffix(const char *element, char **name);
+static const char *skip_name(const char *text, char **name);
 
 /*
  * What decides the order of a key and the meaning of its positions, as text
@@ -82,66 +82,67 @@ described_type(const KeyColumn *column)
 }
 
 /* The key as a caller would write it, all of its columns named. */
-ArrayType *
-key_elements(const WalkKey *key)
+char *
+key_text(const WalkKey *key)
 {
-	Datum	   *elements = palloc(key->ncolumns * sizeof(Datum));
+	StringInfoData buf;
 
+	initStringInfo(&buf);
 	for (int i = 0; i < key->ncolumns; i++)
 	{
 		const KeyColumn *column = &key->columns[i];
-		StringInfoData buf;
 
-		initStringInfo(&buf);
+		appendStringInfoString(&buf, i > 0 ? ", " : "");
 		key_column_append(&buf, column, quote_identifier(column->name), column->nulls_first_written);
-		elements[i] = CStringGetTextDatum(buf.data);
 	}
-	return construct_array(elements, key->ncolumns, TEXTOID, -1, false, TYPALIGN_INT);
+	return buf.data;
 }
 
 /*
- * Elements that key_elements() made, with the names that their columns have by
- * now (char *; NULL: the column is gone); *former gets those that they are
- * written with.
+ * A text that key_text() made, with the names that its columns have by now
+ * (char *); *former gets those that it is written with.
  */
-ArrayType *
-key_with_names(ArrayType *elements, List *names, List **former)
+char *
+key_with_names(const char *text, List *names, List **former)
 {
-	Datum	   *texts;
-	int			ntexts;
+	StringInfoData buf;
+	ListCell   *lc;
 
-	deconstruct_array(elements, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL, &ntexts);
 	*former = NIL;
-	for (int i = 0; i < ntexts; i++)
+	initStringInfo(&buf);
+	foreach(lc, names)
 	{
 		char	   *name;
-		const char *suffix = element_suffix(TextDatumGetCString(texts[i]), &name);
-		char	   *now = i < list_length(names) ? list_nth(names, i) : NULL;
+		const char *options = skip_name(text, &name);
+		const char *next = options;
 
+		for (bool quoted = false; *next != '\0' && (quoted || *next != ','); next++)
+			quoted ^= (*next == '"');
 		*former = lappend(*former, name);
-		if (now != NULL)
-			texts[i] = CStringGetTextDatum(psprintf("%s%s", quote_identifier(now), suffix));
+		appendStringInfo(&buf, "%s%s%.*s", buf.len > 0 ? ", " : "", quote_identifier(lfirst(lc)),
+						 (int) (next - options), options);
+		text = next + strspn(next, ", ");
 	}
-	return construct_array(texts, ntexts, TEXTOID, -1, false, TYPALIGN_INT);
+	return buf.data;
 }
 
-/* What follows the name that such an element begins with. */
+/* What follows the name that the text begins with. */
 static const char *
-element_suffix(const char *element, char **name)
+skip_name(const char *text, char **name)
 {
-	char	   *to = *name = palloc(strlen(element) + 1);
-	bool		quoted = *element == '"';
+	char	   *to = *name = palloc(strlen(text) + 1);
+	bool		quoted = *text == '"';
 
-	for (element += quoted; *element != '\0'; element++)
+	for (text += quoted; *text != '\0'; text++)
 	{
-		if (quoted ? *element == '"' : *element == ' ')
+		if (quoted ? *text == '"' : *text == ' ' || *text == ',')
 		{
-			if (!quoted || element[1] != '"')
+			if (!quoted || text[1] != '"')
 				break;
-			element++;
+			text++;
 		}
-		*to++ = *element;
+		*to++ = *text;
 	}
 	*to = '\0';
-	return quoted && *element == '"' ? element + 1 : element;
+	return quoted && *text == '"' ? text + 1 : text;
 }

@@ -11,7 +11,6 @@
 
 #include "key/key_column.h"
 #include "nodes/pg_list.h"
-#include "utils/array.h"
 
 typedef struct WalkKey
 {
@@ -33,7 +32,7 @@ typedef struct WalkKey
 } WalkKey;
 
 extern char *key_describe(const WalkKey *key, const List *names, const List *as);
-extern ArrayType *key_elements(const WalkKey *key);
-extern ArrayType *key_with_names(ArrayType *elements, List *names, List **former);
+extern char *key_text(const WalkKey *key);
+extern char *key_with_names(const char *text, List *names, List **former);
 
 #endif							/* PG_CHUNKED_KEY_H */

@@ -3,9 +3,7 @@
  *		One column of a key: read from the caller's text or taken from an index,
  *		with all that is needed to compare, print and read its values.
  *
- * A key element is written as an element of CREATE INDEX, and parsed by the
- * server's own grammar for it, so that quoting and folding are SQL's.  The
- * order that it names depends on its spelling alone, never on which indexes
+ * The order that a key element names depends on its spelling alone, never on which indexes
  * exist: an index created or dropped in the middle of a walk must not change
  * the order, since positions carry values only.
  */
@@ -21,7 +19,6 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -29,12 +26,10 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "base/parse.h"
 #include "base/quote.h"
 #include "base/relation.h"
 #include "key/key_column.h"
 
-static IndexElem *parse_element(const char *element);
 static AttrNumber find_column(Relation rel, const char *name);
 static Oid	default_opclass(const char *name, Oid typid);
 static char *collate_text(Oid collation);
@@ -43,13 +38,13 @@ static char *operator_text(Oid operator_oid);
 static char *type_text(Oid typid);
 
 /*
- * Read one element of a caller's key.  Errors: 42601 if it is not a column
- * with options, 42703 unknown column, 42883 a type without an order.
+ * Look up one element of a caller's key, a column with options.  Errors: 42703
+ * unknown column, 42704 unknown operator class or collation, 42883 a type
+ * without an order.
  */
 KeyColumn *
-key_column_parse(Relation rel, const char *element)
+key_column_parse(Relation rel, const IndexElem *elem)
 {
-	IndexElem  *elem = parse_element(element);
 	AttrNumber	attnum = find_column(rel, elem->name);
 	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 	Oid			opclass;
@@ -121,7 +116,7 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 		ereport(ERROR,
 				(errcode(ERRCODE_INDETERMINATE_COLLATION),
 				 errmsg("could not determine which collation orders key column \"%s\"", column->name),
-				 errhint("Name it in the key, for example '{%s COLLATE \"C\"}'.", quote_identifier(column->name))));
+				 errhint("Name it in the key, for example '%s COLLATE \"C\"'.", quote_identifier(column->name))));
 
 	/*
 	 * The column brings its own collation into a comparison, unless the other
@@ -161,13 +156,17 @@ key_column_make(Relation rel, AttrNumber attnum, Oid opclass, Oid collation,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("key column \"%s\" of type %s cannot be walked under a nondeterministic collation",
 						column->name, format_type_be(attr->atttypid)),
-				 errhint("Name a deterministic collation in the key, for example '{%s COLLATE \"C\"}'.",
+				 errhint("Name a deterministic collation in the key, for example '%s COLLATE \"C\"'.",
 						 quote_identifier(column->name))));
 
 	for (int strategy = 1; strategy <= BTMaxStrategyNumber; strategy++)
-		column->operators[strategy] =
-			operator_text(get_opfamily_member(column->opfamily, column->opcintype,
-											  column->opcintype, strategy));
+	{
+		Oid			member = get_opfamily_member(column->opfamily, column->opcintype,
+												 column->opcintype, strategy);
+
+		column->operators[strategy] = operator_text(member);
+		column->functions[strategy] = get_opcode(member);
+	}
 
 	/* The text of regclass and its like changes with search_path and renames */
 	io_type = column->opcintype == OIDOID ? OIDOID : column->typid;
@@ -217,37 +216,6 @@ key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_na
 		appendStringInfoString(buf, nulls_first ? " NULLS FIRST" : " NULLS LAST");
 }
 
-/*
- * The element as the grammar of CREATE INDEX reads it.  Nothing of it is
- * executed; anything but one plain column with its options is refused.
- */
-static IndexElem *
-parse_element(const char *element)
-{
-	char	   *complaint;
-	List	   *parsed = parse_text(psprintf("CREATE INDEX ON x (%s\n)", element),
-									RAW_PARSE_DEFAULT, &complaint);
-	IndexStmt  *stmt = NULL;
-	IndexElem  *elem = NULL;
-
-	if (list_length(parsed) == 1)
-		stmt = castNode(IndexStmt, linitial_node(RawStmt, parsed)->stmt);
-	if (stmt != NULL && list_length(stmt->indexParams) == 1 &&
-		stmt->indexIncludingParams == NIL && stmt->whereClause == NULL &&
-		stmt->options == NIL && stmt->tableSpace == NULL &&
-		!stmt->nulls_not_distinct)
-		elem = linitial_node(IndexElem, stmt->indexParams);
-	if (elem == NULL || elem->name == NULL || elem->opclassopts != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("invalid key element \"%s\"", element),
-				 complaint ? errdetail("The parser says: %s.", complaint) :
-				 elem != NULL && elem->name == NULL ?
-				 errdetail("Expressions cannot be key columns.") : 0,
-				 errhint("Write a column name, then optionally ASC or DESC and NULLS FIRST or NULLS LAST, each column an element of its own: '{created_at DESC, id}'.")));
-	return elem;
-}
-
 static AttrNumber
 find_column(Relation rel, const char *name)
 {
@@ -264,7 +232,7 @@ find_column(Relation rel, const char *name)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("system column \"%s\" cannot be a key column here", name),
 				 strcmp(name, "ctid") == 0 ?
-				 errhint("chunks(), next_chunk() and split() take key => '{ctid}', by itself; else name columns of the table.") :
+				 errhint("chunks(), next_chunk() and split() take key => 'ctid', by itself; else name columns of the table.") :
 				 errhint("Name columns of the table itself.")));
 	return attnum;
 }

@@ -12,6 +12,7 @@
 #include "access/stratnum.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
 #include "utils/relcache.h"
 
 typedef struct KeyColumn
@@ -37,6 +38,7 @@ typedef struct KeyColumn
 	char	   *opclass;		/* " schema.opclass" if not the default, or "" */
 	char	   *value_type;		/* type name for a literal's cast */
 	char	   *operators[BTMaxStrategyNumber + 1];	/* "OPERATOR(s.<)" by strategy */
+	RegProcedure functions[BTMaxStrategyNumber + 1];	/* of the same */
 
 	/* text forms; a type ordered as oid is written as the number */
 	FmgrInfo	output;
@@ -47,7 +49,7 @@ typedef struct KeyColumn
 
 extern KeyColumn *key_column_make(Relation rel, AttrNumber attnum, Oid opclass,
 								  Oid collation, bool descending, bool nulls_first);
-extern KeyColumn *key_column_parse(Relation rel, const char *element);
+extern KeyColumn *key_column_parse(Relation rel, const IndexElem *element);
 extern void key_column_append(StringInfo buf, const KeyColumn *column, const char *quoted_name,
 							  bool nulls_first);
 extern int	key_column_compare(const KeyColumn *column, Datum a, bool a_null,

@@ -1,6 +1,6 @@
 /*
  * key_resolve.c
- *		The key of a walk, from the caller's elements or from the catalog.
+ *		The key of a walk, from the caller's text or from the catalog.
  *
  * Every key is made to hold a unique set of NOT NULL columns where the
  * relation has one, by appending the default key's columns: the order is then
@@ -17,6 +17,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -24,13 +26,16 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/parse.h"
 #include "base/quote.h"
 #include "base/relation.h"
 #include "key/key_index.h"
 #include "key/key_resolve.h"
 
 static WalkKey *key_from_columns(List *columns);
-static List *columns_from_elements(Relation rel, ArrayType *elements);
+static List *columns_from_text(Relation rel, const char *text);
+static List *parse_elements(const char *text);
+pg_noreturn static void report_array(const char *text);
 static bool column_is_in(List *columns, AttrNumber attnum);
 static bool columns_as_in_table(Relation rel, const WalkKey *key, int from);
 static char *order_text(const WalkKey *key);
@@ -41,21 +46,21 @@ static char *create_index_text(Relation rel, const WalkKey *key);
 pg_noreturn static void report_no_key(Relation rel);
 
 /*
- * Resolve the key of a walk over rel; elements is the caller's text[], or NULL
+ * Resolve the key of a walk over rel; text is as the caller wrote it, or NULL
  * for the default.  Allocated in the current memory context, functions looked
  * up included, so that it can be kept.
  *
- * Errors: 42P10 no key, 2202E or 22023 a malformed array, and those of
- * key_column_parse().
+ * Errors: 42P10 no key, 42601 not the columns of a key, 42701 a column twice,
+ * and those of key_column_parse().
  */
 WalkKey *
-key_resolve(Relation rel, ArrayType *elements)
+key_resolve(Relation rel, const char *text)
 {
 	List	   *columns;
 	int			nwritten = 0;
 	WalkKey    *key;
 
-	if (elements == NULL)
+	if (text == NULL)
 	{
 		columns = key_default_columns(rel);
 		if (columns == NIL)
@@ -65,7 +70,7 @@ key_resolve(Relation rel, ArrayType *elements)
 	}
 	else
 	{
-		columns = columns_from_elements(rel, elements);
+		columns = columns_from_text(rel, text);
 		nwritten = list_length(columns);
 		key = key_from_columns(columns);
 		key_match_indexes(rel, key);
@@ -117,35 +122,15 @@ key_from_columns(List *columns)
 }
 
 static List *
-columns_from_elements(Relation rel, ArrayType *elements)
+columns_from_text(Relation rel, const char *text)
 {
 	List	   *columns = NIL;
-	Datum	   *datums;
-	bool	   *nulls;
-	int			count;
+	ListCell   *lc;
 
-	if (ARR_NDIM(elements) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("key must be a one-dimensional array"),
-				 errhint("Write the key columns as one list: '{created_at DESC, id}'.")));
-	deconstruct_array(elements, TEXTOID, -1, false, TYPALIGN_INT, &datums, &nulls, &count);
-	if (count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key must name at least one column"),
-				 errhint("Leave it out to walk by the primary key.")));
-
-	for (int i = 0; i < count; i++)
+	foreach(lc, parse_elements(text))
 	{
-		KeyColumn  *column;
+		KeyColumn  *column = key_column_parse(rel, lfirst_node(IndexElem, lc));
 
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("key must not contain nulls"),
-					 errhint("Write the key columns as text: '{created_at DESC, id}'.")));
-		column = key_column_parse(rel, TextDatumGetCString(datums[i]));
 		if (column_is_in(columns, column->attnum))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
@@ -154,6 +139,92 @@ columns_from_elements(Relation rel, ArrayType *elements)
 		columns = lappend(columns, column);
 	}
 	return columns;
+}
+
+/*
+ * The key's elements as the grammar of CREATE INDEX reads them, so that quoting,
+ * folding and commas are SQL's.  ORDER BY's would leave no place for an operator
+ * class.  Nothing of it is executed; anything but plain columns with their options
+ * is refused.
+ */
+static List *
+parse_elements(const char *text)
+{
+	const char *blanks = " \t\n\r\f";
+	char	   *complaint;
+	List	   *parsed;
+	IndexStmt  *stmt = NULL;
+	bool		expression = false;
+	bool		plain = false;
+
+	if (text[strspn(text, blanks)] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key must name at least one column"),
+				 errhint("Leave it out to walk by the primary key.")));
+	if (text[strspn(text, blanks)] == '{')
+		report_array(text);
+
+	parsed = parse_text(psprintf("CREATE INDEX ON x (%s\n)", text), RAW_PARSE_DEFAULT, &complaint);
+	if (list_length(parsed) == 1)
+		stmt = castNode(IndexStmt, linitial_node(RawStmt, parsed)->stmt);
+	if (stmt != NULL && stmt->indexIncludingParams == NIL && stmt->whereClause == NULL &&
+		stmt->options == NIL && stmt->tableSpace == NULL && !stmt->nulls_not_distinct)
+	{
+		ListCell   *lc;
+
+		plain = true;
+		foreach(lc, stmt->indexParams)
+		{
+			IndexElem  *element = lfirst_node(IndexElem, lc);
+
+			expression |= (element->name == NULL);
+			plain &= (element->name != NULL && element->opclassopts == NIL);
+		}
+	}
+	if (!plain)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("invalid key \"%s\"", text),
+				 complaint ? errdetail("The parser says: %s.", complaint) :
+				 expression ? errdetail("Expressions cannot be key columns.") : 0,
+				 errhint("Write columns as in ORDER BY, each with ASC or DESC and NULLS FIRST or NULLS LAST where wanted: 'created_at DESC, id'.")));
+	return stmt->indexParams;
+}
+
+/* The text of an array of columns was taken for a key: say how it is written as text. */
+static void
+report_array(const char *text)
+{
+	StringInfoData columns;
+	bool		quoted = false;
+	bool		separate = true;
+
+	initStringInfo(&columns);
+	for (const char *c = text; *c != '\0'; c++)
+	{
+		if (*c == '"')
+			quoted = !quoted;
+		else if (!quoted && strchr("{},", *c) != NULL)
+			separate = true;
+		else if (!quoted && separate && isspace((unsigned char) *c))
+			continue;
+		else if (*c != '\\' || *++c != '\0')
+		{
+			if (separate && columns.len > 0)
+				appendStringInfoString(&columns, ", ");
+			separate = false;
+			appendStringInfoChar(&columns, *c);
+		}
+		else
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("invalid key \"%s\"", text),
+			 errdetail("A key is one text, not an array."),
+			 columns.len == 0 ? errhint("Leave it out to walk by the primary key.") :
+			 errhint("Write key => %s.", quote_literal_cstr(columns.data))));
 }
 
 static bool
@@ -310,12 +381,12 @@ report_no_key(Relation rel)
 				 errmsg("relation \"%s\" has no unique key to walk by",
 						RelationGetRelationName(rel)),
 				 errdetail("Views and foreign tables have no indexes that could show one."),
-				 errhint("Pass the columns that order its rows uniquely, for example key => '{id}'.")));
+				 errhint("Pass the columns that order its rows uniquely, for example key => 'id'.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("relation \"%s\" has no unique key to walk by",
 					RelationGetRelationName(rel)),
 			 errdetail("It has neither a primary key nor a valid, non-partial, non-deferrable unique index over plain NOT NULL columns."),
-			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => '{id}', or split it physically, under one snapshot, with key => '{ctid}'.",
+			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => 'id', or split it physically, under one snapshot, with key => 'ctid'.",
 					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key")));
 }

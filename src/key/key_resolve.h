@@ -10,6 +10,6 @@
 
 #include "key/key.h"
 
-extern WalkKey *key_resolve(Relation rel, ArrayType *elements);
+extern WalkKey *key_resolve(Relation rel, const char *text);
 
 #endif							/* PG_CHUNKED_KEY_RESOLVE_H */

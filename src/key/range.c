@@ -31,33 +31,6 @@
 
 #include "key/range.h"
 
-typedef enum RangeTestKind
-{
-	TEST_EQUAL,
-	TEST_DIFFERENT,
-	TEST_AFTER,
-	TEST_BEFORE,
-	TEST_UPTO,
-	TEST_FROM,
-	TEST_NULL,
-	TEST_NOT_NULL
-} RangeTestKind;
-
-typedef struct RangeTest
-{
-	RangeTestKind kind;
-	bool		whole_row;		/* compare all key columns as rows */
-	int			column;			/* else the one */
-	const Position *position;
-} RangeTest;
-
-/* Tests joined by AND; at most one for each column and one more */
-typedef struct RangeBranch
-{
-	int			ntests;
-	RangeTest	tests[FLEXIBLE_ARRAY_MEMBER];
-} RangeBranch;
-
 /* Where the text goes, and how values are written: as parameters or as literals */
 typedef struct RangeWriter
 {
@@ -92,6 +65,22 @@ static void write_value(RangeWriter *writer, const Position *position, int colum
 static RangeWriter *writer_make(const WalkKey *key, const char *qualifier, bool literals);
 
 /*
+ * The range as index ranges (RangeBranch *), to be read in this order (or, backwards,
+ * in the reverse); NIL if it is empty.  They point into the range's positions.
+ */
+List *
+range_branches(const WalkKey *key, const Range *range)
+{
+	RangeStyle	style = {0};
+
+	if (range_is_empty(key, style, range))
+		return NIL;
+	if (key->row_comparable && key->ncolumns > 1)
+		return row_comparison(key, range);
+	return ladder(key, range);
+}
+
+/*
  * The range as queries (RangeQuery *), to be run in this order (or, backwards,
  * in the reverse); NIL if it is empty.  Parameters are numbered from $1 in each
  * and point into the range's positions.
@@ -104,9 +93,6 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 	List	   *branches;
 	ListCell   *lc;
 
-	if (range_is_empty(key, style, range))
-		return NIL;
-
 	if (style.expand)
 	{
 		RangeWriter *writer = writer_make(key, qualifier, false);
@@ -117,10 +103,7 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 		return list_make1(writer->params);
 	}
 
-	if (key->row_comparable && key->ncolumns > 1)
-		branches = row_comparison(key, range);
-	else
-		branches = ladder(key, range);
+	branches = range_branches(key, range);
 	foreach(lc, branches)
 	{
 		RangeBranch *branch = lfirst(lc);
@@ -538,35 +521,17 @@ write_test(RangeWriter *writer, const RangeTest *test)
 	const WalkKey *key = writer->key;
 	const KeyColumn *column = &key->columns[test->column];
 	StringInfo	buf = &writer->buf;
-	StrategyNumber strategy = InvalidStrategy;
+	StrategyNumber strategy;
 
-	switch (test->kind)
+	if (test->kind == TEST_NULL || test->kind == TEST_NOT_NULL)
 	{
-		case TEST_NULL:
-		case TEST_NOT_NULL:
-			write_column(writer, test->column);
-			appendStringInfoString(buf, null_test_text(column, test->kind == TEST_NULL));
-			return;
-		case TEST_DIFFERENT:
-			appendStringInfoString(buf, "NOT ");
-			strategy = BTEqualStrategyNumber;
-			break;
-		case TEST_EQUAL:
-			strategy = BTEqualStrategyNumber;
-			break;
-		case TEST_AFTER:
-			strategy = column->descending ? BTLessStrategyNumber : BTGreaterStrategyNumber;
-			break;
-		case TEST_BEFORE:
-			strategy = column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber;
-			break;
-		case TEST_UPTO:
-			strategy = column->descending ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber;
-			break;
-		case TEST_FROM:
-			strategy = column->descending ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber;
-			break;
+		write_column(writer, test->column);
+		appendStringInfoString(buf, null_test_text(column, test->kind == TEST_NULL));
+		return;
 	}
+	if (test->kind == TEST_DIFFERENT)
+		appendStringInfoString(buf, "NOT ");
+	strategy = range_test_strategy(test, column);
 
 	if (!test->whole_row)
 	{
@@ -588,6 +553,25 @@ write_test(RangeWriter *writer, const RangeTest *test)
 		write_value(writer, test->position, i);
 	}
 	appendStringInfoChar(buf, ')');
+}
+
+/* The operator that a test of values is made with; that of a row's first column for all. */
+StrategyNumber
+range_test_strategy(const RangeTest *test, const KeyColumn *column)
+{
+	switch (test->kind)
+	{
+		case TEST_AFTER:
+			return column->descending ? BTLessStrategyNumber : BTGreaterStrategyNumber;
+		case TEST_BEFORE:
+			return column->descending ? BTGreaterStrategyNumber : BTLessStrategyNumber;
+		case TEST_UPTO:
+			return column->descending ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber;
+		case TEST_FROM:
+			return column->descending ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber;
+		default:
+			return BTEqualStrategyNumber;
+	}
 }
 
 /*

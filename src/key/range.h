@@ -1,6 +1,6 @@
 /*
  * range.h
- *		A range of positions as SQL: conditions for index scans, and predicates.
+ *		A range of positions: as index scans, as conditions of queries, and as predicates.
  *
  * Knows how the order of a key is written in WHERE; nothing of running it.
  */
@@ -35,7 +35,34 @@ typedef struct RangeStyle
 								 * remote servers of foreign partitions */
 } RangeStyle;
 
-/* One index range of a walk: its condition and the parameters in it. */
+typedef enum RangeTestKind
+{
+	TEST_EQUAL,
+	TEST_DIFFERENT,				/* not in a branch */
+	TEST_AFTER,
+	TEST_BEFORE,
+	TEST_UPTO,
+	TEST_FROM,
+	TEST_NULL,
+	TEST_NOT_NULL
+} RangeTestKind;
+
+typedef struct RangeTest
+{
+	RangeTestKind kind;
+	bool		whole_row;		/* compare all key columns as rows */
+	int			column;			/* else the one */
+	const Position *position;
+} RangeTest;
+
+/* One index range of a walk: tests joined by AND; at most one for each column and one more */
+typedef struct RangeBranch
+{
+	int			ntests;
+	RangeTest	tests[FLEXIBLE_ARRAY_MEMBER];
+} RangeBranch;
+
+/* The same as a query: its condition and the parameters in it. */
 typedef struct RangeQuery
 {
 	char	   *condition;		/* "" if every row qualifies */
@@ -44,6 +71,8 @@ typedef struct RangeQuery
 	Datum	   *values;
 } RangeQuery;
 
+extern List *range_branches(const WalkKey *key, const Range *range);
+extern StrategyNumber range_test_strategy(const RangeTest *test, const KeyColumn *column);
 extern List *range_queries(const WalkKey *key, RangeStyle style,
 						   const char *qualifier, const Range *range);
 extern char *range_predicate(const WalkKey *key, RangeStyle style,

@@ -52,19 +52,18 @@
 /* A scan is looked up for each of its rows, and a partitioned table has one for each partition */
 #define SCAN_LISTS 512
 
-/* One index scan that is being executed */
-typedef struct ReadAhead
+/* One index scan */
+struct ReadAhead
 {
 	/* fixed */
-	dlist_node	node;			/* in scans_like() */
-	IndexScanState *scan;
-	ExecProcNodeMtd execute;	/* the node's own function */
+	Relation	index;
 	bool		backward;
 
 	/* changing */
 	Prefetch	prefetch;
 	int64		rows;			/* that may still be wanted */
 	int			reach;			/* blocks to be ahead for now; grows each time */
+	bool		over;			/* it does not pay for this scan: leave it alone */
 
 	/* of the leaf that is being read */
 	BlockNumber leaf;			/* or InvalidBlockNumber */
@@ -75,7 +74,16 @@ typedef struct ReadAhead
 	int			current;		/* the item whose row was handed out last */
 	int			next;			/* the first that has not been looked at */
 	int			ahead;			/* blocks from current to next, without current's */
-} ReadAhead;
+};
+
+/* One that the executor runs */
+typedef struct ExecutedScan
+{
+	dlist_node	node;			/* in scans_like() */
+	IndexScanState *scan;
+	ExecProcNodeMtd execute;	/* the node's own function */
+	ReadAhead  *ahead;
+} ExecutedScan;
 
 /* All of this session, by scans_like(), the last used first in each */
 static dlist_head scans[SCAN_LISTS];
@@ -86,15 +94,14 @@ static void start_query(QueryDesc *desc, int eflags);
 static void attach(PlanState *node, int64 rows, int64 sure, int share);
 static void attach_all(PlanState **nodes, int nnodes, int64 rows, int64 sure, int share);
 static void attach_scan(IndexScanState *scan, int64 rows, int64 sure, int share);
-static void detach(ReadAhead *scan);
-static void forget(void *scan);
+static void detach(ExecutedScan *executed);
+static void forget(void *executed);
 static inline dlist_head *scans_like(const PlanState *node);
 static TupleTableSlot *execute_scan(PlanState *node);
-static TupleTableSlot *execute_timed(ReadAhead *ahead, PlanState *node);
-static void look_ahead(ReadAhead *scan);
-static void begin_leaf(ReadAhead *scan, const BTScanPosData *position);
-static bool is_scattered(const ReadAhead *scan, const BTScanPosData *position, int *nrows);
-static void ask_for_next_leaf(ReadAhead *scan, const BTScanPosData *position);
+static void look_ahead(ReadAhead *ahead, IndexScanDesc scan);
+static void begin_leaf(ReadAhead *ahead, const BTScanPosData *position);
+static bool is_scattered(const ReadAhead *ahead, const BTScanPosData *position, int *nrows);
+static void ask_for_next_leaf(ReadAhead *ahead, const BTScanPosData *position);
 
 /* Called once, when the library is loaded. */
 void
@@ -187,56 +194,51 @@ static void
 attach_scan(IndexScanState *scan, int64 rows, int64 sure, int share)
 {
 	PlanState  *node = &scan->ss.ps;
-	Relation	rel = scan->ss.ss_currentRelation;
-	Prefetch	prefetch;
+	ExecutedScan *executed;
 	ReadAhead  *ahead;
 	MemoryContextCallback *callback;
 	MemoryContext context;
 
-	if (scan->iss_RelationDesc == NULL || scan->iss_RelationDesc->rd_rel->relam != BTREE_AM_OID ||
-		scan->iss_NumOrderByKeys > 0 || rel->rd_tableam != GetHeapamTableAmRoutine() ||
-		!prefetch_begin(&prefetch, rel))
+	if (scan->iss_RelationDesc == NULL || scan->iss_NumOrderByKeys > 0)
 		return;
-
 	context = MemoryContextSwitchTo(node->state->es_query_cxt);
-	ahead = palloc0(sizeof(ReadAhead));
-	ahead->scan = scan;
-	ahead->execute = node->ExecProcNodeReal;
-	ahead->backward = ScanDirectionIsBackward(((IndexScan *) node->plan)->indexorderdir);
-	ahead->prefetch = prefetch;
-	ahead->prefetch.window = Max(prefetch.window / share, 1);
-	ahead->rows = rows;
-	ahead->reach = (int) Min(sure, ahead->prefetch.window) * 2 / 3;
-	ahead->leaf = InvalidBlockNumber;
+	ahead = read_ahead_make(scan->ss.ss_currentRelation, scan->iss_RelationDesc,
+							ScanDirectionIsBackward(((IndexScan *) node->plan)->indexorderdir), rows, sure, share);
+	if (ahead != NULL)
+	{
+		executed = palloc0(sizeof(ExecutedScan));
+		executed->scan = scan;
+		executed->execute = node->ExecProcNodeReal;
+		executed->ahead = ahead;
 
-	/* with the query's memory the scan goes, too, however it ends */
-	callback = palloc0(sizeof(MemoryContextCallback));
-	callback->func = forget;
-	callback->arg = ahead;
-	MemoryContextRegisterResetCallback(node->state->es_query_cxt, callback);
+		/* with the query's memory the scan goes, too, however it ends */
+		callback = palloc0(sizeof(MemoryContextCallback));
+		callback->func = forget;
+		callback->arg = executed;
+		MemoryContextRegisterResetCallback(node->state->es_query_cxt, callback);
+		dlist_push_head(scans_like(node), &executed->node);
+		node->ExecProcNodeReal = execute_scan;
+	}
 	MemoryContextSwitchTo(context);
-
-	dlist_push_head(scans_like(node), &ahead->node);
-	node->ExecProcNodeReal = execute_scan;
 }
 
 /* Leave the scan alone from now on. */
 static void
-detach(ReadAhead *ahead)
+detach(ExecutedScan *executed)
 {
-	PlanState  *node = &ahead->scan->ss.ps;
+	PlanState  *node = &executed->scan->ss.ps;
 
 	/* others may have put a function of theirs around ours since */
 	if (node->ExecProcNodeReal == execute_scan)
-		node->ExecProcNodeReal = ahead->execute;
+		node->ExecProcNodeReal = executed->execute;
 	if (node->ExecProcNode == execute_scan)
-		node->ExecProcNode = ahead->execute;
+		node->ExecProcNode = executed->execute;
 }
 
 static void
-forget(void *ahead)
+forget(void *executed)
 {
-	dlist_delete(&((ReadAhead *) ahead)->node);
+	dlist_delete(&((ExecutedScan *) executed)->node);
 }
 
 /* Where a node's scan is, if it has one. */
@@ -251,50 +253,84 @@ static TupleTableSlot *
 execute_scan(PlanState *node)
 {
 	dlist_head *list = scans_like(node);
-	ReadAhead  *ahead = dlist_head_element(ReadAhead, node, list);
+	ExecutedScan *executed = dlist_head_element(ExecutedScan, node, list);
 	TupleTableSlot *slot;
 
-	if (unlikely(&ahead->scan->ss.ps != node))
+	if (unlikely(&executed->scan->ss.ps != node))
 	{
 		dlist_iter	iter;
 
 		dlist_foreach(iter, list)
 		{
-			ahead = dlist_container(ReadAhead, node, iter.cur);
-			if (&ahead->scan->ss.ps == node)
+			executed = dlist_container(ExecutedScan, node, iter.cur);
+			if (&executed->scan->ss.ps == node)
 				break;
 		}
-		dlist_move_head(list, &ahead->node);
+		dlist_move_head(list, &executed->node);
 	}
 
-	if (ahead->timing)
-		slot = execute_timed(ahead, node);
-	else
-		slot = ahead->execute(node);
-	if (!TupIsNull(slot))
-	{
-		ahead->rows--;
-		look_ahead(ahead);
-	}
+	read_ahead_before_row(executed->ahead);
+	slot = executed->execute(node);
+	/* without a scan, it is a row to be checked again, which comes from elsewhere */
+	if (!TupIsNull(slot) && executed->scan->iss_ScanDesc != NULL)
+		read_ahead_after_row(executed->ahead, executed->scan->iss_ScanDesc);
+	if (executed->ahead->over)
+		detach(executed);
 	return slot;
 }
 
-/* Does the scan wait for the disk here? */
-static TupleTableSlot *
-execute_timed(ReadAhead *ahead, PlanState *node)
+/*
+ * Read ahead in this scan, which the caller makes, in the current memory context.
+ * The caller says when it has it read a row.  NULL: that is of no use.
+ */
+ReadAhead *
+read_ahead_make(Relation heap, Relation index, bool backward, int64 rows, int64 sure, int share)
 {
-	TupleTableSlot *slot;
-	PrefetchSource source;
+	Prefetch	prefetch;
+	ReadAhead  *ahead;
 
-	prefetch_before_read(&ahead->prefetch);
-	slot = ahead->execute(node);
-	source = prefetch_after_read(&ahead->prefetch);
-	ahead->timed++;
-	if (source == PREFETCH_BUFFERS && ahead->timed < TIMED_ROWS)
-		return slot;
-	ahead->timing = false;
-	ahead->idle = (source != PREFETCH_DISK);
-	return slot;
+	if (!settings_native || rows < MIN_ROWS || index->rd_rel->relam != BTREE_AM_OID ||
+		heap->rd_tableam != GetHeapamTableAmRoutine() || !prefetch_begin(&prefetch, heap))
+		return NULL;
+	ahead = palloc0(sizeof(ReadAhead));
+	ahead->index = index;
+	ahead->backward = backward;
+	ahead->prefetch = prefetch;
+	ahead->prefetch.window = Max(prefetch.window / share, 1);
+	ahead->rows = rows;
+	ahead->reach = (int) Min(sure, ahead->prefetch.window) * 2 / 3;
+	ahead->leaf = InvalidBlockNumber;
+	return ahead;
+}
+
+/* To be called before each row of the scan is read ... */
+void
+read_ahead_before_row(ReadAhead *ahead)
+{
+	if (ahead->timing)
+		prefetch_before_read(&ahead->prefetch);
+}
+
+/* ... and after one has been. */
+void
+read_ahead_after_row(ReadAhead *ahead, IndexScanDesc scan)
+{
+	if (ahead->over)
+		return;
+	if (ahead->timing)
+	{
+		/* does the scan wait for the disk here? */
+		PrefetchSource source = prefetch_after_read(&ahead->prefetch);
+
+		ahead->timed++;
+		if (source != PREFETCH_BUFFERS || ahead->timed >= TIMED_ROWS)
+		{
+			ahead->timing = false;
+			ahead->idle = (source != PREFETCH_DISK);
+		}
+	}
+	ahead->rows--;
+	look_ahead(ahead, scan);
 }
 
 static inline BlockNumber
@@ -305,17 +341,13 @@ item_block(const BTScanPosData *position, int item)
 
 /* The scan has handed out a row: have the window filled that follows it. */
 static void
-look_ahead(ReadAhead *ahead)
+look_ahead(ReadAhead *ahead, IndexScanDesc scan)
 {
-	const IndexScanDesc scan = ahead->scan->iss_ScanDesc;
 	const int	step = ahead->backward ? -1 : 1;
-	const BTScanPosData *position;
+	const BTScanPosData *position = &((BTScanOpaque) scan->opaque)->currPos;
 	int			current;
 	int			left;
 
-	if (scan == NULL)			/* a row to be checked again, which comes from elsewhere */
-		return;
-	position = &((BTScanOpaque) scan->opaque)->currPos;
 	if (!BTScanPosIsValid(*position))
 		return;
 	current = position->itemIndex;
@@ -376,8 +408,7 @@ begin_leaf(ReadAhead *ahead, const BTScanPosData *position)
 	ahead->idle = !is_scattered(ahead, position, &nrows);
 	ahead->timing = !ahead->idle;
 	ahead->timed = 0;
-	if (ahead->idle && nrows >= ENOUGH_ROWS)
-		detach(ahead);
+	ahead->over = ahead->idle && nrows >= ENOUGH_ROWS;
 	prefetch_probe(&ahead->prefetch);
 }
 
@@ -415,5 +446,5 @@ ask_for_next_leaf(ReadAhead *ahead, const BTScanPosData *position)
 {
 	ahead->next_asked = true;
 	if (!ahead->backward && position->moreRight && position->nextPage != P_NONE)
-		(void) PrefetchBuffer(ahead->scan->iss_RelationDesc, MAIN_FORKNUM, position->nextPage);
+		(void) PrefetchBuffer(ahead->index, MAIN_FORKNUM, position->nextPage);
 }

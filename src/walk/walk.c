@@ -57,22 +57,22 @@ static uint64 generation = 0;	/* redirect_generation() when they were built */
 static void register_callbacks(void);
 static void invalidate_walks(Datum arg, Oid relid);
 static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
-static void make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter);
+static void make_identity(StringInfo buf, Oid relid, const char *key, text *filter);
+static void append_with_end(StringInfo buf, const char *text);
 static Walk *cache_find(const StringInfo identity, uint32 hash);
 static void cache_make_room(void);
 static void cache_drop(Walk *walk);
 static void cache_drop_plans(Walk *walk);
-static void cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter);
+static void cache_build(Walk *walk, Relation rel, const char *key, text *filter);
 static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
 /*
  * The walk over rel by this key (NULL: the default) and filter (NULL: none).
- * To be called with SPI connected; it stays pinned until the current memory
- * context, SPI's, is reset.
+ * It stays pinned until the current memory context is reset.
  */
 Walk *
-walk_open(Relation rel, ArrayType *key, text *filter)
+walk_open(Relation rel, const char *key, text *filter)
 {
 	StringInfoData identity;
 	uint32		hash;
@@ -114,9 +114,11 @@ walk_open(Relation rel, ArrayType *key, text *filter)
 	pin_until_reset(&walk->pins);
 
 	relation_check_rewrite(rel);
+	SPI_connect();				/* a filter is prepared, to be checked */
 	context = MemoryContextSwitchTo(walk->context);
 	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
+	SPI_finish();
 	walk->ready = true;
 	return walk;
 }
@@ -243,7 +245,7 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
  * session's settings when its query is parsed, so these belong to it.
  */
 static void
-make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
+make_identity(StringInfo buf, Oid relid, const char *key, text *filter)
 {
 	Oid			user = GetUserId();
 
@@ -252,8 +254,8 @@ make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 	appendStringInfoChar(buf, key != NULL);
 	if (key != NULL)
 	{
-		appendBinaryStringInfo(buf, (char *) key, VARSIZE(key));
-		appendStringInfoString(buf, GetConfigOption("search_path", false, false));
+		append_with_end(buf, key);
+		append_with_end(buf, GetConfigOption("search_path", false, false));
 		appendBinaryStringInfo(buf, (char *) &user, sizeof(user));	/* "$user" */
 	}
 	if (filter != NULL)
@@ -265,6 +267,13 @@ make_identity(StringInfo buf, Oid relid, ArrayType *key, text *filter)
 			appendStringInfoString(buf, GetConfigOption(walk_settings[i], false, false));
 		}
 	}
+}
+
+/* With its terminating zero, so that no other texts are alike put together. */
+static void
+append_with_end(StringInfo buf, const char *text)
+{
+	appendBinaryStringInfo(buf, text, strlen(text) + 1);
 }
 
 static Walk *
@@ -329,11 +338,11 @@ cache_drop_plans(Walk *walk)
 
 /* Fill in a new walk, in its own memory context. */
 static void
-cache_build(Walk *walk, Relation rel, ArrayType *elements, text *filter)
+cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
-	walk->key = key_resolve(rel, elements);
+	walk->key = key_resolve(rel, key);
 	walk->relation = relation_quoted_name(rel);
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);

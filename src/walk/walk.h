@@ -72,7 +72,7 @@ typedef struct Walk
 #define WALK_NSETTINGS 9
 extern const char *const walk_settings[WALK_NSETTINGS];
 
-extern Walk *walk_open(Relation rel, ArrayType *key, text *filter);
+extern Walk *walk_open(Relation rel, const char *key, text *filter);
 extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);

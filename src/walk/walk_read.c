@@ -1,6 +1,7 @@
 /*
  * walk_read.c
- *		Reading a relation in the order of a key, by queries through SPI.
+ *		Reading a relation in the order of a key: by its index, where that is
+ *		sound (index_rows.c), else by queries.
  *
  * Each index range of a walk is one query with a LIMIT, run to its end within
  * the call, on the statement's snapshot; nothing is held when the call is over.
@@ -28,6 +29,7 @@
 
 #include "base/relation.h"
 #include "base/settings.h"
+#include "walk/index_rows.h"
 #include "walk/read_ahead.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
@@ -49,6 +51,7 @@ struct WalkCursor
 	Walk	   *walk;
 	WalkReader *reader;
 	MemoryContext context;		/* all of it lives here, and reader->end */
+	IndexRows  *rows;			/* they are read without any query; or NULL */
 	List	   *queries;		/* RangeQuery, in walk order */
 	List	   *partitions;		/* that each query puts together, or NIL */
 	int			next;			/* query to run, counted in the direction of the read */
@@ -72,7 +75,8 @@ static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
 					   WalkReader *reader, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
-static TupleTableSlot *next_row(WalkCursor *cursor);
+static IndexRows *rows_by_index(Walk *walk, const Range *range, const WalkReader *reader);
+static TupleTableSlot *next_of_queries(WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
 static void begin_next_query(WalkCursor *cursor);
 static const char *setting_to_keep(int i);
@@ -120,6 +124,12 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	cursor->walk = walk;
 	cursor->reader = reader;
 	cursor->context = CurrentMemoryContext;
+	reader->count = 0;
+	reader->ended = false;
+	reader->end = NULL;
+	cursor->rows = rows_by_index(walk, range, reader);
+	if (cursor->rows != NULL)
+		return cursor;
 	cursor->queries = range_queries(walk->key, walk->style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
 	if (cursor->partitions != NIL)
@@ -128,10 +138,17 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 
 		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
 	}
-	reader->count = 0;
-	reader->ended = false;
-	reader->end = NULL;
 	return cursor;
+}
+
+/* Reading the range without a query, or NULL. */
+static IndexRows *
+rows_by_index(Walk *walk, const Range *range, const WalkReader *reader)
+{
+	if (reader->output != WALK_ROWS || walk->filter != NULL || reader->skip > 0 || walk->redirected)
+		return NULL;
+	return index_rows_begin(walk->relid, walk->key, range, reader->backward,
+							(int64) Min(reader->limit, PG_INT64_MAX));
 }
 
 /*
@@ -144,60 +161,59 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 TupleTableSlot *
 walk_cursor_next(WalkCursor *cursor)
 {
-	if (!cursor->in_one_call && cursor->next == 0)
-		GetUserIdAndSecContext(&cursor->user, &cursor->security_context);
-	return next_row(cursor);
+	WalkReader *reader = cursor->reader;
+	TupleTableSlot *slot = NULL;
+
+	if (!reader->ended || looks_behind(cursor))
+		slot = cursor->rows != NULL ? index_rows_next(cursor->rows) : next_of_queries(cursor);
+	if (slot != NULL && reader->ended)
+	{
+		if (!is_tie(cursor, slot))
+			slot = NULL;
+		else if (!reader->ties)
+			walk_report_tie(cursor->walk, reader->end);
+	}
+	if (slot == NULL)
+	{
+		walk_cursor_close(cursor);
+		return NULL;
+	}
+	reader->count++;
+	if (!reader->ended && reader->count >= reader->limit)
+		end_at(cursor, slot);
+	return slot;
 }
 
 static TupleTableSlot *
-next_row(WalkCursor *cursor)
+next_of_queries(WalkCursor *cursor)
 {
-	WalkReader *reader = cursor->reader;
-
+	if (!cursor->in_one_call && cursor->next == 0)
+		GetUserIdAndSecContext(&cursor->user, &cursor->security_context);
 	for (;;)
 	{
 		TupleTableSlot *slot;
 
-		if (reader->ended && !looks_behind(cursor))
-			break;
+		CHECK_FOR_INTERRUPTS();
 		if (cursor->desc == NULL)
 		{
-			if (cursor->next == list_length(cursor->queries) || reader->ended)
-				break;
-			CHECK_FOR_INTERRUPTS();
+			if (cursor->next == list_length(cursor->queries) || cursor->reader->ended)
+				return NULL;
 			begin_next_query(cursor);
 		}
-
 		slot = next_of_query(cursor->desc);
-		if (TupIsNull(slot))
-		{
-			end_query(cursor);
-			continue;
-		}
-
-		if (reader->ended)
-		{
-			if (!is_tie(cursor, slot))
-				break;
-			if (!reader->ties)
-				walk_report_tie(cursor->walk, reader->end);
-			CHECK_FOR_INTERRUPTS();
-			reader->count++;
+		if (!TupIsNull(slot))
 			return slot;
-		}
-		reader->count++;
-		if (reader->count >= reader->limit)
-			end_at(cursor, slot);
-		return slot;
+		end_query(cursor);
 	}
-	walk_cursor_close(cursor);
-	return NULL;
 }
 
 /* To be called when no more rows are wanted; again is no harm. */
 void
 walk_cursor_close(WalkCursor *cursor)
 {
+	if (cursor->rows != NULL)
+		index_rows_end(cursor->rows);
+	cursor->rows = NULL;
 	cursor->next = list_length(cursor->queries);
 	if (cursor->desc != NULL)
 		end_query(cursor);

@@ -124,18 +124,19 @@ class Calls:
     def key(self, relation: Relation) -> str:
         draw = self.r.random()
         if draw < 0.1:
-            return self.r.choice(["NULL", "'{}'", "'{NULL}'", "'{{id,v},{v,id}}'", "'[0:1]={id,v}'", "'{\"\"}'", "'{\" \"}'", "'{id,id}'", "'{id;}'", "'{lower(v)}'", "'{1}'",
-                                  "ARRAY[repeat('x', 100000)]", "array_fill('id'::text, ARRAY[40])", "array_fill('id'::text, ARRAY[2000])", "'{tableoid}'", "'{xmin}'",
-                                  "'{ctid DESC}'", "'{ctid,id}'", "'{id USING >}'", "'{\"id -- \"}'", "'{\"id /* \"}'", "'{*}'", "'{$1}'", "'{id ASC NULLS}'"])
+            return self.r.choice(["NULL", "''", "' '", "','", "'{}'", "'{id,v}'", "'{\"id DESC'", "'{{id,v},{v,id}}'", "'[0:1]={id,v}'", "'{\\'", "'\"\"'", "'\" \"'", "'id, id'", "'id;'",
+                                  "'lower(v)'", "'1'", "repeat('x', 100000)", "repeat('id,', 39) || 'id'", "repeat('id, ', 2000)", "repeat('(', 20000)", "'tableoid'", "'xmin'",
+                                  "'ctid DESC'", "'ctid, id'", "'id USING >'", "'id -- '", "'id /* '", "'*'", "'$1'", "'id ASC NULLS'", "'id) INCLUDE (v'", "'id) WHERE (true'",
+                                  "'id); DROP TABLE hostile.ints; --'", "'id LIMIT 1'"])
         if draw < 0.2:
-            return "'{ctid}'"
+            return "'ctid'"
         elements = []
         names = list(relation.columns) or ["id"]
         for name in self.r.sample(names, min(len(names), self.r.choice((1, 1, 2, 2, 3, 5)))):
             more = self.r.choice(["", "", "", ' COLLATE "C"', ' COLLATE "en-x-icu"', " text_pattern_ops", " int4_ops", " nope_ops", ' COLLATE "nope"', " pg_catalog.text_ops"]) \
                 if self.hostile(0.3) else ""
             elements.append(name + more + self.r.choice(["", "", " ASC", " DESC"]) + self.r.choice(["", "", " NULLS FIRST", " NULLS LAST"]))
-        return "ARRAY[" + ", ".join(literal(element) for element in elements) + "]"
+        return literal(", ".join(elements))
 
     def filter(self, relation: Relation) -> str:
         columns = list(relation.columns) or ["id"]

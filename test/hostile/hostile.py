@@ -238,7 +238,7 @@ class Run:
     def check_untouched(self) -> None:
         """A table that was there all along, walked in every way."""
         with psycopg.connect(autocommit=True) as connection:
-            for key, order in (("NULL", "id"), ("'{a DESC,b,id}'", "a DESC, b, id"), ("'{a,b,id}'", "a, b, id")):
+            for key, order in (("NULL", "id"), ("'a DESC, b, id'", "a DESC, b, id"), ("'a, b, id'", "a, b, id")):
                 wanted = [row for row, in connection.execute(f"SELECT id FROM hostile.untouched ORDER BY {order}")]
                 seen, after = [], None
                 while True:

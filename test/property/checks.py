@@ -95,7 +95,7 @@ class Walker:
     def key_argument(self, name: str = "key => ") -> str:
         if self.table.key is None:
             return ""
-        return f", {name or ''}ARRAY[" + ", ".join(escape(dollar(k)) for k in self.table.key) + "]"
+        return f", {name or ''}" + escape(dollar(", ".join(self.table.key)))
 
     def fetch(self, statement: str, params: dict, array_nulls: bool = True) -> list[tuple]:
         # under array_nulls = off postgres_fdw itself misreads arrays
@@ -104,9 +104,11 @@ class Walker:
         return self.sessions.fetch(connection, statement, params)
 
     def arguments(self, given: dict) -> str:
-        """Named arguments; those that are not given sometimes as NULL."""
+        """Named arguments; those that are not given sometimes as NULL or, an end, as the empty position."""
         text = ""
-        for name, value in given.items():
+        for name, value in list(given.items()):
+            if value is None and name in ("after", "upto") and self.r.random() < 0.2:
+                value = given[name] = "{}"
             if value is not None or (name in ("after", "upto", "before", "filter") and self.r.random() < 0.2):
                 cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before") else ""
                 text += f", {name} => %({name})s{cast}"
@@ -218,10 +220,10 @@ def backwards(w: Walker) -> None:
     w.choose_filter(0.3)
     if not w.rows:
         return expect("an empty table's bounds", bounds_of(w), (None, None))
-    wanted = w.within(w.matching(), None, None, w.rows[-1])
+    wanted = w.within(w.matching(), None, None)
     size = w.size(len(wanted))
     seen: list[int] = []
-    page = w.page(size, before=w.positions[w.rows[-1]])
+    page = w.page(size, before="{}")
     while page and len(seen) <= len(wanted):
         seen = page + seen
         page = w.page(size, before=w.first)
@@ -239,8 +241,9 @@ def between(w: Walker) -> None:
         matching = w.matching()
         wanted = w.within(matching, after, upto, before)
         size = w.r.choice((1, 2, 5, len(w.rows), 1000))
-        wanted = wanted[-size:] if before is not None else wanted[:size]
-        seen = w.page(size, after=w.written(after), upto=w.written(upto), before=w.written(before))
+        backwards = before is not None or w.r.random() < 0.2
+        wanted = wanted[-size:] if backwards else wanted[:size]
+        seen = w.page(size, after=w.written(after), upto=w.written(upto), before="{}" if backwards and before is None else w.written(before))
         expect(f"the page after row {after}, upto row {upto}, before row {before}", seen, wanted)
 
 
@@ -370,12 +373,9 @@ def forwards_with_ties(w: Walker, size: int) -> list[int]:
 
 
 def backwards_with_ties(w: Walker, size: int) -> list[int]:
-    """From the last position's page back; what stands at the last position comes by itself."""
-    if not w.rows:
-        return []
-    last = bounds_of(w)[1]
-    seen = [row for row in w.rows if w.ranks[row] == w.ranks[w.rows[-1]]]
-    page = w.page(size, before=last)
+    """From the last page back."""
+    seen: list[int] = []
+    page = w.page(size, before="{}")
     while page and len(seen) <= len(w.rows):
         seen = page + seen
         page = w.page(size, before=w.first)

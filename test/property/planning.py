@@ -162,7 +162,7 @@ def blocks(w: Walker) -> None:
     exact = w.r.random() < 0.5
     got = w.fetch(
         "SELECT number, relation::pg_catalog.oid, predicate, row_count FROM chunked.chunks("
-        "%(relation)s::pg_catalog.regclass, %(size)s, exact => %(exact)s, key => ARRAY['ctid'])",
+        "%(relation)s::pg_catalog.regclass, %(size)s, exact => %(exact)s, key => 'ctid')",
         {"relation": w.table.relation, "size": w.size(len(w.rows)), "exact": exact})
     expect("the chunks' numbers", [number for number, *_ in got], list(range(1, len(got) + 1)))
     seen: list[int] = []

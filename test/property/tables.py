@@ -76,7 +76,7 @@ class Element:
         return " NULLS FIRST" if self.nulls_first else " NULLS LAST"
 
     def spelled(self, r: Random) -> str:
-        """As a user would write it in key => '{...}'."""
+        """As a user would write it in key => '...'."""
         name = quote(self.column.name)
         if self.column.name.isascii() and self.column.name.isidentifier() and self.column.name.islower():
             if self.column.name not in RESERVED and r.random() < 0.8:
@@ -159,7 +159,7 @@ class Table:
     def describe(self) -> str:
         rows = self.insert[:400] + (" ..." if len(self.insert) > 400 else "")
         afterwards = self.then + [statement + ";" for statement in self.afterwards]
-        key = "the default" if self.key is None else "ARRAY[" + ", ".join(literal(k) for k in self.key) + "]"
+        key = "the default" if self.key is None else literal(", ".join(self.key))
         return "\n".join(self.ddl + [rows, *afterwards, f"-- key: {key}", f"-- order: {self.order_by}"])
 
 

@@ -33,7 +33,7 @@ $_->query('COMMIT') for @clients;
 # A position that one client writes under settings of its own, others read under theirs.
 $clients[0]->query(q{SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'; SET IntervalStyle = 'iso_8601'});
 
-for my $key ('{id}', '{n}', '{at DESC}')
+for my $key ('id', 'n', 'at DESC')
 {
 	my $order = $key =~ s/[{}]//gr;
 	my $position = 'NULL';

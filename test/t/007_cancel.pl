@@ -22,17 +22,17 @@ ANALYZE;
 SQL
 
 my %calls = (
-	'page by an order that no index supports' => q{page(NULL::event, 1000000, key => '{t DESC, a}')},
+	'page by an order that no index supports' => q{page(NULL::event, 1000000, key => 't DESC, a')},
 	'page with a filter that is never true' => q{page(NULL::event, 10, filter => 'slow(id)')},
 	'page backwards, likewise' => q{page(NULL::event, 10, before => '{"id": 900000}', filter => 'slow(id)')},
 	'one large page' => q{page(NULL::event, 100000000)},
 	'chunks of one row' => q{chunks('event', 1)},
-	'chunks by an order that no index supports' => q{chunks('event', 1, key => '{t}')},
+	'chunks by an order that no index supports' => q{chunks('event', 1, key => 't')},
 	'chunks with a filter' => q{chunks('event', 10, filter => 'slow(id)')},
 	'next_chunk with a filter' => q{next_chunk('event', 10, filter => 'slow(id)')},
 	'scan_limit' => q{chunks('event', 10, filter => 'slow(id)', scan_limit => 100000)},
 	'bounds with a filter' => q{bounds('event', filter => 'slow(id)')},
-	'a view' => q{chunks('visible', 1, key => '{t, id}')},
+	'a view' => q{chunks('visible', 1, key => 't, id')},
 );
 
 my $session = session($node);

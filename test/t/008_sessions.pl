@@ -61,7 +61,7 @@ is(scalar @durations, 4, 'two pages, of a query each');
 is(scalar(grep { $_ == 0 } @durations), 0, 'none takes no time');
 
 # Indexes
-my $by_a = q|page(NULL::event, 3, after => '{"a": 50, "id": 50}', key => '{a}')|;
+my $by_a = q|page(NULL::event, 3, after => '{"a": 50, "id": 50}', key => 'a')|;
 is(index_used($by_a), 'by_a', 'the index that is there');
 change('DROP INDEX by_a');
 like(index_used($by_a), qr/Sort/, 'index dropped');
@@ -102,7 +102,7 @@ change('ALTER TABLE event RENAME id TO event_id');
 is(rows(q|SELECT chunked.position_of(p) FROM chunked.page(NULL::event, 1) p|), '{"event_id": "1"}', 'column renamed');
 change('ALTER TABLE event RENAME event_id TO id; ALTER TABLE event ALTER a DROP NOT NULL');
 change('UPDATE event SET a = NULL WHERE id = 7');
-is(rows(q|SELECT id FROM chunked.page(NULL::event, 1, after => '{"a": 99, "id": 19999}', key => '{a}')|), 7, 'a column that may hold nulls now');
+is(rows(q|SELECT id FROM chunked.page(NULL::event, 1, after => '{"a": 99, "id": 19999}', key => 'a')|), 7, 'a column that may hold nulls now');
 
 # Names
 change('ALTER TABLE event RENAME TO occurrence; CREATE TABLE event (id int PRIMARY KEY); INSERT INTO event VALUES (42)');
@@ -147,9 +147,9 @@ is(rows(q|SELECT count(*) FROM chunked.page(NULL::past.occurrence, 100000, filte
 change('ALTER FUNCTION matches(int) RENAME TO matched');
 like(rows(q|SELECT count(*) FROM chunked.page(NULL::past.occurrence, 10, filter => 'matches(id::int)')|), qr/ERROR: function matches\(integer\) does not exist/, 'the function gone');
 change('CREATE VIEW visible AS SELECT id, a FROM past.occurrence WHERE id > 10');
-is(rows(q|SELECT id FROM chunked.page(NULL::visible, 1, key => '{id}')|), 11, 'a view');
+is(rows(q|SELECT id FROM chunked.page(NULL::visible, 1, key => 'id')|), 11, 'a view');
 change('DROP VIEW visible; CREATE VIEW visible AS SELECT id, a FROM past.occurrence WHERE id > 20');
-is(rows(q|SELECT id FROM chunked.page(NULL::visible, 1, key => '{id}')|), 21, 'a view replaced');
+is(rows(q|SELECT id FROM chunked.page(NULL::visible, 1, key => 'id')|), 21, 'a view replaced');
 
 # Rights and row security, which a kept plan must not outlive
 change(q|CREATE ROLE reader; GRANT USAGE ON SCHEMA past TO reader; GRANT SELECT ON past.occurrence TO reader|);

@@ -31,7 +31,7 @@ while ($crashes < 20)
 	$left_open->query(q{BEGIN; DECLARE c CURSOR FOR SELECT chunked.chunks('event', 10); FETCH 5 FROM c});
 
 	my $page = $node->safe_psql('postgres',
-		"SELECT p.id, quote_literal(chunked.position_of(p, '{n}')) FROM chunked.page(NULL::event, 1000, after => $position, key => '{n}') p");
+		"SELECT p.id, quote_literal(chunked.position_of(p, 'n')) FROM chunked.page(NULL::event, 1000, after => $position, key => 'n') p");
 	my $chunk = $node->safe_psql('postgres',
 		"SELECT row_count, quote_literal(upto) FROM chunked.next_chunk('event', 999, after => $chunk_after)");
 

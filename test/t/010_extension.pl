@@ -48,7 +48,7 @@ like($err, qr/must be owner of extension/, 'but not dropped');
 
 # Objects of the database that stand on it
 $node->safe_psql('trusted', <<'SQL');
-CREATE VIEW mine.first_page AS SELECT * FROM chunked.page(NULL::mine.event, 5, key => '{n DESC}');
+CREATE VIEW mine.first_page AS SELECT * FROM chunked.page(NULL::mine.event, 5, key => 'n DESC');
 CREATE TABLE mine.todo AS SELECT * FROM chunked.chunks('mine.event', 25, alias => 'e');
 CREATE FUNCTION mine.next(place jsonb) RETURNS SETOF mine.event BEGIN ATOMIC SELECT * FROM chunked.page(NULL::mine.event, 5, place); END;
 SQL
@@ -164,8 +164,8 @@ ALTER TABLE turned.numbers DROP COLUMN gone;
 INSERT INTO turned.numbers SELECT i, 1001 - i FROM generate_series(1, 1000) i;
 CREATE TABLE turned.names (a int NOT NULL UNIQUE, b int NOT NULL UNIQUE, n int NOT NULL DEFAULT 0);
 INSERT INTO turned.names SELECT i, 1001 - i FROM generate_series(1, 1000) i;
-SELECT chunked.create_job('turned.numbers', name => 'numbers', key => '{id}', chunk_size => 100);
-SELECT chunked.create_job('turned.names', name => 'names', key => '{a}', chunk_size => 100);
+SELECT chunked.create_job('turned.numbers', name => 'numbers', key => 'id', chunk_size => 100);
+SELECT chunked.create_job('turned.names', name => 'names', key => 'a', chunk_size => 100);
 -- three chunks of each by a worker outside
 DO $$
 DECLARE c record; job text;

@@ -149,18 +149,18 @@ SQL
 
 # All of it is STABLE, so that one statement has one snapshot for it.
 $primary->safe_psql('postgres', <<'SQL');
-CREATE TABLE walk (number int, relation text, key text[], order_by text);
+CREATE TABLE walk (number int, relation text, key text, order_by text);
 INSERT INTO walk SELECT row_number() OVER (), * FROM (VALUES
-	('event', '{id}'::text[], 'id'), ('event', '{id DESC}', 'id DESC'),
-	('event', '{u}', 'u'), ('event', '{u DESC}', 'u DESC'),
-	('event', '{tenant, id}', 'tenant, id'), ('event', '{tenant DESC, id DESC}', 'tenant DESC, id DESC'),
-	('event', '{n, id DESC}', 'n, id DESC'), ('event', '{n DESC, id}', 'n DESC, id'),
-	('storm', '{k}', 'k'), ('storm', '{k DESC}', 'k DESC'),
-	('version', '{id}', 'id'), ('version', '{id DESC}', 'id DESC'), ('version', '{v, id}', 'v, id'), ('version', '{v DESC, id DESC}', 'v DESC, id DESC'),
-	('part', '{id}', 'id'), ('part', '{id DESC}', 'id DESC')) w;
+	('event', 'id', 'id'), ('event', 'id DESC', 'id DESC'),
+	('event', 'u', 'u'), ('event', 'u DESC', 'u DESC'),
+	('event', 'tenant, id', 'tenant, id'), ('event', 'tenant DESC, id DESC', 'tenant DESC, id DESC'),
+	('event', 'n, id DESC', 'n, id DESC'), ('event', 'n DESC, id', 'n DESC, id'),
+	('storm', 'k', 'k'), ('storm', 'k DESC', 'k DESC'),
+	('version', 'id', 'id'), ('version', 'id DESC', 'id DESC'), ('version', 'v, id', 'v, id'), ('version', 'v DESC, id DESC', 'v DESC, id DESC'),
+	('part', 'id', 'id'), ('part', 'id DESC', 'id DESC')) w;
 
 -- the answer to a question about $1 the relation, $2 the key, $3 and $4
-CREATE FUNCTION ask(native boolean, question text, relation text, key text[], a bigint, b bigint) RETURNS text LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION ask(native boolean, question text, relation text, key text, a bigint, b bigint) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	answer text;
 BEGIN
@@ -241,7 +241,7 @@ DECLARE
 BEGIN
 	FOR i IN 1 .. 100 LOOP
 		answer := format('%s %s %s %s', chunked.row_count('tiny'), left(chunked.seek('tiny', 1)->>'k', 60),
-			chunked.row_count('tiny', key => '{k DESC}'), left(chunked.seek('tiny', 1, key => '{k DESC}')->>'k', 60));
+			chunked.row_count('tiny', key => 'k DESC'), left(chunked.seek('tiny', 1, key => 'k DESC')->>'k', 60));
 		IF answer <> expected THEN
 			RETURN NEXT format('tiny: %s, not %s', answer, expected);
 		END IF;
@@ -493,7 +493,7 @@ sub changed_under_way
 	return;
 }
 
-for my $key ('{k}', '{k DESC}')
+for my $key ('k', 'k DESC')
 {
 	$other->query('TRUNCATE storm; SELECT storm_new(100) FROM generate_series(1, 12)');
 	$other->query("DELETE FROM storm WHERE k BETWEEN 'd' AND 'p'");
@@ -503,12 +503,12 @@ for my $key ('{k}', '{k DESC}')
 		'DELETE FROM storm', 'VACUUM storm', 'SELECT storm_new(100) FROM generate_series(1, 10)');
 }
 changed_under_way('versions', 'version', $_, map { ('UPDATE version SET v = v + 1') x 20, 'VACUUM version' } 1 .. 2)
-	for '{id}', '{id DESC}', '{v DESC, id DESC}';
+	for 'id', 'id DESC', 'v DESC, id DESC';
 
 # Full leaves, whose rows are all to be looked up in the heap: a count is on one
 # of them at any time, and one row more splits it, or the one that comes next.
 $other->query('CREATE TABLE packed (id int PRIMARY KEY) WITH (autovacuum_enabled = off); ALTER INDEX packed_pkey SET (fillfactor = 100)');
-for my $key ('{id}', '{id DESC}')
+for my $key ('id', 'id DESC')
 {
 	my $wrong = 0;
 
@@ -558,7 +558,7 @@ $standby->stop;
 # Serializable -----------------------------------------------------------------------
 
 # Each counts, then writes what the other counted: one of them has to fail.
-for my $call ("chunked.row_count('marked')", "chunked.seek('marked', 20, key => '{id DESC}')",
+for my $call ("chunked.row_count('marked')", "chunked.seek('marked', 20, key => 'id DESC')",
 	"(SELECT count(*) FROM chunked.chunks('marked', 10))", "(SELECT count(*) FROM chunked.chunks('marked', 10, false))",
 	"(SELECT count(*) FROM chunked.split('marked', 2))", "(SELECT row_count FROM chunked.paginator('marked'))")
 {
@@ -586,8 +586,8 @@ SQL
 my $session = session($primary);
 my $canceller = session($primary);
 my $pid = $session->query('SELECT pg_backend_pid()');
-for my $call ("chunked.row_count('big')", "chunked.row_count('big', key => '{u}')", "chunked.row_count('big', key => '{u DESC}')",
-	"chunked.seek('big', 1000000000, key => '{u}')", "(SELECT count(*) FROM chunked.chunks('big', 10 + i % 2, key => '{u}'))",
+for my $call ("chunked.row_count('big')", "chunked.row_count('big', key => 'u')", "chunked.row_count('big', key => 'u DESC')",
+	"chunked.seek('big', 1000000000, key => 'u')", "(SELECT count(*) FROM chunked.chunks('big', 10 + i % 2, key => 'u'))",
 	"(SELECT count(*) FROM chunked.split('big', 3 + i % 2, true))", "(SELECT count(*) FROM chunked.split('big', 30 + i % 2))")
 {
 	my ($err, @took);

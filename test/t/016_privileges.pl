@@ -504,7 +504,7 @@ sub jobs
 	my ($name) = @_;
 	my (undef, $err) = as('alice', <<"SQL");
 SELECT chunked.create_job('alice.item', $update_item, name => 'item $name', chunk_size => 1, $conditions);
-SELECT chunked.create_job('alice.view', $update_view, name => 'view $name', chunk_size => 1, key => '{id}');
+SELECT chunked.create_job('alice.view', $update_view, name => 'view $name', chunk_size => 1, key => 'id');
 SELECT chunked.create_job('alice.kept', $update_kept, name => 'kept $name', chunk_size => 1);
 SQL
 	unrefused($err, "$name: jobs are created");
@@ -576,7 +576,7 @@ for (
 		(undef, $err) = as('alice', <<"SQL");
 CALL chunked.run('alice.item', $update_item, name => 'item $name', chunk_size => 1, dry_run => true, $conditions);
 CALL chunked.run('alice.item', $update_item, name => 'item $name', chunk_size => 1, $conditions);
-CALL chunked.run('alice.view', $update_view, name => 'view $name', chunk_size => 1, key => '{id}');
+CALL chunked.run('alice.view', $update_view, name => 'view $name', chunk_size => 1, key => 'id');
 CALL chunked.run('alice.kept', $update_kept, name => 'kept $name', chunk_size => 1);
 SQL
 	});
@@ -599,7 +599,7 @@ for ([ 'alice claims', 'alice', undef, 'alice' ], [ 'a member claims', 'bob', 'S
 	my @lines = logged(sub {
 		(undef, $err) = as($role, join ";\n", $set // (),
 			"SELECT chunked.create_job('alice.item', name => 'item $name', max_attempts => 1, $conditions)",
-			"SELECT chunked.create_job('alice.view', name => 'view $name', max_attempts => 1, key => '{id}')",
+			"SELECT chunked.create_job('alice.view', name => 'view $name', max_attempts => 1, key => 'id')",
 			"SELECT chunked.create_job('alice.kept', name => 'kept $name', max_attempts => 1)",
 			map { ("SELECT chunked.fail_chunk('$_ $name', number, fence) FROM chunked.claim_chunk('$_ $name')",
 				"SELECT chunked.complete_chunk('$_ $name', number, fence) FROM chunked.claim_chunk('$_ $name')") } qw(item view kept));

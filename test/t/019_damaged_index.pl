@@ -41,18 +41,18 @@ SQL
 my %questions = (
 	event_pkey => [
 		q{SELECT chunked.row_count('event')},
-		q{SELECT chunked.row_count('event', key => '{id DESC}')},
+		q{SELECT chunked.row_count('event', key => 'id DESC')},
 		q{SELECT chunked.row_count('event', false)},
 		q{SELECT chunked.seek('event', 7000, false)},
 		q{SELECT string_agg(upto::text, ' ') FROM chunked.chunks('event', 500)},
 		q{SELECT string_agg(upto::text, ' ') FROM chunked.chunks('event', 500, false)},
 		q{SELECT string_agg(upto::text, ' ') FROM chunked.split('event', 20)},
-		q{SELECT string_agg(upto::text, ' ') FROM chunked.split('event', 20, key => '{id DESC}')},
+		q{SELECT string_agg(upto::text, ' ') FROM chunked.split('event', 20, key => 'id DESC')},
 	],
 	shared_kind => [
-		q{SELECT chunked.row_count('shared', false, '{kind}')},
-		q{SELECT string_agg(upto::text, ' ') FROM chunked.chunks('shared', 5000, false, key => '{kind}')},
-		q{SELECT string_agg(upto::text, ' ') FROM chunked.split('shared', 5, key => '{kind}')},
+		q{SELECT chunked.row_count('shared', false, 'kind')},
+		q{SELECT string_agg(upto::text, ' ') FROM chunked.chunks('shared', 5000, false, key => 'kind')},
+		q{SELECT string_agg(upto::text, ' ') FROM chunked.split('shared', 5, key => 'kind')},
 	]);
 my (%file, %sound, %before);
 for my $index (keys %questions)

@@ -43,7 +43,7 @@ INSERT INTO parted_1_elsewhere SELECT i, 0 FROM generate_series(1, 19999, 2) i;
 CREATE TABLE copied (id int PRIMARY KEY);
 CREATE TABLE here (id int PRIMARY KEY);
 INSERT INTO here SELECT generate_series(1, 20000);
-CREATE FUNCTION pages(size int, key text[] = NULL, filter text = NULL) RETURNS SETOF event LANGUAGE plpgsql AS $$
+CREATE FUNCTION pages(size int, key text = NULL, filter text = NULL) RETURNS SETOF event LANGUAGE plpgsql AS $$
 DECLARE
 	place jsonb;
 	row event;
@@ -113,24 +113,24 @@ sub walks
 	for my $exact (qw(true false))
 	{
 		both($session, "$name: seek, $exact", "SELECT chunked.seek('event', 7000, $exact)", 'SELECT jsonb_build_object($$id$$, id::text) FROM event ORDER BY id OFFSET 6999 LIMIT 1');
-		both($session, "$name: seek by a composite key, $exact", "SELECT chunked.seek('event', 7000, $exact, '{a,id}')",
+		both($session, "$name: seek by a composite key, $exact", "SELECT chunked.seek('event', 7000, $exact, 'a, id')",
 			'SELECT jsonb_build_object($$a$$, a::text, $$id$$, id::text) FROM event ORDER BY a, id OFFSET 6999 LIMIT 1');
 		both($session, "$name: seek past the end, $exact", "SELECT chunked.seek('event', 10001, $exact)", 'SELECT NULL');
 		both($session, "$name: paginate, $exact", "SELECT array_agg(id) FROM chunked.paginate(NULL::event, 12, 300, exact => $exact)",
 			'SELECT array_agg(id) FROM (SELECT id FROM event ORDER BY id OFFSET 3300 LIMIT 300) e');
 		both($session, "$name: chunks, $exact", "SELECT covered(\$\$chunks('event', 3000, $exact)\$\$, 'event')", q{SELECT '4 chunks, 10000 rows, 10000 different, as counted'});
-		both($session, "$name: chunks by a composite key, $exact", "SELECT covered(\$\$chunks('event', 3000, $exact, key => '{a DESC, id}')\$\$, 'event')",
+		both($session, "$name: chunks by a composite key, $exact", "SELECT covered(\$\$chunks('event', 3000, $exact, key => 'a DESC, id')\$\$, 'event')",
 			q{SELECT '4 chunks, 10000 rows, 10000 different, as counted'});
 		both($session, "$name: split, $exact", "SELECT covered(\$\$split('event', 7, $exact)\$\$, 'event')", q{SELECT '7 chunks, 10000 rows, 10000 different, as counted'});
 	}
 	both($session, "$name: bounds", q{SELECT first, last FROM chunked.bounds('event')}, qq{SELECT '{"id": "1"}', '$last'});
 	both($session, "$name: pages", 'SELECT array_agg(id) FROM pages(900)', 'SELECT array_agg(id ORDER BY id) FROM event');
-	both($session, "$name: pages by a composite key", q{SELECT array_agg(id) FROM pages(900, '{a,id}')}, 'SELECT array_agg(id ORDER BY a, id) FROM event');
-	both($session, "$name: pages in mixed directions, with nulls", q{SELECT array_agg(id) FROM pages(900, '{n DESC NULLS LAST, id}')},
+	both($session, "$name: pages by a composite key", q{SELECT array_agg(id) FROM pages(900, 'a, id')}, 'SELECT array_agg(id ORDER BY a, id) FROM event');
+	both($session, "$name: pages in mixed directions, with nulls", q{SELECT array_agg(id) FROM pages(900, 'n DESC NULLS LAST, id')},
 		'SELECT array_agg(id ORDER BY n DESC NULLS LAST, id) FROM event');
-	both($session, "$name: pages with the filter of a partial index", q{SELECT array_agg(id) FROM pages(90, '{n,id}', 'a < 5')}, 'SELECT array_agg(id ORDER BY n, id) FROM event WHERE a < 5');
+	both($session, "$name: pages with the filter of a partial index", q{SELECT array_agg(id) FROM pages(90, 'n, id', 'a < 5')}, 'SELECT array_agg(id ORDER BY n, id) FROM event WHERE a < 5');
 	both($session, "$name: pages backwards", 'SELECT count(*), count(DISTINCT b) FROM back(900) b', 'SELECT 9999, 9999');
-	for my $call (q{split('event', 3, key => '{ctid}')}, q{chunks('event', key => '{ctid}')})
+	for my $call (q{split('event', 3, key => 'ctid')}, q{chunks('event', key => 'ctid')})
 	{
 		($out, $err) = $session->query("SELECT * FROM chunked.$call");
 		like($err, qr/ERROR:  relation "event" cannot be split by ctid\nDETAIL:  An extension has the server read its rows elsewhere/, "$name: refused: $call");

@@ -114,7 +114,7 @@ sub few
 sub page
 {
 	my ($what, $table, $size, $key, $where, $order, $args) = @_;
-	return few("$what $table by $key, $size rows", "SELECT array_agg(id) FROM chunked.page(NULL::$table, $size, key => '{$key}'$args)",
+	return few("$what $table by $key, $size rows", "SELECT array_agg(id) FROM chunked.page(NULL::$table, $size, key => '$key'$args)",
 		"SELECT array_agg(id) FROM (SELECT id FROM plain WHERE $where ORDER BY $order LIMIT $size) p", $size);
 }
 
@@ -137,7 +137,7 @@ for my $estimate (qw(false true))
 		page("$name page with nulls, of", $table, 1000, 'n,id', '(n = 3 AND id > 11000) OR n > 3 OR n IS NULL', 'n, id', q{, after => '{"n": 3, "id": 11000}'});
 		page("$name page of nulls, of", $table, 1000, 'n,id', 'n IS NULL AND id > 300', 'n, id', q{, after => '{"n": null, "id": 300}'});
 		page("$name filtered page of", $table, 1000, 'id', 'id > 7000 AND n = 3', 'id', q{, after => '{"id": 7000}', filter => 'n = 3'});
-		few("$name page backwards of $table", qq{SELECT array_agg(id) FROM chunked.page(NULL::$table, 1000, before => '{"kind": 0, "id": 11000}', key => '{kind,id}')},
+		few("$name page backwards of $table", qq{SELECT array_agg(id) FROM chunked.page(NULL::$table, 1000, before => '{"kind": 0, "id": 11000}', key => 'kind, id')},
 			'SELECT array_agg(id ORDER BY id) FROM (SELECT id FROM plain WHERE (kind, id) < (0, 11000) ORDER BY kind DESC, id DESC LIMIT 1000) p', 1000);
 
 		# a count: one row from each partition
@@ -147,43 +147,43 @@ for my $estimate (qw(false true))
 
 		# a boundary: no more than the chunk's keys; of a foreign table by itself, its own alone
 		my $boundary = $table eq 'event' ? 4 : 1000;
-		few("$name chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 1000, after => '{"kind": 0, "id": 11000}', key => '{kind,id}')},
+		few("$name chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 1000, after => '{"kind": 0, "id": 11000}', key => 'kind, id')},
 			q{SELECT '{"id": "13000", "kind": "0"}', 1000}, $boundary);
-		few("$name last chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 1000, after => '{"kind": 1, "id": 19001}', key => '{kind,id}')},
+		few("$name last chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 1000, after => '{"kind": 1, "id": 19001}', key => 'kind, id')},
 			q{SELECT '{"id": "19999", "kind": "1"}', 499}, $boundary);
-		few("$name filtered chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 500, after => '{"id": 7000}', key => '{id}', filter => 'n = 3')},
+		few("$name filtered chunk of $table", qq{SELECT upto, row_count FROM chunked.next_chunk('$table', 500, after => '{"id": 7000}', key => 'id', filter => 'n = 3')},
 			q{SELECT '{"id": "10496"}', 500}, $boundary);
-		few("$name split of $table", "SELECT count(*), sum(row_count) FROM chunked.split('$table', 4, key => '{id}')", 'SELECT 4, 20000', $table eq 'event' ? 10 : 20000);
-		few("$name seek in $table", "SELECT chunked.seek('$table', 9000, key => '{id}')", q{SELECT '{"id": "9000"}'}, $table eq 'event' ? 2 : 9000);
+		few("$name split of $table", "SELECT count(*), sum(row_count) FROM chunked.split('$table', 4, key => 'id')", 'SELECT 4, 20000', $table eq 'event' ? 10 : 20000);
+		few("$name seek in $table", "SELECT chunked.seek('$table', 9000, key => 'id')", q{SELECT '{"id": "9000"}'}, $table eq 'event' ? 2 : 9000);
 		# (what can be had of a partition is a fetch_size of 100, where they are not queried one by one)
-		few("$name bounds of $table", "SELECT * FROM chunked.bounds('$table', '{kind,id}')", q{SELECT '{"id": "2", "kind": "0"}', '{"id": "19999", "kind": "1"}'},
+		few("$name bounds of $table", "SELECT * FROM chunked.bounds('$table', 'kind, id')", q{SELECT '{"id": "2", "kind": "0"}', '{"id": "19999", "kind": "1"}'},
 			{ event => 2, hashed => 8, ranged => 8, mixed => 400 }->{$table});
 	}
 	# where the rows are many and spread evenly, they do not come here even then
-	few("$name seek far into hashed", q{SELECT chunked.seek('hashed', 16001, key => '{id}')}, q{SELECT '{"id": "16001"}'}, 50);
-	few("$name chunk of many rows of hashed", q{SELECT upto, row_count FROM chunked.next_chunk('hashed', 12003, key => '{id DESC}')}, q{SELECT '{"id": "7998"}', 12003}, 50);
+	few("$name seek far into hashed", q{SELECT chunked.seek('hashed', 16001, key => 'id')}, q{SELECT '{"id": "16001"}'}, 50);
+	few("$name chunk of many rows of hashed", q{SELECT upto, row_count FROM chunked.next_chunk('hashed', 12003, key => 'id DESC')}, q{SELECT '{"id": "7998"}', 12003}, 50);
 	page("$name small page of", 'event', 10, 'kind,id', '(kind, id) > (0, 11000)', 'kind, id', q{, after => '{"kind": 0, "id": 11000}'});
-	few("$name numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 20, 100, 30, key => '{id}')}, 'SELECT array_agg(i) FROM generate_series(1901, 2000) i', 100);
-	few("$name last numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 222, 90, 30, key => '{id}')}, 'SELECT array_agg(i) FROM generate_series(19891, 20000) i', 120);
-	few("$name scan_limit on event", q{SELECT count(*), sum(row_count), max(row_count) FROM chunked.chunks('event', 100, key => '{id}', filter => 'n = 3', scan_limit => 500)},
+	few("$name numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 20, 100, 30, key => 'id')}, 'SELECT array_agg(i) FROM generate_series(1901, 2000) i', 100);
+	few("$name last numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 222, 90, 30, key => 'id')}, 'SELECT array_agg(i) FROM generate_series(19891, 20000) i', 120);
+	few("$name scan_limit on event", q{SELECT count(*), sum(row_count), max(row_count) FROM chunked.chunks('event', 100, key => 'id', filter => 'n = 3', scan_limit => 500)},
 		'SELECT 40, 2857, 72', 160);
-	few("$name scan_limit on event, few matches", q{SELECT count(*), sum(row_count), max(row_count) FROM chunked.chunks('event', 100, key => '{id}', filter => 'id > 19000 AND n = 3', scan_limit => 5000)},
+	few("$name scan_limit on event, few matches", q{SELECT count(*), sum(row_count), max(row_count) FROM chunked.chunks('event', 100, key => 'id', filter => 'id > 19000 AND n = 3', scan_limit => 5000)},
 		'SELECT 5, 143, 100', 40);
 }
 
 # Every row once, whatever ends a chunk, ties too
 for my $table (qw(event ranged hashed mixed))
 {
-	for my $case ([ '{id}', 3000, 7 ], [ '{kind,id}', 3000, 7 ], [ '{n,id}', 3000, 7 ], [ '{kind DESC,id}', 3000, 7 ], [ '{kind}', 3000, 2 ])
+	for my $case ([ 'id', 3000, 7 ], [ 'kind, id', 3000, 7 ], [ 'n, id', 3000, 7 ], [ 'kind DESC, id', 3000, 7 ], [ 'kind', 3000, 2 ])
 	{
 		my ($key, $size, $chunks) = @$case;
 		$session->query('SET client_min_messages = error');
 		is($session->query("SELECT covered(\$\$chunks('$table', $size, key => '$key')\$\$, '$table')"), "$chunks chunks, 20000 rows, 20000 different, as counted", "chunks of $table by $key");
 		$session->query('RESET client_min_messages');
 	}
-	is($session->query("SELECT covered(\$\$chunks('$table', 500, key => '{kind,id}', filter => 'n = 3', scan_limit => 1000)\$\$, '$table', 'n = 3')"),
+	is($session->query("SELECT covered(\$\$chunks('$table', 500, key => 'kind, id', filter => 'n = 3', scan_limit => 1000)\$\$, '$table', 'n = 3')"),
 		'20 chunks, 2857 rows, 2857 different, as counted', "chunks of $table by scan_limit");
-	is($session->query("SELECT covered(\$\$split('$table', 7, key => '{kind,id}')\$\$, '$table')"), '7 chunks, 20000 rows, 20000 different, as counted', "split of $table");
+	is($session->query("SELECT covered(\$\$split('$table', 7, key => 'kind, id')\$\$, '$table')"), '7 chunks, 20000 rows, 20000 different, as counted', "split of $table");
 }
 
 # An estimate wants partitions that have been analyzed.
@@ -192,9 +192,9 @@ my ($estimate, $count) = travelled(q{SELECT chunked.row_count('ranged', false)})
 is("$estimate $count", '20000 0', 'then nothing is asked');
 
 # A warning only of what is sorted here
-(undef, $err) = $session->query(q{SELECT count(*) FROM chunked.page(NULL::ranged, 10, key => '{t,id}')});
+(undef, $err) = $session->query(q{SELECT count(*) FROM chunked.page(NULL::ranged, 10, key => 't, id')});
 is($err, '', 'foreign partitions sort by themselves');
-(undef, $err) = $session->query(q{SELECT count(*) FROM chunked.page(NULL::mixed, 10, key => '{t,id}')});
+(undef, $err) = $session->query(q{SELECT count(*) FROM chunked.page(NULL::mixed, 10, key => 't, id')});
 like($err, qr/WARNING:  no index of "mixed" supports the order of this walk, so every page or chunk reads and sorts all of its partitions that are not foreign/, 'others do not');
 
 # What the caller may not see of a partition by its name is counted, and read, through the parent.
@@ -211,9 +211,9 @@ GRANT SELECT ON ruled, ruled_0, ruled_1 TO reader;
 SQL
 $session->query('SET ROLE reader');
 for my $case ([ q{chunked.row_count('hashed')}, 20000 ], [ q{chunked.row_count('ruled')}, 5000 ], [ q{chunked.row_count('ruled', false)}, 5000 ],
-	[ q{chunked.row_count('ruled', filter => 'n = 3')}, 714 ], [ q{sum(row_count) FROM chunked.split('ruled', 3, key => '{id}')}, 5000 ],
-	[ q{min(id) FROM chunked.page(NULL::ruled, 10, key => '{id}')}, 10001 ], [ q{min(id) FROM chunked.page(NULL::hashed, 10, key => '{id}')}, 1 ],
-	[ q{(first ->> 'id')::int FROM chunked.bounds('ruled', '{id}')}, 10001 ])
+	[ q{chunked.row_count('ruled', filter => 'n = 3')}, 714 ], [ q{sum(row_count) FROM chunked.split('ruled', 3, key => 'id')}, 5000 ],
+	[ q{min(id) FROM chunked.page(NULL::ruled, 10, key => 'id')}, 10001 ], [ q{min(id) FROM chunked.page(NULL::hashed, 10, key => 'id')}, 1 ],
+	[ q{(first ->> 'id')::int FROM chunked.bounds('ruled', 'id')}, 10001 ])
 {
 	my ($sql, $wanted) = @$case;
 	is($session->query("SELECT $sql"), $wanted, "as reader: $sql");
@@ -226,7 +226,7 @@ for my $case ([ 'hashed.n = 3', 2857 ], [ 'public.hashed.n = 3', 2857 ], [ 'hash
 {
 	my ($filter, $wanted) = @$case;
 	is($session->query("SELECT chunked.row_count('hashed', filter => \$\$$filter\$\$)"), $wanted, "counted: $filter");
-	is($session->query("SELECT count(*) FROM chunked.page(NULL::hashed, 30000, key => '{id}', filter => \$\$$filter\$\$)"), $wanted, "read: $filter");
+	is($session->query("SELECT count(*) FROM chunked.page(NULL::hashed, 30000, key => 'id', filter => \$\$$filter\$\$)"), $wanted, "read: $filter");
 }
 
 # Dropped columns, and partitions whose columns are numbered otherwise
@@ -237,7 +237,7 @@ CREATE FOREIGN TABLE odd_0 (t text COLLATE "C" NOT NULL, n int, id int NOT NULL,
 ALTER TABLE odd ATTACH PARTITION odd_0 FOR VALUES IN (0);
 CREATE FOREIGN TABLE odd_1 PARTITION OF odd FOR VALUES IN (1) SERVER loopback OPTIONS (table_name 'h1');
 SQL
-is($session->query(q{SELECT array_agg(ROW(id, kind, n, t)::plain) FROM chunked.page(NULL::odd, 5, after => '{"id": 100}', key => '{id}')}),
+is($session->query(q{SELECT array_agg(ROW(id, kind, n, t)::plain) FROM chunked.page(NULL::odd, 5, after => '{"id": 100}', key => 'id')}),
 	$session->query('SELECT array_agg(p) FROM (SELECT p FROM plain p WHERE id > 100 AND id % 4 < 2 ORDER BY id LIMIT 5) q'), 'rows of odd partitions');
 
 $session->quit;

@@ -205,12 +205,12 @@ sub make_table
 	{
 		my @directions = map { "$_ " . draw('ASC', 'DESC') . ' NULLS ' . draw('FIRST', 'LAST') } 'a', 'b';
 
-		$r->{key} = 'ARRAY[' . join(', ', map { "'$_'" } @directions) . ']';
+		$r->{key} = q{'} . join(', ', @directions) . q{'};
 		$r->{index} = 'CREATE INDEX ON item (' . join(', ', @directions, 'id') . ')';
 	}
 	elsif ($kind eq 'ties')
 	{
-		$r->{key} = q{ARRAY['g']};
+		$r->{key} = q{'g'};
 		$r->{index} = 'CREATE INDEX ON item (g)';
 		$partition = [ 'id', 0, 0.2, 0.5, 0.9 ] if rand() < 0.5;
 	}
