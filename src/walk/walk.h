@@ -25,6 +25,9 @@ typedef enum WalkOutput
 typedef struct WalkPlan
 {
 	uint32		hash;			/* of sql */
+	Oid			part;			/* partition that it is planned for, or InvalidOid */
+	bool		part_checked;	/* its rows were there, and it has not changed since */
+	uint64		used;			/* the higher, the more recently; of one with a part */
 	char	   *sql;
 	SPIPlanPtr	plan;
 } WalkPlan;
@@ -48,6 +51,7 @@ typedef struct Walk
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes say nothing */
+	bool		in_order;		/* its partitions come one after the other */
 	bool		all_foreign;	/* all partitions are */
 	bool		by_partitions;	/* and better read each by itself, since none
 								 * comes before another */
@@ -65,6 +69,8 @@ typedef struct Walk
 	bool		valid;			/* nothing under it has changed */
 	int			pins;			/* calls that are using it */
 	int			nplans;
+	int			npart_plans;	/* of those, planned for a partition */
+	uint64		part_uses;
 	WalkPlan   *plans;
 } Walk;
 
@@ -73,7 +79,7 @@ typedef struct Walk
 extern const char *const walk_settings[WALK_NSETTINGS];
 
 extern Walk *walk_open(Relation rel, const char *key, text *filter);
-extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
+extern SPIPlanPtr walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);
 extern void walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned);
