@@ -193,8 +193,10 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 /* 16: whether columns may be missing became an argument */
 #if PG_VERSION_NUM >= 160000
 #define compat_attrmap_by_name(from, to) build_attrmap_by_name(from, to, false)
+#define compat_attrmap_by_name_if_needed(from, to) build_attrmap_by_name_if_req(from, to, false)
 #else
 #define compat_attrmap_by_name(from, to) build_attrmap_by_name(from, to)
+#define compat_attrmap_by_name_if_needed(from, to) build_attrmap_by_name_if_req(from, to)
 #endif
 
 /* 16: that list names the relation as well (for a test that exchanges it) */

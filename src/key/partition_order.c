@@ -102,11 +102,19 @@ bool
 partition_order_is_known(Relation rel, const WalkKey *key)
 {
 	Level		level = {0};
+	MemoryContext scratch;		/* for a descriptor that is made */
+	MemoryContext context;
+	bool		known;
 
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return false;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked partitions", ALLOCSET_DEFAULT_SIZES);
+	context = MemoryContextSwitchTo(scratch);
 	level.desc = RelationGetPartitionDesc(rel, true);
-	return judge_level(&level, rel, key, 0);
+	known = judge_level(&level, rel, key, 0);
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(scratch);
+	return known;
 }
 
 /*

@@ -48,8 +48,8 @@
 #define MAX_WALKS 32
 #define MAX_PLANS 64
 
-/* Of those, for partitions: a walk meets one after the other, and seldom comes back */
-#define MAX_PART_PLANS 8
+/* Of those, for partitions */
+#define MAX_PART_PLANS WALK_MAX_PARTS
 
 const char *const walk_settings[WALK_NSETTINGS] =
 {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
@@ -134,36 +134,60 @@ walk_open(Relation rel, const char *key, text *filter)
 }
 
 /*
+ * To be called whenever the walk comes to a partition, which is locked.  Returns its
+ * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite().
+ */
+Oid
+walk_look_at_part(Walk *walk, Oid relid)
+{
+	WalkPart   *part = &walk->parts[0];
+	Relation	rel;
+
+	for (int i = 0; i < WALK_MAX_PARTS; i++)
+	{
+		if (walk->parts[i].relid == relid)
+		{
+			part = &walk->parts[i];
+			break;
+		}
+		if (walk->parts[i].used < part->used)
+			part = &walk->parts[i];
+	}
+	part->used = ++walk->part_uses;
+	if (part->relid == relid && part->valid)
+		return part->index;
+
+	part->relid = InvalidOid;
+	rel = relation_open(relid, NoLock);
+	relation_check_rewrite(rel);
+	/* another index makes it invalid again from here on */
+	part->relid = relid;
+	part->valid = true;
+	part->index = OidIsValid(walk->key->index) && rel->rd_rel->relkind == RELKIND_RELATION ?
+		key_index_of_part(rel, walk->key->index) : InvalidOid;
+	relation_close(rel, NoLock);
+	return part->index;
+}
+
+/*
  * The prepared plan of a query of this walk, for as long as the walk is pinned; of
  * one to be planned for this partition, which is locked, or InvalidOid.
  * *kept: it is kept for later calls; if not, the caller frees it.
- * Error: that of relation_check_rewrite().
  */
 SPIPlanPtr
 walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bool *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
-	WalkPlan   *found = NULL;
 	SPIPlanPtr	plan;
 
 	*kept = true;
-	for (int i = 0; i < walk->nplans && found == NULL; i++)
+	for (int i = 0; i < walk->nplans; i++)
 		if (walk->plans[i].hash == hash && walk->plans[i].part == part &&
 			strcmp(walk->plans[i].sql, sql) == 0)
-			found = &walk->plans[i];
-	if (OidIsValid(part) && (found == NULL || !found->part_checked))
-	{
-		Relation	rel = relation_open(part, NoLock);
-
-		relation_check_rewrite(rel);
-		relation_close(rel, NoLock);
-	}
-	if (found != NULL)
-	{
-		found->part_checked = true;
-		found->used = ++walk->part_uses;
-		return found->plan;
-	}
+		{
+			walk->plans[i].used = ++walk->part_uses;
+			return walk->plans[i].plan;
+		}
 
 	SPI_connect();
 	plan = SPI_prepare_cursor(sql, nargs, argtypes,
@@ -183,7 +207,6 @@ walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bo
 
 		slot->hash = hash;
 		slot->part = part;
-		slot->part_checked = true;
 		slot->used = ++walk->part_uses;
 		slot->sql = MemoryContextStrdup(walk->context, sql);
 		slot->plan = plan;
@@ -256,9 +279,9 @@ invalidate_walks(Datum arg, Oid relid)
 
 		if (!OidIsValid(relid) || walk->relid == relid)
 			walk->valid = false;
-		for (int i = 0; i < walk->nplans; i++)
-			if (!OidIsValid(relid) || walk->plans[i].part == relid)
-				walk->plans[i].part_checked = false;
+		for (int i = 0; i < WALK_MAX_PARTS; i++)
+			if (!OidIsValid(relid) || walk->parts[i].relid == relid)
+				walk->parts[i].valid = false;
 	}
 }
 

@@ -26,11 +26,22 @@ typedef struct WalkPlan
 {
 	uint32		hash;			/* of sql */
 	Oid			part;			/* partition that it is planned for, or InvalidOid */
-	bool		part_checked;	/* its rows were there, and it has not changed since */
 	uint64		used;			/* the higher, the more recently; of one with a part */
 	char	   *sql;
 	SPIPlanPtr	plan;
 } WalkPlan;
+
+/* A partition that was read, one of several that come one after the other */
+typedef struct WalkPart
+{
+	Oid			relid;
+	bool		valid;			/* it has not changed since it was looked at */
+	Oid			index;			/* its part of the key's index, or InvalidOid */
+	uint64		used;			/* the higher, the more recently */
+} WalkPart;
+
+/* A walk meets one after the other, and seldom comes back. */
+#define WALK_MAX_PARTS 8
 
 typedef struct Walk
 {
@@ -70,6 +81,7 @@ typedef struct Walk
 	int			pins;			/* calls that are using it */
 	int			nplans;
 	int			npart_plans;	/* of those, planned for a partition */
+	WalkPart	parts[WALK_MAX_PARTS];
 	uint64		part_uses;
 	WalkPlan   *plans;
 } Walk;
@@ -79,6 +91,7 @@ typedef struct Walk
 extern const char *const walk_settings[WALK_NSETTINGS];
 
 extern Walk *walk_open(Relation rel, const char *key, text *filter);
+extern Oid	walk_look_at_part(Walk *walk, Oid relid);
 extern SPIPlanPtr walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);

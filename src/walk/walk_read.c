@@ -52,6 +52,14 @@
 /* Besides the settings that a filter's literals depend on, those that names and policies do */
 #define NSETTINGS (WALK_NSETTINGS + 2)
 
+/* Whose rights are used */
+typedef struct Role
+{
+	Oid			user;
+	int			security_context;
+	bool		switched;		/* to another for a moment */
+} Role;
+
 /* A read in progress: the queries of a range, one after the other */
 struct WalkCursor
 {
@@ -77,8 +85,7 @@ struct WalkCursor
 	/* what must stay as it was when the first query was run */
 	bool		in_one_call;	/* it does, until the read is over */
 	bool		begun;
-	Oid			user;
-	int			security_context;
+	Role		begun_as;
 	char	   *settings[NSETTINGS];	/* if there may be several queries */
 
 	/* the query that is running, or NULL */
@@ -93,14 +100,16 @@ static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
 static char *read_text(const WalkCursor *cursor, const RangeQuery *query, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
-static IndexRows *rows_by_index(Walk *walk, const Range *range, const WalkReader *reader);
-static TupleTableSlot *next_of_queries(WalkCursor *cursor);
+static IndexRows *rows_by_index(const WalkCursor *cursor, const IndexRowsPart *part, const Range *range);
+static TupleTableSlot *next_of_range(WalkCursor *cursor);
 static void begin_parts(WalkCursor *cursor);
 static bool begin_next_part(WalkCursor *cursor);
 static bool row_is_due(WalkCursor *cursor, TupleTableSlot *slot);
 static const AttrNumber *key_attnums(const WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
 static void begin_next_query(WalkCursor *cursor);
+static void begin_as_begun(const WalkCursor *cursor, Role *now);
+static void end_as_begun(const Role *now);
 static const char *setting_to_keep(int i);
 static void begin_query(WalkCursor *cursor, const RangeQuery *query);
 static void end_query(WalkCursor *cursor);
@@ -149,10 +158,11 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	reader->count = 0;
 	reader->ended = false;
 	reader->end = NULL;
-	cursor->rows = rows_by_index(walk, range, reader);
+	cursor->range = *range;
+	if (!walk->style.prune)
+		cursor->rows = rows_by_index(cursor, NULL, range);
 	if (cursor->rows != NULL)
 		return cursor;
-	cursor->range = *range;
 	cursor->style = walk->style;
 	cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
@@ -188,14 +198,17 @@ begin_parts(WalkCursor *cursor)
 	cursor->queries = NIL;
 }
 
-/* Reading the range without a query, or NULL. */
+/* Reading a range, of all or of a partition, without a query, or NULL. */
 static IndexRows *
-rows_by_index(Walk *walk, const Range *range, const WalkReader *reader)
+rows_by_index(const WalkCursor *cursor, const IndexRowsPart *part, const Range *range)
 {
+	const Walk *walk = cursor->walk;
+	const WalkReader *reader = cursor->reader;
+
 	if (reader->output != WALK_ROWS || walk->filter != NULL || reader->skip > 0 || walk->redirected)
 		return NULL;
-	return index_rows_begin(walk->relid, walk->key, range, reader->backward,
-							(int64) Min(reader->limit, PG_INT64_MAX));
+	return index_rows_begin(walk->relid, part, walk->key, range, reader->backward,
+							(int64) Min(reader->limit - reader->count, PG_INT64_MAX));
 }
 
 /*
@@ -212,7 +225,7 @@ walk_cursor_next(WalkCursor *cursor)
 	TupleTableSlot *slot = NULL;
 
 	if (!reader->ended || looks_behind(cursor))
-		slot = cursor->rows != NULL ? index_rows_next(cursor->rows) : next_of_queries(cursor);
+		slot = next_of_range(cursor);
 	if (slot != NULL && reader->ended)
 	{
 		if (!is_tie(cursor, slot))
@@ -232,16 +245,24 @@ walk_cursor_next(WalkCursor *cursor)
 }
 
 static TupleTableSlot *
-next_of_queries(WalkCursor *cursor)
+next_of_range(WalkCursor *cursor)
 {
 	if (!cursor->in_one_call && !cursor->begun)
-		GetUserIdAndSecContext(&cursor->user, &cursor->security_context);
+		GetUserIdAndSecContext(&cursor->begun_as.user, &cursor->begun_as.security_context);
 	cursor->begun = true;
 	for (;;)
 	{
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
+		if (cursor->rows != NULL)
+		{
+			slot = index_rows_next(cursor->rows);
+			if (slot != NULL && row_is_due(cursor, slot))
+				return slot;
+			index_rows_end(cursor->rows);
+			cursor->rows = NULL;
+		}
 		if (cursor->desc == NULL)
 		{
 			if (cursor->reader->ended)
@@ -268,6 +289,8 @@ begin_next_part(WalkCursor *cursor)
 	Walk	   *walk = cursor->walk;
 	OrderedPart *part = &cursor->part;
 	Range		range = cursor->range;
+	IndexRowsPart rows_part;
+	Role		now;
 	MemoryContext context;
 
 	if (cursor->order == NULL)
@@ -307,7 +330,13 @@ begin_next_part(WalkCursor *cursor)
 		range.after = part->holds_after ? range.after : NULL;
 		range.upto = part->holds_upto ? range.upto : NULL;
 	}
-	cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, &range);
+	rows_part.relid = part->relid;
+	rows_part.index = walk_look_at_part(walk, part->relid);
+	begin_as_begun(cursor, &now);
+	cursor->rows = rows_by_index(cursor, &rows_part, &range);
+	end_as_begun(&now);
+	if (cursor->rows == NULL)
+		cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, &range);
 	MemoryContextSwitchTo(context);
 	return true;
 }
@@ -582,9 +611,7 @@ begin_next_query(WalkCursor *cursor)
 	const char *changed[NSETTINGS][2];
 	int			nchanged = 0;
 	int			nest_level;
-	Oid			user;
-	int			security_context;
-	bool		switched;
+	Role		now;
 
 	for (int i = 0; i < NSETTINGS && (nqueries > 1 || cursor->order != NULL) && !cursor->in_one_call; i++)
 	{
@@ -606,15 +633,29 @@ begin_next_query(WalkCursor *cursor)
 	 * would decide what code of a filter's functions runs with another's.  An
 	 * error undoes this with its (sub)transaction.
 	 */
-	GetUserIdAndSecContext(&user, &security_context);
-	switched = !cursor->in_one_call && user != cursor->user;
-	if (switched)
-		SetUserIdAndSecContext(cursor->user, cursor->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	begin_as_begun(cursor, &now);
 	begin_query(cursor, list_nth(cursor->queries,
 								 cursor->reader->backward ? nqueries - 1 - next : next));
-	if (switched)
-		SetUserIdAndSecContext(user, security_context);
+	end_as_begun(&now);
 	settings_end(nest_level);
+}
+
+/* Be the role that the read was begun as. */
+static void
+begin_as_begun(const WalkCursor *cursor, Role *now)
+{
+	GetUserIdAndSecContext(&now->user, &now->security_context);
+	now->switched = !cursor->in_one_call && now->user != cursor->begun_as.user;
+	if (now->switched)
+		SetUserIdAndSecContext(cursor->begun_as.user,
+							   cursor->begun_as.security_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+static void
+end_as_begun(const Role *now)
+{
+	if (now->switched)
+		SetUserIdAndSecContext(now->user, now->security_context);
 }
 
 static const char *
