@@ -12,15 +12,16 @@ RESET client_min_messages;
 CREATE SCHEMA partitions_test;
 SET search_path = partitions_test;
 
--- All rows by pages, forwards and backwards, and by next_chunk(), against ORDER BY; or what is wrong.
--- The rows are told apart by their ids.
+-- All rows by pages, forwards and backwards, and by next_chunk(), against ORDER BY, by queries
+-- and without; or what is wrong.  The rows are told apart by their ids.
 CREATE FUNCTION walked(relation regclass, page_size int, key text, order_by text, filter text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
+	native text;
 	wanted text[];
 	seen text[];
 	found text[];
-	pages int := 0;
+	pages int;
 	place jsonb;
 	chunk chunked.chunk;
 	page text := format('SELECT array_agg(p.id::text ORDER BY n), (array_agg(p.place ORDER BY n))[1], (array_agg(p.place ORDER BY n DESC))[1]'
@@ -30,44 +31,48 @@ DECLARE
 	last jsonb;
 BEGIN
 	EXECUTE format('SELECT coalesce(array_agg(id::text ORDER BY %s), ''{}'') FROM %s WHERE %s', order_by, relation, coalesce(filter, 'true')) INTO wanted;
+	FOREACH native IN ARRAY '{on,off}'::text[] LOOP
+		PERFORM set_config('pg_chunked.native', native, true);
+		seen := '{}';
+		place := NULL;
+		pages := 0;
+		LOOP
+			EXECUTE page INTO found, first, last USING page_size, place, NULL::jsonb, key, filter;
+			EXIT WHEN found IS NULL;
+			pages := pages + 1;
+			seen := seen || found;
+			place := last;
+		END LOOP;
+		IF seen <> wanted THEN
+			RETURN format('native %s, forwards %s, not %s', native, seen, wanted);
+		END IF;
 
-	seen := '{}';
-	LOOP
-		EXECUTE page INTO found, first, last USING page_size, place, NULL::jsonb, key, filter;
-		EXIT WHEN found IS NULL;
-		pages := pages + 1;
-		seen := seen || found;
-		place := last;
-	END LOOP;
-	IF seen <> wanted THEN
-		RETURN format('forwards %s, not %s', seen, wanted);
-	END IF;
+		seen := '{}';
+		place := '{}';
+		LOOP
+			EXECUTE page INTO found, first, last USING page_size, NULL::jsonb, place, key, filter;
+			EXIT WHEN found IS NULL;
+			seen := found || seen;
+			place := first;
+		END LOOP;
+		IF seen <> wanted THEN
+			RETURN format('native %s, backwards %s, not %s', native, seen, wanted);
+		END IF;
 
-	seen := '{}';
-	place := '{}';
-	LOOP
-		EXECUTE page INTO found, first, last USING page_size, NULL::jsonb, place, key, filter;
-		EXIT WHEN found IS NULL;
-		seen := found || seen;
-		place := first;
+		seen := '{}';
+		place := NULL;
+		LOOP
+			SELECT * INTO chunk FROM chunked.next_chunk(relation, page_size, after => place, key => key, filter => filter);
+			EXIT WHEN chunk.upto IS NULL;
+			EXECUTE format('SELECT array_agg(e.id::text) FROM chunked.page(NULL::%s, 1000000, after => $1, upto => $2, key => $3, filter => $4) e', relation)
+				INTO found USING chunk.after, chunk.upto, key, filter;
+			seen := seen || found;
+			place := chunk.upto;
+		END LOOP;
+		IF seen <> wanted THEN
+			RETURN format('native %s, chunks %s, not %s', native, seen, wanted);
+		END IF;
 	END LOOP;
-	IF seen <> wanted THEN
-		RETURN format('backwards %s, not %s', seen, wanted);
-	END IF;
-
-	seen := '{}';
-	place := NULL;
-	LOOP
-		SELECT * INTO chunk FROM chunked.next_chunk(relation, page_size, after => place, key => key, filter => filter);
-		EXIT WHEN chunk.upto IS NULL;
-		EXECUTE format('SELECT array_agg(e.id::text) FROM chunked.page(NULL::%s, 1000000, after => $1, upto => $2, key => $3, filter => $4) e', relation)
-			INTO found USING chunk.after, chunk.upto, key, filter;
-		seen := seen || found;
-		place := chunk.upto;
-	END LOOP;
-	IF seen <> wanted THEN
-		RETURN format('chunks %s, not %s', seen, wanted);
-	END IF;
 	RETURN format('%s rows in %s pages', cardinality(wanted), pages);
 END $$;
 
