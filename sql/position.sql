@@ -225,5 +225,60 @@ END
 $$;
 SELECT count(*) FROM chunked.page(NULL::event);
 
+-- of a row of FROM, only the key's columns are read; what it says is the same
+CREATE FUNCTION pg_temp.reads(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) ' || statement LOOP
+		RETURN QUERY SELECT (regexp_matches(line, 'position_of[^()]*\(.*?\)+(?=,|$)', 'g'))[1];
+	END LOOP;
+END
+$$;
+CREATE TABLE plain (a int, gone int, b text COLLATE "C" NOT NULL, n int, u positive NOT NULL, PRIMARY KEY (b, a), UNIQUE (u));
+ALTER TABLE plain DROP COLUMN gone;
+INSERT INTO plain SELECT i, 'b' || i % 3, nullif(i % 4, 0), i FROM generate_series(1, 10) i;
+CREATE VIEW seen AS SELECT * FROM plain;
+SELECT s AS statement, pg_temp.reads(s) AS reads
+FROM (VALUES
+	('SELECT chunked.position_of(p) FROM plain p'),
+	('SELECT chunked.position_of(p) FROM chunked.page(NULL::plain) p'),
+	('SELECT chunked.position_of(p, $$u DESC$$) FROM plain p'),
+	('SELECT chunked.position_of(p, $$n$$) FROM plain p'),
+	('SELECT chunked.position_of(v, $$b$$) FROM seen v'),
+	('SELECT chunked.position_of(p, b) FROM plain p'),
+	('SELECT (SELECT chunked.position_of(p)) FROM plain p')) v(s);
+SELECT k, count(*), count(*) FILTER (WHERE chunked.position_of(p, k) IS DISTINCT FROM here)
+FROM (VALUES (NULL), ('u'), ('u DESC'), ('n'), ('b, u'), ('a')) v(k),
+	LATERAL (SELECT r, here FROM plain r, LATERAL (SELECT chunked.position_of(r, v.k)) h(here)) x(p, here)
+GROUP BY k ORDER BY k;
+SELECT chunked.position_of(p), chunked.position_of(p, 'u DESC') FROM plain p WHERE a < 3 ORDER BY a;
+SELECT x, chunked.position_of(p) FROM (VALUES (1), (20)) v(x) LEFT JOIN plain p ON p.a = x ORDER BY x;
+SELECT chunked.position_of(p) FROM plain p FULL JOIN (VALUES (9), (30)) v(x) ON p.a = v.x WHERE coalesce(x, 0) > 0 ORDER BY x;
+SELECT max(chunked.position_of(p) ->> 'a') FROM plain p GROUP BY p.b HAVING chunked.position_of(max(p.*::text)::plain) IS NOT NULL ORDER BY 1;
+-- the key changes between two executions
+PREPARE positions AS SELECT chunked.position_of(p) FROM plain p WHERE a = 1;
+EXECUTE positions;
+ALTER TABLE plain DROP CONSTRAINT plain_pkey;
+EXECUTE positions;
+ALTER TABLE plain ADD PRIMARY KEY (a);
+EXECUTE positions;
+DROP VIEW seen;
+ALTER TABLE plain ALTER a TYPE bigint;
+EXECUTE positions;
+DEALLOCATE positions;
+-- what the planner makes of it takes nothing else
+SELECT s AS statement, pg_temp.state(s)
+FROM (VALUES
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${1}$$, 7::bigint)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${1}$$, NULL::bigint)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${1}$$, 7::int)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${3}$$, 7::bigint)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, NULL, 7::bigint)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${1,3}$$, 7::bigint, $$x$$::text)'),
+	('SELECT chunked.position_of_columns(NULL::plain, NULL, $${1}$$, VARIADIC ARRAY[7::bigint])'),
+	('SELECT chunked.position_of_columns(NULL::plain, $$n$$, $${4,1}$$, 7, 7::bigint)'),
+	('SELECT chunked.position_of_columns(5, NULL, $${1}$$, 7::bigint)')) v(s);
+
 SET client_min_messages = warning;
 DROP SCHEMA position_test CASCADE;

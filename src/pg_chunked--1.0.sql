@@ -36,6 +36,12 @@ CREATE FUNCTION chunked.chunks_support(internal) RETURNS internal
 COMMENT ON FUNCTION chunked.chunks_support(internal)
     IS 'says to the planner how many rows chunks() returns';
 
+CREATE FUNCTION chunked.position_of_support(internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'chunked_position_of_support'
+    LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION chunked.position_of_support(internal)
+    IS 'has position_of() of a row of FROM executed as position_of_columns()';
+
 ----------------------------------------------------------------------
 -- Walk
 ----------------------------------------------------------------------
@@ -78,12 +84,26 @@ CREATE FUNCTION chunked.page(
 COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text)
     IS 'Always an error (42804), whose hint says how to name the relation: page(NULL::event), not page(''event'').';
 
+CREATE FUNCTION chunked.position_of_columns(
+    "row" anyelement,
+    key text,
+    attnums smallint[],
+    VARIADIC columns "any"
+) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'chunked_position_of_columns'
+    LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chunked.position_of_columns(anyelement, text, smallint[], "any") IS
+'What position_of() is executed as where its row is one of FROM: the key''s columns in place of the row. For the planner only.
+row: a typed null. key: as given to position_of(). attnums, columns: the numbers and the values of the key''s columns.
+Lock: AccessShareLock; reads no rows. Errors: 55000 they are not the key''s columns, and those of position_of().';
+
 CREATE FUNCTION chunked.position_of(
     "row" anyelement,
     key text DEFAULT NULL
 ) RETURNS jsonb
     AS 'MODULE_PATHNAME', 'chunked_position_of'
-    LANGUAGE C STABLE PARALLEL RESTRICTED;
+    LANGUAGE C STABLE PARALLEL RESTRICTED
+    SUPPORT chunked.position_of_support;
 COMMENT ON FUNCTION chunked.position_of(anyelement, text) IS
 'The position of a row: a JSON object of key column to text form, null for null, with a member "." for the order of the key where it is not that of the columns in the table; null for a null row.
 row: a row of a table or view.

@@ -1,6 +1,6 @@
 /*
  * page.c
- *		SQL entry points of the walk: page(), position_of(), bounds().
+ *		SQL entry points of the walk: page(), bounds().
  *
  * Each call works everything out from its arguments; what the session keeps
  * between calls (walk.c) only saves time.
@@ -22,23 +22,10 @@
 #include "base/relation.h"
 #include "walk/walk_read.h"
 
-/* What position_of() keeps for a statement */
-typedef struct PositionOf
-{
-	MemoryContext context;		/* all of it lives here; it pins the walk */
-	Walk	   *walk;
-	char	   *key;			/* as given, or NULL */
-	Datum	   *values;			/* of the row at hand */
-	bool	   *nulls;
-} PositionOf;
-
 PG_FUNCTION_INFO_V1(chunked_page);
 PG_FUNCTION_INFO_V1(chunked_page_untyped);
-PG_FUNCTION_INFO_V1(chunked_position_of);
 PG_FUNCTION_INFO_V1(chunked_bounds);
 
-static bool position_of_is_current(const PositionOf *state, const text *key);
-static PositionOf *position_of_prepare(FunctionCallInfo fcinfo, const text *key);
 static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
@@ -115,83 +102,6 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 			 errmsg("%s() takes the relation as a typed null, not by name", function),
 			 errhint("Write SELECT * FROM chunked.%s(NULL::%s%s).", function, name,
 					 strcmp(function, "paginate") == 0 ? ", 1" : "")));
-}
-
-/*
- * chunked.position_of("row" anyelement, key text) RETURNS jsonb
- *
- * The position of a row of a table, view or the like; null for a null row.
- * Takes AccessShareLock on the relation, for its key; reads no row of it.
- */
-Datum
-chunked_position_of(PG_FUNCTION_ARGS)
-{
-	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
-	text	   *key = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
-	HeapTupleHeader row;
-	Position	position = {0};
-
-	if (state == NULL || !position_of_is_current(state, key))
-		state = position_of_prepare(fcinfo, key);
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	row = PG_GETARG_HEAPTUPLEHEADER(0);
-
-	position.values = state->values;
-	position.nulls = state->nulls;
-	for (int i = 0; i < state->walk->key->ncolumns; i++)
-		position.values[i] = GetAttributeByNum(row, state->walk->key->columns[i].attnum, &position.nulls[i]);
-	PG_RETURN_JSONB_P(position_write(state->walk->key, &position));
-}
-
-/* Is that what position_of_prepare() would find out again? */
-static bool
-position_of_is_current(const PositionOf *state, const text *key)
-{
-	return state->walk->valid && (key == NULL) == (state->key == NULL) &&
-		(key == NULL || (VARSIZE_ANY_EXHDR(key) == strlen(state->key) &&
-						 memcmp(VARDATA_ANY(key), state->key, VARSIZE_ANY_EXHDR(key)) == 0));
-}
-
-/*
- * Find out once a statement, or after the relation has changed within it or
- * another key was given, what the key of the rows is.
- */
-static PositionOf *
-position_of_prepare(FunctionCallInfo fcinfo, const text *key)
-{
-	Oid			row_type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	PositionOf *state = (PositionOf *) fcinfo->flinfo->fn_extra;
-	MemoryContext context;
-	Relation	rel;
-
-	/* if the type is gone, relation_of_row_type() says so */
-	if (!OidIsValid(get_typ_typrelid(row_type)) && SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(row_type)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("position_of() takes a whole row of a table, not a value of type %s",
-						format_type_be(row_type)),
-				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table.")));
-	if (state != NULL)
-	{
-		fcinfo->flinfo->fn_extra = NULL;
-		MemoryContextDelete(state->context);	/* unpins the walk */
-	}
-	rel = argument_open_row_type(fcinfo, 0);
-
-	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_chunked position_of", ALLOCSET_SMALL_SIZES);
-	SPI_connect();
-	MemoryContextSwitchTo(context);
-	state = palloc0(sizeof(PositionOf));
-	state->context = context;
-	state->key = key == NULL ? NULL : text_to_cstring(key);
-	state->walk = walk_open(rel, state->key, NULL);
-	state->values = palloc0(state->walk->key->ncolumns * sizeof(Datum));
-	state->nulls = palloc0(state->walk->key->ncolumns * sizeof(bool));
-	SPI_finish();
-	table_close(rel, NoLock);
-	fcinfo->flinfo->fn_extra = state;
-	return state;
 }
 
 /*

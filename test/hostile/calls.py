@@ -197,6 +197,9 @@ class Calls:
         key = self.some(0.4, {"key": lambda: self.key(relation)})
         if self.hostile(0.3):
             return f"SELECT chunked.position_of({self.row(relation)}{key})"
+        if self.hostile(0.1):
+            columns = "".join(f", {self.r.choice(['a', 'b', 'id', 'NULL', '7', 'r', 'ctid'])}" for _ in range(self.r.randint(1, 3)))
+            return f"SELECT chunked.position_of_columns(NULL::{self.relation().name}, NULL, '{{{self.r.randint(-1, 3)}}}'{columns}) FROM {relation.name} AS r LIMIT 5"
         cast = self.r.choice(["", "", f"::{self.relation().name}"]) if self.hostile() else ""
         return f"SELECT chunked.position_of(r{cast}{key}) FROM {relation.name} AS r LIMIT 50"
 
