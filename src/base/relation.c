@@ -141,6 +141,10 @@ relation_check_rewrite(Relation rel)
 		HeapTuple	now = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
 		Oid			file = HeapTupleIsValid(now) ? ((Form_pg_class) GETSTRUCT(now))->relfilenode : InvalidOid;
 
+		/* the snapshot sees it as it is */
+		if (HeapTupleIsValid(now) &&
+			TransactionIdPrecedes(HeapTupleHeaderGetXmin(now->t_data), snapshot->xmin))
+			file = InvalidOid;
 		if (HeapTupleIsValid(now))
 			ReleaseSysCache(now);
 		if (!OidIsValid(file))
