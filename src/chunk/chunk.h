@@ -48,6 +48,7 @@ typedef struct ChunkSource
 	bool		(*next) (struct ChunkSource *source, Chunk *chunk, char **predicate,
 						 MemoryContext keep);
 	bool		over;
+	bool		at_hand;		/* the next one has been found already */
 } ChunkSource;
 
 #endif							/* PG_CHUNKED_CHUNK_H */

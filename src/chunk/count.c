@@ -205,7 +205,7 @@ static bool
 count_in_partitions(Walk *walk, Relation rel, const Range *range, int64 limit, BtreeCount *count)
 {
 	BtreeEnd	end;
-	BtreeEnds	ends = {.most = 1,.size = size_of_count,.arg = &limit,.ends = &end};
+	BtreeEnds	ends = {.enough = 1,.most = 1,.size = size_of_count,.arg = &limit,.ends = &end};
 
 	count->ended = false;
 	count->end = NULL;

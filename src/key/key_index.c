@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
@@ -146,6 +147,21 @@ key_match_indexes(Relation rel, WalkKey *key)
 		}
 		index_close(index, AccessShareLock);
 	}
+}
+
+/* The index of a partition that is a part of this index of a table above it, or InvalidOid. */
+Oid
+key_index_of_part(Relation part, Oid index)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(part))
+	{
+		if (get_rel_relispartition(lfirst_oid(lc)) &&
+			list_member_oid(get_partition_ancestors(lfirst_oid(lc)), index))
+			return lfirst_oid(lc);
+	}
+	return InvalidOid;
 }
 
 /*

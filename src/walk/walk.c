@@ -15,8 +15,9 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
+#include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -30,10 +31,12 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/pin.h"
 #include "base/relation.h"
 #include "key/key_index.h"
 #include "key/key_resolve.h"
+#include "key/partition_order.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"
@@ -44,6 +47,9 @@
 
 #define MAX_WALKS 32
 #define MAX_PLANS 64
+
+/* Of those, for partitions */
+#define MAX_PART_PLANS WALK_MAX_PARTS
 
 const char *const walk_settings[WALK_NSETTINGS] =
 {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
@@ -66,6 +72,8 @@ static void cache_drop_plans(Walk *walk);
 static void cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter);
 static List *check_filter(Walk *walk, const Filter *filter);
 static Walk *with_values(Walk *walk, const Filter *filter);
+static void cache_drop_plan(Walk *walk, int i);
+static bool cache_plan_fits(Walk *walk, Oid part);
 static void make_select_lists(Walk *walk, Relation rel);
 
 /*
@@ -115,12 +123,14 @@ walk_open(Relation rel, const char *key, const Filter *filter)
 	nwalks++;
 	pin_until_reset(&walk->pins);
 
-	relation_check_rewrite(rel);
 	SPI_connect();				/* a filter is prepared, to be checked */
 	context = MemoryContextSwitchTo(walk->context);
 	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
 	SPI_finish();
+	/* partitions that come one after the other are looked at when they are reached */
+	if (!walk->in_order)
+		relation_check_rewrite(rel);
 	walk->ready = true;
 	return with_values(walk, filter);
 }
@@ -150,11 +160,48 @@ with_values(Walk *walk, const Filter *filter)
 }
 
 /*
- * The prepared plan of a query of this walk, for as long as the walk is pinned.
+ * To be called whenever the walk comes to a partition, which is locked.  Returns its
+ * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite().
+ */
+Oid
+walk_look_at_part(Walk *walk, Oid relid)
+{
+	WalkPart   *part = &walk->parts[0];
+	Relation	rel;
+
+	for (int i = 0; i < WALK_MAX_PARTS; i++)
+	{
+		if (walk->parts[i].relid == relid)
+		{
+			part = &walk->parts[i];
+			break;
+		}
+		if (walk->parts[i].used < part->used)
+			part = &walk->parts[i];
+	}
+	part->used = ++walk->part_uses;
+	if (part->relid == relid && part->valid)
+		return part->index;
+
+	part->relid = InvalidOid;
+	rel = relation_open(relid, NoLock);
+	relation_check_rewrite(rel);
+	/* another index makes it invalid again from here on */
+	part->relid = relid;
+	part->valid = true;
+	part->index = OidIsValid(walk->key->index) && rel->rd_rel->relkind == RELKIND_RELATION ?
+		key_index_of_part(rel, walk->key->index) : InvalidOid;
+	relation_close(rel, NoLock);
+	return part->index;
+}
+
+/*
+ * The prepared plan of a query of this walk, for as long as the walk is pinned; of
+ * one to be planned for this partition, which is locked, or InvalidOid.
  * *kept: it is kept for later calls; if not, the caller frees it.
  */
 SPIPlanPtr
-walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
+walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bool *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
 	SPIPlanPtr	plan;
@@ -162,8 +209,12 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	walk = walk->kept;
 	*kept = true;
 	for (int i = 0; i < walk->nplans; i++)
-		if (walk->plans[i].hash == hash && strcmp(walk->plans[i].sql, sql) == 0)
+		if (walk->plans[i].hash == hash && walk->plans[i].part == part &&
+			strcmp(walk->plans[i].sql, sql) == 0)
+		{
+			walk->plans[i].used = ++walk->part_uses;
 			return walk->plans[i].plan;
+		}
 
 	SPI_connect();
 	plan = SPI_prepare_cursor(sql, nargs, argtypes,
@@ -174,21 +225,21 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	SPI_finish();
 
 	/* if an outer call uses these plans too, this one lasts only for the call */
-	if (walk->nplans == MAX_PLANS && walk->pins > 1)
-	{
-		*kept = false;
+	*kept = cache_plan_fits(walk, part);
+	if (!*kept)
 		return plan;
-	}
-	if (walk->nplans == MAX_PLANS)
-		cache_drop_plans(walk);
 
 	{
 		WalkPlan   *slot = &walk->plans[walk->nplans];
 
 		slot->hash = hash;
+		slot->part = part;
+		slot->used = ++walk->part_uses;
 		slot->sql = MemoryContextStrdup(walk->context, sql);
 		slot->plan = plan;
 		walk->nplans++;
+		if (OidIsValid(part))
+			walk->npart_plans++;
 	}
 	return plan;
 }
@@ -255,6 +306,9 @@ invalidate_walks(Datum arg, Oid relid)
 
 		if (!OidIsValid(relid) || walk->relid == relid)
 			walk->valid = false;
+		for (int i = 0; i < WALK_MAX_PARTS; i++)
+			if (!OidIsValid(relid) || walk->parts[i].relid == relid)
+				walk->parts[i].valid = false;
 	}
 }
 
@@ -357,12 +411,44 @@ static void
 cache_drop_plans(Walk *walk)
 {
 	while (walk->nplans > 0)
-	{
-		WalkPlan   *slot = &walk->plans[--walk->nplans];
+		cache_drop_plan(walk, walk->nplans - 1);
+}
 
-		SPI_freeplan(slot->plan);
-		pfree(slot->sql);
+static void
+cache_drop_plan(Walk *walk, int i)
+{
+	WalkPlan   *slot = &walk->plans[i];
+
+	SPI_freeplan(slot->plan);
+	pfree(slot->sql);
+	if (OidIsValid(slot->part))
+		walk->npart_plans--;
+	*slot = walk->plans[--walk->nplans];
+}
+
+/* Make room for one more plan; false if none of them may go. */
+static bool
+cache_plan_fits(Walk *walk, Oid part)
+{
+	int			oldest = -1;
+
+	if (walk->nplans < MAX_PLANS && (!OidIsValid(part) || walk->npart_plans < MAX_PART_PLANS))
+		return true;
+	if (walk->pins > 1)
+		return false;
+	if (!OidIsValid(part))
+	{
+		cache_drop_plans(walk);
+		return true;
 	}
+	for (int i = 0; i < walk->nplans; i++)
+		if (OidIsValid(walk->plans[i].part) && (oldest < 0 || walk->plans[i].used < walk->plans[oldest].used))
+			oldest = i;
+	if (oldest < 0)
+		cache_drop_plans(walk);
+	else
+		cache_drop_plan(walk, oldest);
+	return true;
 }
 
 /* Fill in a new walk, in its own memory context. */
@@ -376,11 +462,14 @@ cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter)
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
+	/* columns that are computed when they are read might be computed otherwise there */
+	walk->in_order = !walk->redirected && !compat_has_virtual_columns(RelationGetDescr(rel)) &&
+		partition_order_is_known(rel, walk->key);
 	walk->style.also_expand = remote_has_partitions(rel);
 	walk->all_foreign = walk->style.also_expand && remote_has_all_partitions(rel);
 	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
-	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
 	/* whoever redirects queries may refuse to plan them without their values */
 	walk->planned_by_value = (relkind == RELKIND_VIEW) || walk->redirected;
 	if (walk->redirected)

@@ -26,9 +26,23 @@ typedef enum WalkOutput
 typedef struct WalkPlan
 {
 	uint32		hash;			/* of sql */
+	Oid			part;			/* partition that it is planned for, or InvalidOid */
+	uint64		used;			/* the higher, the more recently; of one with a part */
 	char	   *sql;
 	SPIPlanPtr	plan;
 } WalkPlan;
+
+/* A partition that was read, one of several that come one after the other */
+typedef struct WalkPart
+{
+	Oid			relid;
+	bool		valid;			/* it has not changed since it was looked at */
+	Oid			index;			/* its part of the key's index, or InvalidOid */
+	uint64		used;			/* the higher, the more recently */
+} WalkPart;
+
+/* A walk meets one after the other, and seldom comes back. */
+#define WALK_MAX_PARTS 8
 
 typedef struct Walk
 {
@@ -49,6 +63,7 @@ typedef struct Walk
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes say nothing */
+	bool		in_order;		/* its partitions come one after the other */
 	bool		all_foreign;	/* all partitions are */
 	bool		by_partitions;	/* and better read each by itself, since none
 								 * comes before another */
@@ -67,6 +82,9 @@ typedef struct Walk
 	bool		valid;			/* nothing under it has changed */
 	int			pins;			/* calls that are using it */
 	int			nplans;
+	int			npart_plans;	/* of those, planned for a partition */
+	WalkPart	parts[WALK_MAX_PARTS];
+	uint64		part_uses;
 	WalkPlan   *plans;
 } Walk;
 
@@ -75,7 +93,8 @@ typedef struct Walk
 extern const char *const walk_settings[WALK_NSETTINGS];
 
 extern Walk *walk_open(Relation rel, const char *key, const Filter *filter);
-extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
+extern Oid	walk_look_at_part(Walk *walk, Oid relid);
+extern SPIPlanPtr walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);
 extern void walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned);
