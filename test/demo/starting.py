@@ -1,0 +1,27 @@
+"""Shows that something is going on before there is a server: each line of standard input names what, until the next."""
+import pathlib
+import select
+import sys
+
+import show
+
+SOURCES = len(list(pathlib.Path("src").rglob("*.c")))
+
+
+def built() -> int:
+    return len(list(pathlib.Path("src").rglob("*.o")))
+
+
+def main() -> None:
+    what = sys.stdin.readline().strip()
+    while what:
+        moving = show.Moving()
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            progress = f"{what:<26}" + show.bar(built(), SOURCES) + f"  {moving.seconds():.1f} s"
+            moving.draw([progress], progress)
+        moving.finish([f"{what}: {show.duration(moving.seconds())}"])
+        what = sys.stdin.readline().strip()
+
+
+if __name__ == "__main__":
+    main()
