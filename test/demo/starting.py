@@ -8,8 +8,10 @@ import show
 SOURCES = len(list(pathlib.Path("src").rglob("*.c")))
 
 
-def built() -> int:
-    return len(list(pathlib.Path("src").rglob("*.o")))
+def progress() -> str:
+    """How much is compiled, until all is."""
+    built = len(list(pathlib.Path("src").rglob("*.o")))
+    return show.bar(built, SOURCES) + "  " if built < SOURCES else ""
 
 
 def main() -> None:
@@ -17,8 +19,8 @@ def main() -> None:
     while what:
         moving = show.Moving()
         while not select.select([sys.stdin], [], [], 0.1)[0]:
-            progress = f"{what:<26}" + show.bar(built(), SOURCES) + f"  {moving.seconds():.1f} s"
-            moving.draw([progress], progress)
+            line = f"{what:<26}{progress()}{moving.seconds():.1f} s"
+            moving.draw([line], line)
         moving.finish([f"{what}: {show.duration(moving.seconds())}"])
         what = sys.stdin.readline().strip()
 
