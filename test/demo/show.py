@@ -21,11 +21,11 @@ class Moving:
     def seconds(self) -> float:
         return time.monotonic() - self.start
 
-    def draw(self, lines: list[str], brief: str) -> None:
-        """brief stands for the lines where they cannot move."""
+    def draw(self, lines: list[str], brief: str = "") -> None:
+        """brief, if any, stands for the lines where they cannot move."""
         if LIVE:
             self.rewrite(lines)
-        elif time.monotonic() - self.last >= 1:
+        elif brief and time.monotonic() - self.last >= 1:
             self.last += 1
             say("  " + brief)
 

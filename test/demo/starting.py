@@ -19,8 +19,7 @@ def main() -> None:
     while what:
         moving = show.Moving()
         while not select.select([sys.stdin], [], [], 0.1)[0]:
-            line = f"{what:<26}{progress()}{moving.seconds():.1f} s"
-            moving.draw([line], line)
+            moving.draw([f"{what:<26}{progress()}{moving.seconds():.1f} s"])
         moving.finish([f"{what}: {show.duration(moving.seconds())}"])
         what = sys.stdin.readline().strip()
 
