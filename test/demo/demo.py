@@ -166,9 +166,9 @@ def main() -> None:
     backfill(psycopg.connect(autocommit=True), rows)
     show.say("")
     show.paragraph(
-        f"{everything.label} saw its first row after {show.duration(everything.state.first_row)} and took"
+        f"Of {rows:,} rows, {everything.label} saw the first after {show.duration(everything.state.first_row)} and took"
         f" {show.size(everything.memory)}; {walk.label} saw it after {show.duration(walk.state.first_row)} and took"
-        f" {show.size(walk.memory)}; and the backfill updated each of {rows:,} rows once, through a kill -9.")
+        f" {show.size(walk.memory)}; and the backfill updated each of them once, through a kill -9.")
 
 
 if __name__ == "__main__":
