@@ -43,7 +43,11 @@ class Stack:
 
 
 STACKS = {
+    "django": Stack("`iterator()`", "`all()`", (PYTHON, "recipes.py"), packages=("python3-django", "python3-psycopg2"), quick=True),
     "psycopg": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg",), quick=True),
+    "psycopg2": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg2",), quick=True),
+    "node-pg": Stack("`QueryStream`", "`query()`", ("node", "recipes.js"),
+                     packages=("nodejs", "npm", "npm:pg", "npm:pg-query-stream"), quick=True),
 }
 
 
