@@ -51,8 +51,10 @@ before_sandbox() {
 in_sandbox || enter_sandbox clients/run.sh ${arguments[@]+"${arguments[@]}"}
 
 build_extension
-# shellcheck disable=SC2119	# no settings
-start_cluster
+# JDBC knows no Unix sockets.
+port=$(/usr/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+start_cluster "listen_addresses = '127.0.0.1'" "port = $port"
+export PGPORT=$port
 
 status=0
 /usr/bin/python3 test/clients/stacks.py check ${stacks[@]+"${stacks[@]}"} | tee "$sandbox/log/check" || status=$?

@@ -44,10 +44,22 @@ class Stack:
 
 STACKS = {
     "django": Stack("`iterator()`", "`all()`", (PYTHON, "recipes.py"), packages=("python3-django", "python3-psycopg2"), quick=True),
+    "psql": Stack("`FETCH_COUNT`", "`SELECT`", ("bash", "recipes.sh"), quick=True),
+    "libpq": Stack("`FETCH 1000`", "`PQexec()`", ("{out}/recipes",), packages=("gcc", "libc6-dev", "libpq-dev"), quick=True,
+                   build=("sh", "-c", "gcc -O2 -Wall -Werror -I$(pg_config --includedir) recipes.c -o {out}/recipes -lpq")),
     "psycopg": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg",), quick=True),
     "psycopg2": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg2",), quick=True),
     "node-pg": Stack("`QueryStream`", "`query()`", ("node", "recipes.js"),
                      packages=("nodejs", "npm", "npm:pg", "npm:pg-query-stream"), quick=True),
+    "sqlalchemy": Stack("`yield_per()`", "`all()`", (PYTHON, "recipes.py"), packages=("python3-sqlalchemy", "python3-psycopg2")),
+    "jdbc": Stack("`setFetchSize()`", "`executeQuery()`", ("java", "-cp", "/usr/share/java/postgresql.jar:{out}", "Recipes"),
+                  build=("javac", "-cp", "/usr/share/java/postgresql.jar", "-d", "{out}", "Recipes.java"),
+                  packages=("default-jdk-headless", "libpostgresql-jdbc-java")),
+    "pdo": Stack("`FETCH 1000`", "`fetchAll()`", ("php", "recipes.php"), packages=("php-cli", "php-pgsql")),
+    "rails": Stack("`find_each`", "`to_a`", ("ruby", "recipes.rb"), packages=("ruby-activerecord", "ruby-pg")),
+    "go": Stack("`Query()`", "a slice", ("{out}/recipes",), build=("go", "build", "-o", "{out}/recipes", "recipes.go"),
+                packages=("golang-go", "golang-github-jackc-pgx-v4-dev")),
+    "laravel": Stack("`lazyById()`", "`get()`", ("php", "recipes.php"), packages=("php-cli", "php-pgsql", "php-illuminate-database")),
 }
 
 
@@ -66,7 +78,9 @@ def make_database(name: str, rows: int) -> dict[str, str]:
     psql("postgres", f"DROP DATABASE IF EXISTS {database};\nCREATE DATABASE {database};")
     psql(database, f"CREATE EXTENSION pg_chunked;\n{SCHEMA}", "-v", f"rows={rows}")
     modules = f"{os.environ.get('CHUNKED_SANDBOX', '')}/node/node_modules"
-    return {"NODE_PATH": modules, **os.environ, "PGDATABASE": database, "PGOPTIONS": "-c timezone=UTC"}
+    # JDBC knows neither these variables nor Unix sockets: run.sh's server listens at a port, too.
+    jdbc = f"jdbc:postgresql://127.0.0.1:{os.environ['PGPORT']}/{database}?user={os.environ['PGUSER']}&options=-c%20timezone=UTC"
+    return {"NODE_PATH": modules, "CLIENTS_JDBC_URL": jdbc, **os.environ, "PGDATABASE": database, "PGOPTIONS": "-c timezone=UTC"}
 
 
 def build(name: str, out: str) -> list[str]:
