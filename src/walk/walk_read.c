@@ -484,6 +484,8 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	reader.output = output;
 	reader.limit = PG_INT64_MAX;
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	if (walk->in_order && style.expand)
+		relation_check_rewrite(rel);	/* all are read at once */
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
 							is_filtered(walk, &reader) ? walk->filter : NULL);
