@@ -294,6 +294,8 @@ class Maker:
         unique_columns = [e.column for e in default_key]
 
         elements, default = self.choose_key(unique, default_key, columns, serial, special, duplicates)
+        if partition_columns and r.random() < 0.5:  # as the partitions are, so that they come one after the other
+            elements, default = self.partitioned_key(elements, partition_columns, serial), False
         order = elements + [Element(c) for c in unique_columns if c not in [e.column for e in elements]]
         # A column that stands in the key under a coarser collation cannot be appended again as tiebreaker.
         ambiguous = duplicates or any(e.coarser_than_column() and (unique == "none" or e.column in unique_columns) for e in elements)
@@ -364,6 +366,16 @@ class Maker:
             chosen.append(serial)
         decorated = r.random() < 0.8
         return [self.element(c, decorated) for c in chosen], False
+
+    def partitioned_key(self, elements: list[Element], partition_columns: list[Column], serial: Column | None) -> list[Element]:
+        """A key that begins with the columns of the partitions, mostly all of them in one direction."""
+        r = self.r
+        descending = r.random() < 0.4
+        first = [Element(c, descending=descending if r.random() < 0.85 else not descending) for c in partition_columns]
+        for element in first:
+            element.nulls_first = element.descending if r.random() < 0.6 else r.random() < 0.5
+        rest = [e for e in elements if e.column not in partition_columns]
+        return first + (rest if r.random() < 0.7 or not serial else [e for e in rest if e.column is serial])
 
     def filters(self, columns: list[Column]) -> list[str]:
         name = quote(self.r.choice(columns).name)
@@ -443,20 +455,28 @@ class Maker:
 
     def create_partitioned(self, table: Table, columns: list[Column], keys: list[Column], rows: list[dict]) -> None:
         dead, drop = self.dropped(table.base)
-        clause = self.partition_clause(keys[0])
+        clause, keys = self.partition_clause(keys)
         self.ddl.append(f"CREATE TABLE {table.base} ({self.definitions(columns, dead)}) PARTITION BY {clause}")
         if drop:
             self.ddl.append(drop)
         self.create_partitions(table.base, clause, keys, columns, rows)
 
-    def partition_clause(self, column: Column) -> str:
-        methods = ["RANGE", "LIST"] + (["HASH"] if column.kind is None or column.kind.hashable else [])
-        return f"{self.r.choice(methods)} ({quote(column.name)})"
+    def partition_clause(self, keys: list[Column]) -> tuple[str, list[Column]]:
+        """By the first column, or a range of both; and the columns again, perhaps one of them twice, a level each."""
+        column = keys[0]
+        if len(keys) == 2 and self.r.random() < 0.35:
+            return f"RANGE ({quote(column.name)}, {quote(keys[1].name)})", keys
+        if len(keys) == 1 and self.r.random() < 0.25:
+            keys = [column, column]
+        methods = ["RANGE", "RANGE", "LIST"] + (["HASH"] if column.kind is None or column.kind.hashable else [])
+        return f"{self.r.choice(methods)} ({quote(column.name)})", keys
 
     def create_partitions(self, parent: str, clause: str, keys: list[Column], columns: list[Column], rows: list[dict]) -> None:
         method = clause.split()[0]
-        below = self.partition_clause(keys[1]) if len(keys) > 1 else None
-        for bound in self.partition_bounds(method, keys[0], rows):
+        both = clause.startswith("RANGE") and clause.endswith(f", {quote(keys[-1].name)})") and len(keys) == 2
+        below = self.partition_clause(keys[1:])[0] if len(keys) > 1 and not both else None
+        bounds = self.pair_bounds(keys, rows) if both else self.partition_bounds(method, keys[0], rows)
+        for bound in bounds:
             child = qualify(self.schema, self.name("p"))
             nested = below if self.r.random() < 0.7 else None
             subclause = f" PARTITION BY {nested}" if nested else ""
@@ -502,15 +522,51 @@ class Maker:
             if r.random() < 0.5:
                 edges = edges + ["MAXVALUE"]
             bounds = [f"FOR VALUES FROM ({low}) TO ({high})" for low, high in zip(edges, edges[1:])]
+            complete = column.not_null and len(bounds) > 0 and (edges[0], edges[-1]) == ("MINVALUE", "MAXVALUE")
         else:
             bounds = []
+            complete = column.not_null and len(values) == len(self.sort(typed, seen))
+            most = r.choice((1, 2, 2))
             while values:
-                some, values = values[:2], values[2:]
+                some, values = values[:most], values[most:]
                 bounds.append("FOR VALUES IN (" + ", ".join(literal(v) for v in some) + ")")
             if bounds and not column.not_null and r.random() < 0.5:
                 bounds[-1] = bounds[-1][:-1] + ", NULL)"
-        bounds.append("DEFAULT")
-        r.shuffle(bounds)
+        return self.with_gaps(bounds, complete)
+
+    def pair_bounds(self, columns: list[Column], rows: list[dict]) -> list[str]:
+        """Ranges of two columns, some of which end between rows that share the first one."""
+        r = self.r
+        pairs = {tuple(row[c.name] for c in columns) for row in rows}
+        pairs = sorted(pair for pair in pairs if None not in pair)
+        edges = [f"({low}, {high})" for low, high in self.sorted_pairs(columns, r.sample(pairs, min(len(pairs), r.randint(1, 6))))]
+        if r.random() < 0.5:
+            edges = ["(MINVALUE, MINVALUE)"] + edges
+        if r.random() < 0.5:
+            edges = edges + ["(MAXVALUE, MAXVALUE)"]
+        bounds = [f"FOR VALUES FROM {low} TO {high}" for low, high in zip(edges, edges[1:])]
+        complete = all(c.not_null for c in columns) and len(bounds) > 0 and edges[0][1:4] == "MIN" and edges[-1][1:4] == "MAX"
+        return self.with_gaps(bounds, complete)
+
+    def sorted_pairs(self, columns: list[Column], pairs: list[tuple]) -> list[tuple[str, str]]:
+        """As literals, in their order, each once; the second open where it is so for all of a first."""
+        r = self.r
+        open_ended = r.random() < 0.4
+        typed = [c.type + (f" COLLATE {c.collation}" if c.collation else "") for c in columns]
+        found = []
+        for first in self.sort(typed[0], sorted({first for first, _ in pairs})):
+            seconds = self.sort(typed[1], sorted({second for other, second in pairs if other == first}))
+            if open_ended or not seconds:
+                found += [(literal(first), end) for end in r.choice((("MINVALUE",), ("MAXVALUE",), ("MINVALUE", "MAXVALUE")))]
+            else:
+                found += [(literal(first), literal(second)) for second in seconds]
+        return found
+
+    def with_gaps(self, bounds: list[str], complete: bool) -> list[str]:
+        """In any order; what is in none of them, if that may be, is in the default partition."""
+        if not complete or self.r.random() < 0.4:
+            bounds = [bound for bound in bounds if self.r.random() < 0.85] + ["DEFAULT"]
+        self.r.shuffle(bounds)
         return bounds
 
     def create_unique(self, table: Table, unique: str, candidates: list[list[Element]]) -> None:
