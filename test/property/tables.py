@@ -527,6 +527,8 @@ class Maker:
             bounds = []
             complete = column.not_null and len(values) == len(self.sort(typed, seen))
             most = r.choice((1, 2, 2))
+            if r.random() < 0.3:  # values of one on both sides of another's
+                r.shuffle(values)
             while values:
                 some, values = values[:most], values[most:]
                 bounds.append("FOR VALUES IN (" + ", ".join(literal(v) for v in some) + ")")
