@@ -455,9 +455,13 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 	if (filter != NULL)
 	{
 		List	   *clauses;
+		ListCell   *lc;
 
 		walk->filter = text_to_cstring(filter);
 		clauses = check_filter(walk);
+		foreach(lc, clauses)
+			if (!contain_mutable_functions(lfirst(lc)))
+				walk->filter_clauses = lappend(walk->filter_clauses, lfirst(lc));
 		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
 		walk->filter_index = walk->redirected ? InvalidOid :
 			key_partial_index(rel, walk->key, clauses);

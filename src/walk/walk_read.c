@@ -198,6 +198,8 @@ begin_parts(WalkCursor *cursor)
 		relation_close(rel, NoLock);
 		return;
 	}
+	if (is_filtered(walk, cursor->reader) && walk->filter_clauses != NIL)
+		partition_order_set_filter(cursor->order, walk->filter_clauses);
 	cursor->one_query = list_length(cursor->queries) == 1;
 	cursor->queries = NIL;
 }
