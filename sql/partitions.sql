@@ -297,7 +297,7 @@ SELECT count(*) FROM chunked.page(NULL::seen);
 SELECT count(*) FROM chunked.page(NULL::seen, after => '{"at": 30, "id": 30}');
 SELECT count(*) FROM chunked.page(NULL::seen, before => '{"at": 0, "id": 0}');
 RESET ROLE;
-SELECT count(*) FROM chunked.page(NULL::seen, after => '{"at": 30, "id": 30}', filter => 'id > 3');
+SELECT count(*) FROM chunked.page(NULL::seen, after => '{"at": 30, "id": 30}', filter => 'id > $1', args => '[3]');
 CREATE TABLE unseen (at int, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
 SELECT count(*) FROM chunked.page(NULL::unseen);
 SET ROLE partitions_test_reader;

@@ -161,6 +161,10 @@ check_rewrite(Relation rel, bool is_part)
 		Oid			file = HeapTupleIsValid(now) ? ((Form_pg_class) GETSTRUCT(now))->relfilenode : InvalidOid;
 		bool		is_old = HeapTupleIsValid(now) && is_older(now, snapshot);
 
+		/* the snapshot sees it as it is */
+		if (HeapTupleIsValid(now) &&
+			TransactionIdPrecedes(HeapTupleHeaderGetXmin(now->t_data), snapshot->xmin))
+			file = InvalidOid;
 		if (HeapTupleIsValid(now))
 			ReleaseSysCache(now);
 		if (!OidIsValid(file) || is_old)
