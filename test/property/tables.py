@@ -519,6 +519,8 @@ class Maker:
             if len(every) <= 10 and r.random() < 0.4:
                 values, with_default = every, r.random() < 0.2
             size = r.choice((1, 1, 2))
+            if r.random() < 0.25:  # values of one on both sides of another's
+                r.shuffle(values)
             while values:
                 some, values = values[:size], values[size:]
                 bounds.append("FOR VALUES IN (" + ", ".join(literal(v) for v in some) + ")")
