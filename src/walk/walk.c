@@ -135,7 +135,7 @@ walk_open(Relation rel, const char *key, text *filter)
 
 /*
  * To be called whenever the walk comes to a partition, which is locked.  Returns its
- * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite().
+ * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite_of_part().
  */
 Oid
 walk_look_at_part(Walk *walk, Oid relid)
@@ -159,7 +159,7 @@ walk_look_at_part(Walk *walk, Oid relid)
 
 	part->relid = InvalidOid;
 	rel = relation_open(relid, NoLock);
-	relation_check_rewrite(rel);
+	relation_check_rewrite_of_part(rel);
 	/* another index makes it invalid again from here on */
 	part->relid = relid;
 	part->valid = true;
