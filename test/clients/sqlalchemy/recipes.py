@@ -49,7 +49,6 @@ def walk(session, after="{}"):
     while events := session.scalars(select(Event).from_statement(page), {"after": after}).all():
         yield from events
         after = json.dumps({"id": events[-1].id})
-        session.expunge_all()
 # [end]
 
 
@@ -181,9 +180,7 @@ def check(engine):
 # What stacks.py measures
 
 def stream(session):
-    for events in session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000)).partitions():
-        yield from events
-        session.expunge_all()
+    yield from session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000))
 
 
 def bench(session, rows):
