@@ -307,5 +307,29 @@ SELECT (SELECT count(*) FROM chunked.paginate(NULL::sized, 2, 2::bigint, 1::bigi
 	(SELECT count(*) FROM chunked.paginate(NULL::sized, 1, 9223372036854775807, 9223372036854775807)) AS most, chunked.paginator('sized', 9223372036854775807, 9223372036854775807);
 SELECT pg_temp.failure('SELECT * FROM chunked.page(NULL::sized, -9223372036854775808)');
 
+-- columns that are computed when they are read (from 18 on) are not in the heap
+SELECT CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 'VIRTUAL' ELSE 'STORED' END AS kind \gset
+CREATE TABLE on_reading (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) :kind, v text);
+INSERT INTO on_reading (id, v) SELECT i, 'v' || i FROM generate_series(1, 5) i;
+SELECT * FROM chunked.page(NULL::on_reading, 3, after => '{"id": 1}');
+SELECT * FROM chunked.page(NULL::on_reading, 2, before => '{}');
+
+-- the rows of a cursor over a page are those of its snapshot, whatever happens between two of them
+CREATE TABLE moving (id int PRIMARY KEY, v int);
+INSERT INTO moving SELECT i, 0 FROM generate_series(1, 6) i;
+BEGIN;
+DECLARE pages CURSOR FOR SELECT id, v FROM chunked.page(NULL::moving);
+FETCH 2 FROM pages;
+UPDATE moving SET v = 1;
+DELETE FROM moving WHERE id = 4;
+INSERT INTO moving VALUES (7, 7);
+SAVEPOINT s;
+FETCH 1 FROM pages;
+SELECT pg_temp.state('TRUNCATE moving');
+ROLLBACK TO s;
+FETCH ALL FROM pages;
+COMMIT;
+SELECT * FROM chunked.page(NULL::moving);
+
 SET client_min_messages = warning;
 DROP SCHEMA page_test CASCADE;

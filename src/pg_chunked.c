@@ -13,6 +13,7 @@
 #include "job/ledger.h"
 #include "key/redirect.h"
 #include "statement/statement_plan.h"
+#include "walk/part_plan.h"
 #include "walk/read_ahead.h"
 #include "walk/steer.h"
 
@@ -25,6 +26,7 @@ _PG_init(void)
 {
 	settings_define();
 	redirect_before_hooks();
+	part_plan_install();
 	steer_install();
 	read_ahead_install();
 	page_scan_install();

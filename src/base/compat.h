@@ -183,6 +183,22 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define compat_check_as_user(query, rte, role) ((void) (query), (void) ((rte)->checkAsUser = (role)))
 #endif
 
+/* 16: the entry points to its permissions; without them nothing is checked */
+#if PG_VERSION_NUM >= 160000
+#define compat_require_nothing(rte) ((void) ((rte)->perminfoindex = 0))
+#else
+#define compat_require_nothing(rte) ((void) ((rte)->requiredPerms = 0))
+#endif
+
+/* 16: whether columns may be missing became an argument */
+#if PG_VERSION_NUM >= 160000
+#define compat_attrmap_by_name(from, to) build_attrmap_by_name(from, to, false)
+#define compat_attrmap_by_name_if_needed(from, to) build_attrmap_by_name_if_req(from, to, false)
+#else
+#define compat_attrmap_by_name(from, to) build_attrmap_by_name(from, to)
+#define compat_attrmap_by_name_if_needed(from, to) build_attrmap_by_name_if_req(from, to)
+#endif
+
 /* 16: that list names the relation as well (for a test that exchanges it) */
 #if PG_VERSION_NUM >= 160000
 #define compat_exchange_relation(query, rte, other) \

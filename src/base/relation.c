@@ -22,6 +22,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -60,8 +61,11 @@ relation_of_row_type(Oid row_type)
 Relation
 relation_open_to_walk(Oid relid)
 {
-	Relation	rel = try_relation_open(relid, AccessShareLock);
+	Relation	rel;
 
+	/* as for a table that is named in FROM: a partition may have come since it was locked */
+	AcceptInvalidationMessages();
+	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -137,6 +141,10 @@ relation_check_rewrite(Relation rel)
 		HeapTuple	now = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
 		Oid			file = HeapTupleIsValid(now) ? ((Form_pg_class) GETSTRUCT(now))->relfilenode : InvalidOid;
 
+		/* the snapshot sees it as it is */
+		if (HeapTupleIsValid(now) &&
+			TransactionIdPrecedes(HeapTupleHeaderGetXmin(now->t_data), snapshot->xmin))
+			file = InvalidOid;
 		if (HeapTupleIsValid(now))
 			ReleaseSysCache(now);
 		if (!OidIsValid(file))

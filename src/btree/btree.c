@@ -90,8 +90,10 @@ btree_open(Relation rel, const WalkKey *key)
 
 /*
  * The same for a partition, whose privileges and policies do not count when it
- * is read through its parent, once direct_read_allowed() of that; index is its own.  NULL unless it is a plain heap
- * table with an index that the planner would use.
+ * is read through its parent, once direct_read_allowed() of that; index is its own.
+ * NULL unless it is a plain heap table with an index that the planner would use.
+ * Error: that of relation_check_rewrite(), since the lock may have come long after
+ * the snapshot.
  */
 BtreeIndex *
 btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
@@ -101,6 +103,7 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 
 	if (!OidIsValid(index_oid) || !direct_read_table(part))
 		return NULL;
+	relation_check_rewrite(part);
 	index = try_relation_open(index_oid, AccessShareLock);
 	if (index == NULL)
 		return NULL;

@@ -22,7 +22,8 @@
  * That one is found by selection: an item is chosen, each index searched for its
  * place, and what is on the wrong side left out, until few are left, which
  * are sorted.  An index takes part in it with a few comparisons, however many
- * rows of it are passed.
+ * rows of it are passed.  Where n is small beside the indexes, more than n rows
+ * are passed in this way, and sorted: they wait until it is their turn.
  *
  * Keys are unique among visible rows, so that no two items are equal; if they are,
  * in a damaged index, they stand in any order.
@@ -39,6 +40,10 @@
 
 /* Candidates are sorted when there are no more than these */
 #define FEW_CANDIDATES 32
+
+/* For each index: up to so many rows at a time are taken from those sorted, of which there are so many */
+#define SMALL_STEP 2
+#define SORTED_ROWS 16
 
 /* Items looked at to choose one that is near the place sought */
 #define SAMPLE_MAX 32
@@ -83,6 +88,15 @@ typedef struct MergeItem
 	int			number;
 } MergeItem;
 
+/* A row that has been passed by its index and waits for its turn */
+typedef struct MergeRow
+{
+	IndexTuple	tuple;
+	const MergePart *part;
+	Datum		value;			/* of the first column */
+	bool		isnull;
+} MergeRow;
+
 struct BtreeMerge
 {
 	/* fixed */
@@ -102,9 +116,17 @@ struct BtreeMerge
 	int		   *active;			/* indexes with candidates */
 	Position	scratch;		/* points to an item that others are compared with */
 	uint32		random;
-	MergeItem	end;			/* the last row passed */
+	MergeRow	end;			/* the last row passed: what it is and whose */
+
+	/* rows in order, all before what is at hand */
+	int			next_sorted;
+	int			nsorted;
+	MergeRow   *sorted;
 };
 
+static int64 take_sorted(BtreeMerge *merge, int64 n);
+static void sort_rows(BtreeMerge *merge);
+static int64 pass_rows(BtreeMerge *merge, int64 n);
 static void read_leaf(BtreeMerge *merge, MergePart *part);
 static bool read_visible(BtreeMerge *merge, MergePart *part, BtreePage *page);
 static void add_leaf(BtreeMerge *merge, MergePart *part, BtreePage *page,
@@ -112,13 +134,14 @@ static void add_leaf(BtreeMerge *merge, MergePart *part, BtreePage *page,
 static void drop_passed_leaves(BtreeMerge *merge, MergePart *part);
 static void read_at_horizon(BtreeMerge *merge);
 static void pass_items(BtreeMerge *merge, MergePart *part, int upto);
-static void pass_nth(BtreeMerge *merge, int64 n);
+static MergeItem select_nth(BtreeMerge *merge, int64 n);
 static MergeItem choose_pivot(BtreeMerge *merge, int nactive, int64 n, int64 candidates, int round);
 static int	items_up_to(const MergePart *part, const Position *position, int64 guess);
 static int64 keep_candidates(BtreeMerge *merge, int *nactive);
-static void pass_among_few(BtreeMerge *merge, int nactive, int64 n);
+static MergeItem select_among_few(BtreeMerge *merge, int nactive, int64 n);
 static uint32 random_below(BtreeMerge *merge, uint32 limit);
 static int	compare_last(Datum a, Datum b, void *arg);
+static int	compare_rows(const void *a, const void *b, void *arg);
 static int	compare_items(const void *a, const void *b, void *arg);
 static void point_to(const BtreeMerge *merge, MergeItem item, Position *position);
 
@@ -185,8 +208,75 @@ btree_merge_end(BtreeMerge *merge)
 bool
 btree_merge_go(BtreeMerge *merge, int64 n, int64 *rows)
 {
-	int64		left = n;
 	MemoryContext before = MemoryContextSwitchTo(merge->context);
+	int64		left = n - take_sorted(merge, n);
+
+	if (left > 0 && left <= (int64) merge->nparts * SMALL_STEP)
+	{
+		sort_rows(merge);
+		left -= take_sorted(merge, left);
+	}
+	else if (left > 0)
+		left -= pass_rows(merge, left);
+	MemoryContextSwitchTo(before);
+	*rows = n - left;
+	return left == 0;
+}
+
+/* Take rows, n at most, from those that wait; returns how many there were. */
+static int64
+take_sorted(BtreeMerge *merge, int64 n)
+{
+	int			taken = (int) Min(n, merge->nsorted - merge->next_sorted);
+
+	if (taken > 0)
+	{
+		merge->next_sorted += taken;
+		merge->end = merge->sorted[merge->next_sorted - 1];
+	}
+	return taken;
+}
+
+/* Sort the rows that come next; none wait. */
+static void
+sort_rows(BtreeMerge *merge)
+{
+	int64		most = (int64) merge->nparts * SORTED_ROWS;
+	int64		n;
+
+	if (merge->sorted == NULL)
+		merge->sorted = MemoryContextAllocHuge(merge->context, most * sizeof(MergeRow));
+	merge->next_sorted = merge->nsorted = 0;
+	while (merge->sure < most && !binaryheap_empty(merge->unread))
+		read_at_horizon(merge);
+	n = Min(binaryheap_empty(merge->unread) ? merge->at_hand : merge->sure, most);
+	if (n == 0)
+		return;
+	(void) select_nth(merge, n);
+	for (int i = 0; i < merge->nparts; i++)
+	{
+		MergePart  *part = &merge->parts[i];
+		TupleDesc	tupdesc = RelationGetDescr(part->btree->index);
+
+		for (int number = part->first; number < part->low; number++)
+		{
+			MergeRow   *row = &merge->sorted[merge->nsorted++];
+
+			row->part = part;
+			row->tuple = part->items[number];
+			row->value = index_getattr(row->tuple, 1, tupdesc, &row->isnull);
+		}
+		pass_items(merge, part, part->low);
+	}
+	qsort_arg(merge->sorted, merge->nsorted, sizeof(MergeRow), compare_rows, merge);
+}
+
+/* Pass n rows, or all that are left; returns how many.  None wait. */
+static int64
+pass_rows(BtreeMerge *merge, int64 n)
+{
+	int64		left = n;
+	MergeItem	end;
 
 	while (left > merge->at_hand && !binaryheap_empty(merge->unread))
 	{
@@ -201,27 +291,32 @@ btree_merge_go(BtreeMerge *merge, int64 n, int64 *rows)
 		left -= merge->at_hand;
 		for (int i = 0; i < merge->nparts; i++)
 			pass_items(merge, &merge->parts[i], merge->parts[i].nitems);
+		return n - left;
 	}
-	else
-	{
-		while (merge->sure < left && !binaryheap_empty(merge->unread))
-			read_at_horizon(merge);
-		pass_nth(merge, left);
-		left = 0;
-	}
-	MemoryContextSwitchTo(before);
-	*rows = n - left;
-	return left == 0;
+	while (merge->sure < left && !binaryheap_empty(merge->unread))
+		read_at_horizon(merge);
+	end = select_nth(merge, left);
+	merge->end.part = end.part;
+	merge->end.tuple = end.part->items[end.number];
+	for (int i = 0; i < merge->nparts; i++)
+		pass_items(merge, &merge->parts[i], merge->parts[i].low);
+	return n;
+}
+
+/* The rows that can be passed without reading another leaf, or a few more. */
+int64
+btree_merge_at_hand(const BtreeMerge *merge)
+{
+	return merge->at_hand + merge->nsorted - merge->next_sorted;
 }
 
 /* The position of the n-th of the rows just passed, in the current memory context. */
 Position *
 btree_merge_position(const BtreeMerge *merge)
 {
-	const MergePart *part = merge->end.part;
 	Position   *position = position_make(merge->key);
 
-	btree_position(part->btree, part->items[merge->end.number], position);
+	btree_position(merge->end.part->btree, merge->end.tuple, position);
 	return position;
 }
 
@@ -372,10 +467,14 @@ pass_items(BtreeMerge *merge, MergePart *part, int upto)
 
 /* ---------------------------------------------------------------- selection */
 
-/* Pass the n first of the items at hand, which are no fewer. */
-static void
-pass_nth(BtreeMerge *merge, int64 n)
+/*
+ * The n-th of the items at hand, which are no fewer.  In each index, those up to
+ * it are those from first to low.
+ */
+static MergeItem
+select_nth(BtreeMerge *merge, int64 n)
 {
+	MergeItem	end = {NULL, 0};
 	int			nactive = 0;
 	int64		candidates;
 
@@ -412,17 +511,14 @@ pass_nth(BtreeMerge *merge, int64 n)
 		}
 		if (up_to_pivot <= n)
 		{
-			merge->end = pivot; /* if it is the last one passed */
+			end = pivot;		/* if nothing is left */
 			n -= up_to_pivot;
 		}
 		else
 			pivot.part->high = pivot.number;
 		candidates = keep_candidates(merge, &nactive);
 	}
-	if (n > 0)
-		pass_among_few(merge, nactive, n);
-	for (int i = 0; i < merge->nparts; i++)
-		pass_items(merge, &merge->parts[i], merge->parts[i].low);
+	return n > 0 && candidates > 0 ? select_among_few(merge, nactive, n) : end;
 }
 
 /* Leave out the indexes without candidates; returns how many candidates there are. */
@@ -499,9 +595,9 @@ items_up_to(const MergePart *part, const Position *position, int64 guess)
 	return low;
 }
 
-/* Pass the n first candidates, or all if, in a damaged index, there are fewer. */
-static void
-pass_among_few(BtreeMerge *merge, int nactive, int64 n)
+/* The n-th candidate, or the last if, in a damaged index, there are fewer. */
+static MergeItem
+select_among_few(BtreeMerge *merge, int nactive, int64 n)
 {
 	MergeItem	items[FEW_CANDIDATES];
 	int			nitems = 0;
@@ -517,11 +613,10 @@ pass_among_few(BtreeMerge *merge, int nactive, int64 n)
 		}
 	}
 	qsort_arg(items, nitems, sizeof(MergeItem), compare_items, merge);
-	for (int i = 0; i < Min(n, nitems); i++)
-	{
-		merge->end = items[i];
+	n = Min(n, nitems);
+	for (int i = 0; i < n; i++)
 		items[i].part->low = Max(items[i].part->low, items[i].number + 1);
-	}
+	return items[n - 1];
 }
 
 /* Good enough to sample by, and the same whenever the same rows are counted. */
@@ -543,6 +638,29 @@ compare_last(Datum a, Datum b, void *arg)
 	const MergePart *y = (const MergePart *) DatumGetPointer(b);
 
 	return position_compare(merge->key, &y->last, &x->last);
+}
+
+static int
+compare_rows(const void *a, const void *b, void *arg)
+{
+	const BtreeMerge *merge = arg;
+	const MergeRow *x = a;
+	const MergeRow *y = b;
+	int			order = key_column_compare(&merge->key->columns[0], x->value, x->isnull,
+										   y->value, y->isnull);
+
+	for (int i = 1; i < merge->key->ncolumns && order == 0; i++)
+	{
+		bool		null_x;
+		bool		null_y;
+		Datum		value_x = index_getattr(x->tuple, i + 1,
+											RelationGetDescr(x->part->btree->index), &null_x);
+		Datum		value_y = index_getattr(y->tuple, i + 1,
+											RelationGetDescr(y->part->btree->index), &null_y);
+
+		order = key_column_compare(&merge->key->columns[i], value_x, null_x, value_y, null_y);
+	}
+	return order;
 }
 
 static int

@@ -27,7 +27,7 @@
 #include "btree/btree_merge.h"
 #include "btree/btree_partitions.h"
 #include "key/direct_read.h"
-#include "key/part_order.h"
+#include "key/partition_order.h"
 
 /* A count in progress */
 typedef struct Counter
@@ -53,24 +53,24 @@ static Counted count_one(Counter *counter, Relation rel, Oid index, const Positi
 						 const Position *upto);
 static Counted count_table(Counter *counter, BtreeIndex *btree, const Position *after,
 						   const Position *upto);
-static Counted count_each(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+static Counted count_each(Counter *counter, Relation rel, Oid index, PartitionOrder *order,
 						  const Position *after, const Position *upto);
-static Counted count_ordered(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+static Counted count_ordered(Counter *counter, Relation rel, Oid index, PartitionOrder *order,
 							 const Position *after, const Position *upto);
 static Counted count_merged(Counter *counter, Relation rel, Oid index, const Position *after,
 							const Position *upto);
-static Counted count_part(Counter *counter, Oid part, Oid parent_index,
+static Counted count_part(Counter *counter, Oid part, Relation root, Oid root_index,
 						  const Position *after, const Position *upto);
-static Counted first_of_part(const Counter *counter, Oid part, Oid parent_index,
+static Counted first_of_part(const Counter *counter, Oid part, Relation root, Oid root_index,
 							 const Position *after, const Position *upto, Position **first);
 static int64 size_one(void *arg, int number);
 static void begin_ends(Counter *counter, BtreeEnds *ends);
-static bool add_end(Counter *counter, Position *position);
+static bool add_end(Counter *counter, Position *position, bool go_on);
 static bool find_last(const WalkKey *key, Relation rel, Oid index, const Position *after,
 					  const Position *upto, Position **last);
-static bool find_last_of_part(const WalkKey *key, Oid part, Oid parent_index,
+static bool find_last_of_part(const WalkKey *key, Oid part, Relation root, Oid root_index,
 							  const Position *after, const Position *upto, Position **last);
-static Relation open_part(Oid part, Oid parent_index, Oid *index);
+static Relation open_part(Oid part, Relation root, Oid root_index, Oid *index);
 
 /*
  * Count off the visible rows after "after" and up to "upto" (NULL: unbounded) in
@@ -126,18 +126,20 @@ btree_find_last(Relation rel, const WalkKey *key, const Position *after,
 static Counted
 count_one(Counter *counter, Relation rel, Oid index, const Position *after, const Position *upto)
 {
-	PartOrder  *order;
+	PartitionOrder *order;
 	BtreeIndex *btree;
 	Counted		counted;
 
 	check_stack_depth();
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
-		order = part_order(rel, counter->key);
-		if (counter->ends == NULL)
-			return count_each(counter, rel, index, order, after, upto);
-		return order != NULL ? count_ordered(counter, rel, index, order, after, upto) :
+		order = partition_order_begin(RelationGetRelid(rel), counter->key, after, upto, false);
+		counted = counter->ends == NULL ? count_each(counter, rel, index, order, after, upto) :
+			order != NULL ? count_ordered(counter, rel, index, order, after, upto) :
 			count_merged(counter, rel, index, after, upto);
+		if (order != NULL)
+			partition_order_end(order);
+		return counted;
 	}
 	btree = btree_open_part(rel, index, counter->key);
 	if (btree == NULL)
@@ -159,72 +161,97 @@ count_table(Counter *counter, BtreeIndex *btree, const Position *after, const Po
 		counter->rows += count.rows;
 		if (!count.ended)
 			return COUNTED_ALL;
-		if (!add_end(counter, count.end))
+		if (!add_end(counter, count.end, false))
 			return COUNTED_ENOUGH;
 		after = count.end;
 	}
 }
 
-/* Add up the partitions' rows; they may be in any order.  order: that they are in, or NULL. */
+/* Add up the partitions' rows, those in the range; order: that they are in, or NULL. */
 static Counted
-count_each(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+count_each(Counter *counter, Relation rel, Oid index, PartitionOrder *order,
 		   const Position *after, const Position *upto)
 {
-	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-	const Oid  *parts = order != NULL ? order->parts : desc->oids;
-	int			first = 0;
-	int			last = desc->nparts - 1;
+	List	   *parts = NIL;
+	ListCell   *lc;
 	Counted		counted = COUNTED_ALL;
 
 	if (order != NULL)
-		part_order_range(rel, counter->key, order, after, upto, &first, &last);
-	for (int i = first; i <= last && counted == COUNTED_ALL; i++)
-		counted = count_part(counter, parts[i], index, after, upto);
-	if (order != NULL && OidIsValid(order->default_part) && counted == COUNTED_ALL)
-		counted = count_part(counter, order->default_part, index, after, upto);
+	{
+		OrderedPart part;
+
+		/* a default partition may come several times */
+		while (partition_order_next(order, &part))
+			parts = part.is_default ? list_append_unique_oid(parts, part.relid) :
+				lappend_oid(parts, part.relid);
+	}
+	else
+	{
+		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+
+		for (int i = 0; i < desc->nparts; i++)
+			parts = lappend_oid(parts, desc->oids[i]);
+	}
+	foreach(lc, parts)
+	{
+		counted = count_part(counter, lfirst_oid(lc), rel, index, after, upto);
+		if (counted != COUNTED_ALL)
+			break;
+	}
+	list_free(parts);
 	return counted;
 }
 
 /*
- * Count partitions that follow each other.  Rows of the default partition that
- * come before one are all before its first row.
+ * Count partitions that follow each other.  Rows of a default partition that
+ * come now are counted when it is seen where they end: before the first row of the
+ * partition that comes next.
  */
 static Counted
-count_ordered(Counter *counter, Relation rel, Oid index, const PartOrder *order,
+count_ordered(Counter *counter, Relation rel, Oid index, PartitionOrder *order,
 			  const Position *after, const Position *upto)
 {
-	const Position *default_after = after;
-	Position   *default_first = NULL;
-	int			first;
-	int			last;
+	const Position *passed = after; /* of default partitions, all up to here */
+	Oid			pending = InvalidOid;	/* one that has rows before what comes next */
+	OrderedPart part;
 	Counted		counted = COUNTED_ALL;
 
-	part_order_range(rel, counter->key, order, after, upto, &first, &last);
-	if (OidIsValid(order->default_part))
-		counted = first_of_part(counter, order->default_part, index, after, upto, &default_first);
-	for (int i = first; i <= last && counted == COUNTED_ALL; i++)
+	while (counted == COUNTED_ALL && partition_order_next(order, &part))
 	{
-		if (default_first != NULL)
-		{
-			Position   *part_first;
+		Position   *first = NULL;
 
-			counted = first_of_part(counter, order->parts[i], index, after, upto, &part_first);
-			if (counted != COUNTED_ALL || part_first == NULL)
-				continue;
-			if (position_compare(counter->key, default_first, part_first) < 0)
+		if (part.relid == pending)
+			continue;
+		if (part.is_default || OidIsValid(pending))
+		{
+			counted = first_of_part(counter, part.relid, rel, index,
+									part.is_default ? passed : after, upto, &first);
+			if (first == NULL)
 			{
-				counted = count_part(counter, order->default_part, index, default_after, part_first);
-				default_after = part_first;
-				if (counted == COUNTED_ALL)
-					counted = first_of_part(counter, order->default_part, index, default_after,
-											upto, &default_first);
+				if (part.is_default && counted == COUNTED_ALL)
+					partition_order_no_more_default(order);
+				continue;
+			}
+			if (part.is_default && !partition_order_is_due(order, first))
+				continue;
+			if (OidIsValid(pending))
+			{
+				counted = count_part(counter, pending, rel, index, passed, first);
+				pending = InvalidOid;
+				if (!part.is_default)
+					passed = first;
+			}
+			if (part.is_default)
+			{
+				pending = part.relid;
+				continue;
 			}
 		}
 		if (counted == COUNTED_ALL)
-			counted = count_part(counter, order->parts[i], index, after, upto);
+			counted = count_part(counter, part.relid, rel, index, after, upto);
 	}
-	if (counted == COUNTED_ALL && default_first != NULL)
-		counted = count_part(counter, order->default_part, index, default_after, upto);
+	if (counted == COUNTED_ALL && OidIsValid(pending))
+		counted = count_part(counter, pending, rel, index, passed, upto);
 	return counted;
 }
 
@@ -234,18 +261,24 @@ count_merged(Counter *counter, Relation rel, Oid index, const Position *after, c
 {
 	BtreeParts *parts = btree_open_leaves(rel, index, counter->key);
 	BtreeMerge *merge;
+	int64		passed = 0;
+	int64		read;
 	Counted		counted;
 
 	if (parts == NULL)
 		return CANNOT_COUNT;
 	merge = btree_merge_begin(parts, counter->key, after, upto);
+
+	/* the next attempt would read these again, and from there on */
+	read = btree_merge_at_hand(merge);
 	for (;;)
 	{
 		int64		rows;
 		bool		ended = btree_merge_go(merge, counter->size - counter->rows, &rows);
 
 		counter->rows += rows;
-		if (!ended || !add_end(counter, btree_merge_position(merge)))
+		passed += rows;
+		if (!ended || !add_end(counter, btree_merge_position(merge), passed < read))
 		{
 			counted = ended ? COUNTED_ENOUGH : COUNTED_ALL;
 			break;
@@ -256,12 +289,13 @@ count_merged(Counter *counter, Relation rel, Oid index, const Position *after, c
 	return counted;
 }
 
+/* Count what is below a table, of whose index its own is part. */
 static Counted
-count_part(Counter *counter, Oid part, Oid parent_index,
+count_part(Counter *counter, Oid part, Relation root, Oid root_index,
 		   const Position *after, const Position *upto)
 {
 	Oid			index;
-	Relation	rel = open_part(part, parent_index, &index);
+	Relation	rel = open_part(part, root, root_index, &index);
 	Counted		counted;
 
 	if (rel == NULL)
@@ -273,16 +307,16 @@ count_part(Counter *counter, Oid part, Oid parent_index,
 
 /* The first row of a partition in the range, NULL if there is none; never COUNTED_ENOUGH. */
 static Counted
-first_of_part(const Counter *counter, Oid part, Oid parent_index,
+first_of_part(const Counter *counter, Oid part, Relation root, Oid root_index,
 			  const Position *after, const Position *upto, Position **first)
 {
 	Counter		one = {.key = counter->key};
 	BtreeEnd	end;
-	BtreeEnds	ends = {.most = 1,.size = size_one,.ends = &end};
+	BtreeEnds	ends = {.enough = 1,.most = 1,.size = size_one,.ends = &end};
 	Counted		counted;
 
 	begin_ends(&one, &ends);
-	counted = count_part(&one, part, parent_index, after, upto);
+	counted = count_part(&one, part, root, root_index, after, upto);
 	*first = ends.nends > 0 ? end.position : NULL;
 	return counted == CANNOT_COUNT ? CANNOT_COUNT : COUNTED_ALL;
 }
@@ -302,16 +336,17 @@ begin_ends(Counter *counter, BtreeEnds *ends)
 	counter->size = ends->size(ends->arg, 0);
 }
 
-/* The row counted last is an end.  False: no more are wanted. */
+/* The row counted last is an end.  False: no more are wanted.  go_on: though there are enough. */
 static bool
-add_end(Counter *counter, Position *position)
+add_end(Counter *counter, Position *position, bool go_on)
 {
 	BtreeEnds  *ends = counter->ends;
 
 	ends->ends[ends->nends].position = position;
 	ends->ends[ends->nends].rows = counter->rows;
 	counter->rows = 0;
-	if (++ends->nends == ends->most)
+	ends->nends++;
+	if (ends->nends >= ends->most || (ends->nends >= ends->enough && !go_on))
 		return false;
 	counter->size = ends->size(ends->arg, ends->nends);
 	return counter->size > 0;
@@ -323,66 +358,103 @@ static bool
 find_last(const WalkKey *key, Relation rel, Oid index, const Position *after,
 		  const Position *upto, Position **last)
 {
-	PartitionDesc desc;
-	PartOrder  *order;
-	int			first_part = 0;
-	int			last_part;
+	PartitionOrder *order;
+	BtreeIndex *btree;
+	bool		sound = true;
 
 	check_stack_depth();
+	*last = NULL;
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 	{
-		BtreeIndex *btree = btree_open_part(rel, index, key);
-
+		btree = btree_open_part(rel, index, key);
 		if (btree == NULL)
 			return false;
 		*last = btree_last_of_index(btree, after, upto);
 		btree_close(btree);
 		return true;
 	}
-
-	desc = RelationGetPartitionDesc(rel, true);
-	order = part_order(rel, key);
-	last_part = desc->nparts - 1;
+	order = partition_order_begin(RelationGetRelid(rel), key, after, upto, true);
 	if (order != NULL)
-		part_order_range(rel, key, order, after, upto, &first_part, &last_part);
-	for (int i = last_part; i >= first_part && (order == NULL || *last == NULL); i--)
-		if (!find_last_of_part(key, order != NULL ? order->parts[i] : desc->oids[i], index,
-							   after, upto, last))
-			return false;
-	return order == NULL || !OidIsValid(order->default_part) ||
-		find_last_of_part(key, order->default_part, index, after, upto, last);
+	{
+		OrderedPart part;
+
+		while (sound && *last == NULL && partition_order_next(order, &part))
+		{
+			sound = find_last_of_part(key, part.relid, rel, index, after, upto, last);
+			if (!part.is_default)
+				continue;
+			if (*last == NULL)
+				partition_order_no_more_default(order);
+			else if (!partition_order_is_due(order, *last))
+				*last = NULL;
+		}
+		partition_order_end(order);
+	}
+	else
+	{
+		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+
+		for (int i = 0; i < desc->nparts && sound; i++)
+		{
+			Position   *found;
+
+			sound = find_last_of_part(key, desc->oids[i], rel, index, after, upto, &found);
+			if (found != NULL && (*last == NULL || position_compare(key, found, *last) > 0))
+				*last = found;
+		}
+	}
+	return sound;
 }
 
-/* The same of a partition, if that is after *last. */
 static bool
-find_last_of_part(const WalkKey *key, Oid part, Oid parent_index,
+find_last_of_part(const WalkKey *key, Oid part, Relation root, Oid root_index,
 				  const Position *after, const Position *upto, Position **last)
 {
 	Oid			index;
-	Relation	rel = open_part(part, parent_index, &index);
-	Position   *found = NULL;
+	Relation	rel = open_part(part, root, root_index, &index);
 	bool		sound;
 
+	*last = NULL;
 	if (rel == NULL)
 		return false;
-	sound = find_last(key, rel, index, after, upto, &found);
+	sound = find_last(key, rel, index, after, upto, last);
 	relation_close(rel, NoLock);
-	if (found != NULL && (*last == NULL || position_compare(key, found, *last) > 0))
-		*last = found;
 	return sound;
 }
 
 /* ------------------------------------------------------------------ opening */
 
-/* Open a partition, and find its part of the parent's index; NULL if it is gone. */
+/*
+ * Open what is below a partitioned table, and find its part of that table's
+ * index, or InvalidOid; NULL if it is gone.
+ */
 static Relation
-open_part(Oid part, Oid parent_index, Oid *index)
+open_part(Oid part, Relation root, Oid root_index, Oid *index)
 {
 	Relation	rel;
 
 	CHECK_FOR_INTERRUPTS();
 	rel = try_relation_open(part, AccessShareLock);
-	if (rel != NULL)
-		*index = index_get_partition(rel, parent_index);
+	if (rel == NULL)
+		return NULL;
+	*index = index_get_partition(rel, root_index);
+	if (!OidIsValid(*index) && rel->rd_rel->relispartition)
+	{
+		Oid			parent = get_partition_parent(part, true);
+
+		/* it is further below, and what lies between is locked by now */
+		if (parent != RelationGetRelid(root))
+		{
+			Oid			parent_index;
+			Relation	parent_rel = open_part(parent, root, root_index, &parent_index);
+
+			if (parent_rel != NULL)
+			{
+				if (OidIsValid(parent_index))
+					*index = index_get_partition(rel, parent_index);
+				relation_close(parent_rel, NoLock);
+			}
+		}
+	}
 	return rel;
 }

@@ -20,7 +20,8 @@ typedef struct BtreeEnd
 typedef struct BtreeEnds
 {
 	/* wanted: so many ends, of so many rows each; size() gives 0 if there are no more */
-	int			most;
+	int			enough;
+	int			most;			/* those that cost little when as many are found */
 	int64		(*size) (void *arg, int number);
 	void	   *arg;
 

@@ -248,6 +248,7 @@ refresh_positions(ChunkWalk *split, Walk *walk)
 static void
 forget_ahead(ChunkWalk *split)
 {
+	split->source.at_hand = false;
 	split->ends.nends = 0;
 	split->ends.over = false;
 	split->next_end = 0;
@@ -433,6 +434,7 @@ count_ahead(ChunkWalk *split, Walk *walk, Relation rel, const Range *range,
 	}
 	else
 		chunk->rows = ends->rest;
+	split->source.at_hand = split->next_end < ends->nends;
 	reader->count = chunk->rows;
 	return true;
 }
@@ -457,9 +459,10 @@ find_ends(ChunkWalk *split, Walk *walk, Relation rel, const Range *range)
 	MemoryContextReset(split->ahead);
 
 	/* as many as there have been, so that no more than that can turn out not to be wanted */
-	ends->most = (int) Min(Max(split->number, 1), Min(CHUNKS_AHEAD, Max(ROWS_AHEAD / rows, 1)));
+	ends->most = (int) Min(CHUNKS_AHEAD, Max(ROWS_AHEAD / rows, 1));
 	if (request->most_chunks > 0)
 		ends->most = (int) Max(Min(ends->most, request->most_chunks - split->number), 1);
+	ends->enough = (int) Min(ends->most, Max(split->number, 1));
 	before = MemoryContextSwitchTo(split->ahead);
 	ends->ends = palloc(ends->most * sizeof(BtreeEnd));
 	found = count_ends_by_index(walk, rel, range, ends);

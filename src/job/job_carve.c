@@ -266,7 +266,8 @@ carve_chunks(const Job *job, Carving *carving)
 		carved.row_count = chunk.row_count;
 		job_chunk_insert(job, &carved, 0);
 		carving->carved_upto = carved.upto;
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CARVE_TIME))
+		if (!source->at_hand &&
+			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CARVE_TIME))
 			break;
 	}
 	carving->carved_all = source->over;

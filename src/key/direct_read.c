@@ -48,7 +48,11 @@ direct_read_allowed(Relation rel, const WalkKey *key, DirectReadColumns columns)
 		return false;
 	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) == RLS_ENABLED)
 		return false;
-	return may_select(rel, key, columns) && !redirect_of_direct_read(rel, key);
+	if (!may_select(rel, key, columns))
+		return false;
+	/* to ask what would be read of a partitioned table, all of it would have to be planned */
+	return columns == DIRECT_READ_ROW_OF_PART ? !redirect_is_possible(rel) :
+		!redirect_of_direct_read(rel, key);
 }
 
 /* Of rows, whoever watches privileges by a hook is to be asked: by a query. */
@@ -58,11 +62,11 @@ may_select(Relation rel, const WalkKey *key, DirectReadColumns columns)
 	Oid			relid = RelationGetRelid(rel);
 	Oid			user = GetUserId();
 
-	if (columns == DIRECT_READ_ROW && ExecutorCheckPerms_hook != NULL)
+	if (columns != DIRECT_READ_KEY && ExecutorCheckPerms_hook != NULL)
 		return false;
 	if (pg_class_aclcheck(relid, user, ACL_SELECT) == ACLCHECK_OK)
 		return true;
-	if (columns == DIRECT_READ_ROW)
+	if (columns != DIRECT_READ_KEY)
 		return pg_attribute_aclcheck_all(relid, user, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK;
 	for (int i = 0; i < key->ncolumns; i++)
 		if (pg_attribute_aclcheck(relid, key->columns[i].attnum, user, ACL_SELECT) != ACLCHECK_OK)

@@ -13,7 +13,8 @@
 typedef enum DirectReadColumns
 {
 	DIRECT_READ_KEY,
-	DIRECT_READ_ROW
+	DIRECT_READ_ROW,
+	DIRECT_READ_ROW_OF_PART		/* which single partitions the relation has is not looked at */
 } DirectReadColumns;
 
 extern bool direct_read_allowed(Relation rel, const WalkKey *key, DirectReadColumns columns);

@@ -81,7 +81,6 @@ static uint64 probes_generation = 1;
 static bool mentions_redirected(Node *node, void *context);
 static Hooks current_hooks(void);
 static bool same_hooks(const Hooks *a, const Hooks *b);
-static bool may_be_redirected(Relation rel);
 static char *walk_text(Relation rel, const WalkKey *key, const char *condition);
 static Probe probe_of(Relation rel, const char *sql);
 static Probe *find_probe(const char *sql);
@@ -121,6 +120,21 @@ redirect_generation(void)
 }
 
 /*
+ * May a query of it be made to read something else?  Not while the hooks are our
+ * own, nor where the query would be refused, as it will be when it is executed.
+ */
+bool
+redirect_is_possible(Relation rel)
+{
+	static const Hooks none = {0};
+	Hooks		now = current_hooks();
+
+	if (same_hooks(&hooks_before, &none) && same_hooks(&now, &hooks_own))
+		return false;
+	return row_security || check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
  * Is a walk's query made to read something other than its relation, so that the
  * relation's indexes say nothing about it?  What becomes of single partitions and
  * children is not looked at: planning for all of them may take long.
@@ -131,7 +145,7 @@ redirect_of_walk(Relation rel, const WalkKey *key)
 	bool		has_parts = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation_has_children(rel);
 
-	return may_be_redirected(rel) &&
+	return redirect_is_possible(rel) &&
 		probe_of(rel, walk_text(rel, key, has_parts ? " WHERE false" : "")).redirected;
 }
 
@@ -142,7 +156,7 @@ redirect_of_walk(Relation rel, const WalkKey *key)
 bool
 redirect_of_direct_read(Relation rel, const WalkKey *key)
 {
-	return may_be_redirected(rel) && !probe_of(rel, walk_text(rel, key, "")).reads_own;
+	return redirect_is_possible(rel) && !probe_of(rel, walk_text(rel, key, "")).reads_own;
 }
 
 /* Would counting the rows read something else, so that the catalog's numbers mean nothing? */
@@ -152,7 +166,7 @@ redirect_of_count(Relation rel)
 	bool		has_parts = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation_has_children(rel);
 
-	return may_be_redirected(rel) &&
+	return redirect_is_possible(rel) &&
 		probe_of(rel, psprintf("SELECT pg_catalog.count(*) FROM %s%s", relation_quoted_name(rel),
 							has_parts ? " WHERE false" : "")).redirected;
 }
@@ -161,7 +175,7 @@ redirect_of_count(Relation rel)
 bool
 redirect_of_blocks(Relation rel)
 {
-	return may_be_redirected(rel) &&
+	return redirect_is_possible(rel) &&
 		!probe_of(rel, psprintf("SELECT ctid FROM ONLY %s WHERE ctid OPERATOR(pg_catalog.<=) '(0,0)'::pg_catalog.tid",
 							 relation_quoted_name(rel))).reads_own;
 }
@@ -225,21 +239,6 @@ same_hooks(const Hooks *a, const Hooks *b)
 {
 	return a->analyze == b->analyze && a->planner == b->planner &&
 		a->pathlist == b->pathlist && a->upper == b->upper;
-}
-
-/*
- * Not while the hooks are our own, nor where the query would be refused, as it
- * will be when it is executed.
- */
-static bool
-may_be_redirected(Relation rel)
-{
-	static const Hooks none = {0};
-	Hooks		now = current_hooks();
-
-	if (same_hooks(&hooks_before, &none) && same_hooks(&now, &hooks_own))
-		return false;
-	return row_security || check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
 }
 
 /* The query of a walk over the whole relation, or what of it satisfies the condition. */

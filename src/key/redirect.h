@@ -13,6 +13,7 @@
 extern void redirect_before_hooks(void);
 extern void redirect_after_hooks(void);
 extern uint64 redirect_generation(void);
+extern bool redirect_is_possible(Relation rel);
 extern bool redirect_of_walk(Relation rel, const WalkKey *key);
 extern bool redirect_of_direct_read(Relation rel, const WalkKey *key);
 extern bool redirect_of_count(Relation rel);

@@ -11,15 +11,20 @@
  * Where that is not so, or not for the caller to see, the walk reads by a query:
  * where there is a filter, row-level security, a view, or partitions.
  *
+ * A partition that is at hand is read so, too: under the privileges of the table that
+ * it is of, and its rows are made that table's.
+ *
  * Source: what nodeIndexscan.c does with scan keys, ExecIndexBuildScanKeys().
  */
 #include "postgres.h"
 
+#include "access/attmap.h"
 #include "access/nbtree.h"
 #include "access/relation.h"
 #include "access/relscan.h"
 #include "access/skey.h"
 #include "access/tableam.h"
+#include "access/tupconvert.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -38,6 +43,7 @@ struct IndexRows
 	Snapshot	snapshot;		/* registered */
 	TupleTableSlot *slot;
 	TupleTableSlot *cleared;	/* the row as a query gives it, if that is not as it is stored; or NULL */
+	AttrMap    *map;			/* where its columns are stored, if that is a partition's; or NULL */
 	bool		backward;		/* the branches are read last to first */
 	ScanDirection direction;
 	List	   *branches;		/* RangeBranch */
@@ -47,7 +53,9 @@ struct IndexRows
 	int64		rows;			/* that may be wanted */
 };
 
+static IndexRows *open_to_read(Relation rel, Oid index_oid, const WalkKey *key);
 static bool leads_to_rows(Relation rel, Relation index, const WalkKey *key);
+static void set_row_form(IndexRows *read, Relation parent);
 static TupleTableSlot *next_of_branches(IndexRows *read);
 static void begin_branch(IndexRows *read, const RangeBranch *branch);
 static void make_scan_key(ScanKey scan_key, const WalkKey *key, const RangeTest *test);
@@ -56,51 +64,83 @@ static bool is_stored_otherwise(TupleDesc tupdesc);
 static TupleTableSlot *clear_row(TupleTableSlot *cleared, TupleTableSlot *stored);
 
 /*
- * Begin to read the rows of a range of this relation, which is locked, in
- * walk order or backwards, in the current memory context; nothing is read yet.
- * rows: so many of them may be wanted.  NULL: they have to be read by a query.
- * range must stay until index_rows_end().
+ * Begin to read the rows of a range of this relation, or of a partition of it, both
+ * locked, in walk order or backwards, in the current memory context; nothing is read
+ * yet.  rows: so many of them may be wanted.  NULL: they have to be read by a query.
+ * The range's positions must stay until index_rows_end().
  */
 IndexRows *
-index_rows_begin(Oid relid, const WalkKey *key, const Range *range, bool backward, int64 rows)
+index_rows_begin(Oid relid, const IndexRowsPart *part, const WalkKey *key, const Range *range,
+				 bool backward, int64 rows)
 {
-	IndexRows  *read;
+	IndexRows  *read = NULL;
 	Relation	rel;
-	Relation	index;
+	Relation	table;
 
-	if (!OidIsValid(key->index))
+	if (!OidIsValid(key->index) || (part != NULL && !OidIsValid(part->index)))
 		return NULL;
 	rel = relation_open(relid, NoLock);
-	if (!direct_read_allowed(rel, key, DIRECT_READ_ROW) || !direct_read_table(rel) ||
-		compat_has_virtual_columns(RelationGetDescr(rel)) ||
-		(index = try_relation_open(key->index, AccessShareLock)) == NULL)
+	if (direct_read_allowed(rel, key, part == NULL ? DIRECT_READ_ROW : DIRECT_READ_ROW_OF_PART))
 	{
-		relation_close(rel, NoLock);
-		return NULL;
+		table = part == NULL ? rel : relation_open(part->relid, NoLock);
+		read = open_to_read(table, part == NULL ? key->index : part->index, key);
+		if (read != NULL)
+			set_row_form(read, rel);
+		else if (part != NULL)
+			relation_close(table, NoLock);
 	}
+	if (read == NULL || part != NULL)
+		relation_close(rel, NoLock);
+	if (read == NULL)
+		return NULL;
+
+	read->backward = backward;
+	read->direction = direct_read_backward(key, read->index) != backward ?
+		BackwardScanDirection : ForwardScanDirection;
+	read->branches = range_branches(key, range);
+	read->rows = rows;
+	read->ahead = read_ahead_make(read->rel, read->index, ScanDirectionIsBackward(read->direction), rows, rows, 1);
+	return read;
+}
+
+/* NULL: it must not be read by this index; then rel is left to the caller. */
+static IndexRows *
+open_to_read(Relation rel, Oid index_oid, const WalkKey *key)
+{
+	IndexRows  *read;
+	Relation	index;
+
+	if (!direct_read_table(rel) || compat_has_virtual_columns(RelationGetDescr(rel)) ||
+		(index = try_relation_open(index_oid, AccessShareLock)) == NULL)
+		return NULL;
 	if (!direct_read_index(index) || !leads_to_rows(rel, index, key))
 	{
 		relation_close(index, NoLock);
-		relation_close(rel, NoLock);
 		return NULL;
 	}
-
 	read = palloc0(sizeof(IndexRows));
 	read->context = CurrentMemoryContext;
 	read->key = key;
 	read->rel = rel;
 	read->index = index;
 	read->snapshot = RegisterSnapshot(GetActiveSnapshot());
-	read->slot = table_slot_create(rel, NULL);
-	if (is_stored_otherwise(RelationGetDescr(rel)))
-		read->cleared = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
-	read->backward = backward;
-	read->direction = direct_read_backward(key, index) != backward ?
-		BackwardScanDirection : ForwardScanDirection;
-	read->branches = range_branches(key, range);
-	read->rows = rows;
-	read->ahead = read_ahead_make(rel, index, ScanDirectionIsBackward(read->direction), rows, rows, 1);
 	return read;
+}
+
+/* How a stored row becomes one of the table that the key is of. */
+static void
+set_row_form(IndexRows *read, Relation parent)
+{
+	TupleDesc	stored = RelationGetDescr(read->rel);
+	TupleDesc	wanted = RelationGetDescr(parent);
+
+	read->slot = table_slot_create(read->rel, NULL);
+	if (read->rel != parent)
+		read->map = compat_attrmap_by_name_if_needed(stored, wanted);
+	if (read->map != NULL)
+		read->cleared = MakeSingleTupleTableSlot(wanted, &TTSOpsVirtual);
+	else if (is_stored_otherwise(stored))
+		read->cleared = MakeSingleTupleTableSlot(stored, &TTSOpsVirtual);
 }
 
 /* The next row, good until the next call; NULL after the last. */
@@ -136,6 +176,8 @@ next_of_branches(IndexRows *read)
 		{
 			if (read->ahead != NULL)
 				read_ahead_after_row(read->ahead, read->scan);
+			if (read->map != NULL)
+				return execute_attr_map_slot(read->map, read->slot, read->cleared);
 			return read->cleared == NULL ? read->slot : clear_row(read->cleared, read->slot);
 		}
 		index_endscan(read->scan);
@@ -156,7 +198,10 @@ index_rows_end(IndexRows *read)
 	relation_close(read->rel, NoLock);
 }
 
-/* Is it a btree of the key's columns, so that its scan gives each row once, in the key's order? */
+/*
+ * Is it a btree of the key's columns, so that its scan gives each row once, in the key's
+ * order?  By name, since a partition may have its columns in another order.
+ */
 static bool
 leads_to_rows(Relation rel, Relation index, const WalkKey *key)
 {
@@ -165,10 +210,15 @@ leads_to_rows(Relation rel, Relation index, const WalkKey *key)
 		IndexRelationGetNumberOfKeyAttributes(index) < key->ncolumns)
 		return false;
 	for (int i = 0; i < key->ncolumns; i++)
-		if (index->rd_index->indkey.values[i] != key->columns[i].attnum ||
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+
+		if (attnum <= 0 ||
+			strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname), key->columns[i].name) != 0 ||
 			index->rd_opfamily[i] != key->columns[i].opfamily ||
 			index->rd_indcollation[i] != key->columns[i].collation)
 			return false;
+	}
 	return true;
 }
 

@@ -13,8 +13,15 @@
 /* A read in progress */
 typedef struct IndexRows IndexRows;
 
-extern IndexRows *index_rows_begin(Oid relid, const WalkKey *key, const Range *range,
-								   bool backward, int64 rows);
+/* A partition to read in place of the table that the key is of */
+typedef struct IndexRowsPart
+{
+	Oid			relid;
+	Oid			index;			/* its part of the key's index */
+} IndexRowsPart;
+
+extern IndexRows *index_rows_begin(Oid relid, const IndexRowsPart *part, const WalkKey *key,
+								   const Range *range, bool backward, int64 rows);
 extern TupleTableSlot *index_rows_next(IndexRows *read);
 extern void index_rows_end(IndexRows *read);
 

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "jit/jit.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
@@ -26,12 +27,15 @@
 #include "utils/resowner.h"
 
 #include "base/compat.h"
+#include "walk/part_plan.h"
 #include "walk/steer.h"
 
 /* More than anything else costs */
 #define FORBIDDING_COST 1.0e10
 
 static const Walk *steered_walk = NULL;
+static Oid	steered_relation = InvalidOid;	/* that the query is planned for */
+static bool steered_foreign = false;	/* it is a foreign table */
 static Oid	steered_index = InvalidOid; /* that gives the order, or InvalidOid */
 static compat_relation_hook_type next_relation_hook = NULL;
 static bool steered_partitions = false;	/* a query by partitions */
@@ -64,22 +68,26 @@ steer_install(void)
 /*
  * Have the generic plan made, or made again if it has become invalid, for this
  * index (InvalidOid for what is foreign); the query must be a kept one.
+ * part: the partition to plan it for, or NULL.
  * by_partitions: the query puts together those of foreign partitions.  It is run
  * without JIT, which would cost more than a page.  Returns it, held by the current
  * resource owner.
  */
 CachedPlan *
-steer_plan(Walk *walk, Oid index, bool by_partitions, CachedPlanSource *source)
+steer_plan(Walk *walk, const OrderedPart *part, Oid index, bool by_partitions,
+		   CachedPlanSource *source)
 {
 	CachedPlan *volatile cached = NULL;
 
 	steered_walk = walk;
+	steered_relation = part == NULL ? walk->relid : part->relid;
+	steered_foreign = part == NULL ? walk->style.expand : part->relkind == RELKIND_FOREIGN_TABLE;
 	steered_index = index;
 	steered_partitions = by_partitions;
 	unpartitioned = NULL;
 	PG_TRY();
 	{
-		cached = GetCachedPlan(source, NULL, CurrentResourceOwner, NULL);
+		cached = part_plan_get(source, NULL, walk->relid, part == NULL ? InvalidOid : part->relid);
 	}
 	PG_FINALLY();
 	{
@@ -170,7 +178,7 @@ after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 	if (unpartitioned != NULL)
 		unpartitioned->nparts = nparts_hidden;
 	unpartitioned = NULL;
-	if (!steered_walk->style.expand && !steered_partitions)
+	if (!steered_foreign && !steered_partitions)
 		return;
 	foreach(lc, output_rel->pathlist)
 	{
@@ -245,7 +253,7 @@ is_steered(PlannerInfo *root, RelOptInfo *rel)
 		return false;
 	while (root->append_rel_array != NULL && root->append_rel_array[rti] != NULL)
 		rti = root->append_rel_array[rti]->parent_relid;
-	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_walk->relid;
+	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_relation;
 }
 
 /*

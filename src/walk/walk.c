@@ -15,8 +15,9 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
+#include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -30,10 +31,12 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/pin.h"
 #include "base/relation.h"
 #include "key/key_index.h"
 #include "key/key_resolve.h"
+#include "key/partition_order.h"
 #include "key/redirect.h"
 #include "walk/filter.h"
 #include "walk/remote.h"
@@ -44,6 +47,9 @@
 
 #define MAX_WALKS 32
 #define MAX_PLANS 64
+
+/* Of those, for partitions */
+#define MAX_PART_PLANS WALK_MAX_PARTS
 
 const char *const walk_settings[WALK_NSETTINGS] =
 {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "array_nulls",
@@ -57,14 +63,17 @@ static uint64 generation = 0;	/* redirect_generation() when they were built */
 static void register_callbacks(void);
 static void invalidate_walks(Datum arg, Oid relid);
 static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
-static void make_identity(StringInfo buf, Oid relid, const char *key, text *filter);
+static void make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter);
 static void append_with_end(StringInfo buf, const char *text);
 static Walk *cache_find(const StringInfo identity, uint32 hash);
 static void cache_make_room(void);
 static void cache_drop(Walk *walk);
 static void cache_drop_plans(Walk *walk);
-static void cache_build(Walk *walk, Relation rel, const char *key, text *filter);
-static List *check_filter(Walk *walk);
+static void cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter);
+static List *check_filter(Walk *walk, const Filter *filter);
+static Walk *with_values(Walk *walk, const Filter *filter);
+static void cache_drop_plan(Walk *walk, int i);
+static bool cache_plan_fits(Walk *walk, Oid part);
 static void make_select_lists(Walk *walk, Relation rel);
 
 /*
@@ -72,7 +81,7 @@ static void make_select_lists(Walk *walk, Relation rel);
  * It stays pinned until the current memory context is reset.
  */
 Walk *
-walk_open(Relation rel, const char *key, text *filter)
+walk_open(Relation rel, const char *key, const Filter *filter)
 {
 	StringInfoData identity;
 	uint32		hash;
@@ -94,7 +103,7 @@ walk_open(Relation rel, const char *key, text *filter)
 	{
 		dlist_move_head(&walks, &walk->node);
 		pin_until_reset(&walk->pins);
-		return walk;
+		return with_values(walk, filter);
 	}
 
 	cache_make_room();
@@ -102,6 +111,7 @@ walk_open(Relation rel, const char *key, text *filter)
 									ALLOCSET_SMALL_SIZES);
 	walk = MemoryContextAllocZero(context, sizeof(Walk));
 	walk->context = context;
+	walk->kept = walk;
 	walk->serial = ++last_serial;
 	walk->hash = hash;
 	walk->identity_length = identity.len;
@@ -113,30 +123,98 @@ walk_open(Relation rel, const char *key, text *filter)
 	nwalks++;
 	pin_until_reset(&walk->pins);
 
-	relation_check_rewrite(rel);
 	SPI_connect();				/* a filter is prepared, to be checked */
 	context = MemoryContextSwitchTo(walk->context);
 	cache_build(walk, rel, key, filter);
 	MemoryContextSwitchTo(context);
 	SPI_finish();
+	/* partitions that come one after the other are looked at when they are reached */
+	if (!walk->in_order)
+		relation_check_rewrite(rel);
 	walk->ready = true;
-	return walk;
+	return with_values(walk, filter);
 }
 
 /*
- * The prepared plan of a query of this walk, for as long as the walk is pinned.
+ * The walk with the values of its filter's parameters: a copy in the current memory
+ * context, since the same walk may be in use with others.
+ */
+static Walk *
+with_values(Walk *walk, const Filter *filter)
+{
+	Walk	   *copy;
+
+	if (filter == NULL)
+		return walk;
+	if (walk->filter->nargs == 0)
+	{
+		filter_bind(walk->filter, filter->args);
+		return walk;
+	}
+	copy = palloc(sizeof(Walk));
+	*copy = *walk;
+	copy->filter = palloc(sizeof(BoundFilter));
+	*copy->filter = *walk->filter;
+	filter_bind(copy->filter, filter->args);
+	return copy;
+}
+
+/*
+ * To be called whenever the walk comes to a partition, which is locked.  Returns its
+ * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite().
+ */
+Oid
+walk_look_at_part(Walk *walk, Oid relid)
+{
+	WalkPart   *part = &walk->parts[0];
+	Relation	rel;
+
+	for (int i = 0; i < WALK_MAX_PARTS; i++)
+	{
+		if (walk->parts[i].relid == relid)
+		{
+			part = &walk->parts[i];
+			break;
+		}
+		if (walk->parts[i].used < part->used)
+			part = &walk->parts[i];
+	}
+	part->used = ++walk->part_uses;
+	if (part->relid == relid && part->valid)
+		return part->index;
+
+	part->relid = InvalidOid;
+	rel = relation_open(relid, NoLock);
+	relation_check_rewrite(rel);
+	/* another index makes it invalid again from here on */
+	part->relid = relid;
+	part->valid = true;
+	part->index = OidIsValid(walk->key->index) && rel->rd_rel->relkind == RELKIND_RELATION ?
+		key_index_of_part(rel, walk->key->index) : InvalidOid;
+	relation_close(rel, NoLock);
+	return part->index;
+}
+
+/*
+ * The prepared plan of a query of this walk, for as long as the walk is pinned; of
+ * one to be planned for this partition, which is locked, or InvalidOid.
  * *kept: it is kept for later calls; if not, the caller frees it.
  */
 SPIPlanPtr
-walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
+walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bool *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
 	SPIPlanPtr	plan;
 
+	walk = walk->kept;
 	*kept = true;
 	for (int i = 0; i < walk->nplans; i++)
-		if (walk->plans[i].hash == hash && strcmp(walk->plans[i].sql, sql) == 0)
+		if (walk->plans[i].hash == hash && walk->plans[i].part == part &&
+			strcmp(walk->plans[i].sql, sql) == 0)
+		{
+			walk->plans[i].used = ++walk->part_uses;
 			return walk->plans[i].plan;
+		}
 
 	SPI_connect();
 	plan = SPI_prepare_cursor(sql, nargs, argtypes,
@@ -147,21 +225,21 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 	SPI_finish();
 
 	/* if an outer call uses these plans too, this one lasts only for the call */
-	if (walk->nplans == MAX_PLANS && walk->pins > 1)
-	{
-		*kept = false;
+	*kept = cache_plan_fits(walk, part);
+	if (!*kept)
 		return plan;
-	}
-	if (walk->nplans == MAX_PLANS)
-		cache_drop_plans(walk);
 
 	{
 		WalkPlan   *slot = &walk->plans[walk->nplans];
 
 		slot->hash = hash;
+		slot->part = part;
+		slot->used = ++walk->part_uses;
 		slot->sql = MemoryContextStrdup(walk->context, sql);
 		slot->plan = plan;
 		walk->nplans++;
+		if (OidIsValid(part))
+			walk->npart_plans++;
 	}
 	return plan;
 }
@@ -169,12 +247,12 @@ walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes, bool *kept)
 /*
  * The output to look for positions by: of any row, whether the filter is true
  * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
+ * there is only an index of the matches.
  */
 WalkOutput
 walk_all_keys(const Walk *walk)
 {
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+	return OidIsValid(walk->filter_index) && !OidIsValid(walk->key->index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
 }
 
 /*
@@ -228,6 +306,9 @@ invalidate_walks(Datum arg, Oid relid)
 
 		if (!OidIsValid(relid) || walk->relid == relid)
 			walk->valid = false;
+		for (int i = 0; i < WALK_MAX_PARTS; i++)
+			if (!OidIsValid(relid) || walk->parts[i].relid == relid)
+				walk->parts[i].valid = false;
 	}
 }
 
@@ -241,11 +322,12 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 
 /*
  * What distinguishes walks.  Collations and operator classes in a key are looked
- * up along search_path, and the literals in a filter are read under the
+ * up along search_path, as are the operators and functions that give a filter's
+ * parameters their types, and the literals in a filter are read under the
  * session's settings when its query is parsed, so these belong to it.
  */
 static void
-make_identity(StringInfo buf, Oid relid, const char *key, text *filter)
+make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter)
 {
 	Oid			user = GetUserId();
 
@@ -253,14 +335,15 @@ make_identity(StringInfo buf, Oid relid, const char *key, text *filter)
 	appendBinaryStringInfo(buf, (char *) &relid, sizeof(relid));
 	appendStringInfoChar(buf, key != NULL);
 	if (key != NULL)
-	{
 		append_with_end(buf, key);
+	if (key != NULL || (filter != NULL && strchr(filter->text, '$') != NULL))
+	{
 		append_with_end(buf, GetConfigOption("search_path", false, false));
 		appendBinaryStringInfo(buf, (char *) &user, sizeof(user));	/* "$user" */
 	}
 	if (filter != NULL)
 	{
-		appendBinaryStringInfo(buf, VARDATA_ANY(filter), VARSIZE_ANY_EXHDR(filter));
+		appendStringInfoString(buf, filter->text);
 		for (int i = 0; i < WALK_NSETTINGS; i++)
 		{
 			appendStringInfoChar(buf, '\0');
@@ -328,17 +411,49 @@ static void
 cache_drop_plans(Walk *walk)
 {
 	while (walk->nplans > 0)
-	{
-		WalkPlan   *slot = &walk->plans[--walk->nplans];
+		cache_drop_plan(walk, walk->nplans - 1);
+}
 
-		SPI_freeplan(slot->plan);
-		pfree(slot->sql);
+static void
+cache_drop_plan(Walk *walk, int i)
+{
+	WalkPlan   *slot = &walk->plans[i];
+
+	SPI_freeplan(slot->plan);
+	pfree(slot->sql);
+	if (OidIsValid(slot->part))
+		walk->npart_plans--;
+	*slot = walk->plans[--walk->nplans];
+}
+
+/* Make room for one more plan; false if none of them may go. */
+static bool
+cache_plan_fits(Walk *walk, Oid part)
+{
+	int			oldest = -1;
+
+	if (walk->nplans < MAX_PLANS && (!OidIsValid(part) || walk->npart_plans < MAX_PART_PLANS))
+		return true;
+	if (walk->pins > 1)
+		return false;
+	if (!OidIsValid(part))
+	{
+		cache_drop_plans(walk);
+		return true;
 	}
+	for (int i = 0; i < walk->nplans; i++)
+		if (OidIsValid(walk->plans[i].part) && (oldest < 0 || walk->plans[i].used < walk->plans[oldest].used))
+			oldest = i;
+	if (oldest < 0)
+		cache_drop_plans(walk);
+	else
+		cache_drop_plan(walk, oldest);
+	return true;
 }
 
 /* Fill in a new walk, in its own memory context. */
 static void
-cache_build(Walk *walk, Relation rel, const char *key, text *filter)
+cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
@@ -347,11 +462,14 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 	walk->qualifier = pstrdup(quote_identifier(RelationGetRelationName(rel)));
 	walk->style.expand = (relkind == RELKIND_FOREIGN_TABLE);
 	walk->style.prune = (relkind == RELKIND_PARTITIONED_TABLE);
+	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
+	/* columns that are computed when they are read might be computed otherwise there */
+	walk->in_order = !walk->redirected && !compat_has_virtual_columns(RelationGetDescr(rel)) &&
+		partition_order_is_known(rel, walk->key);
 	walk->style.also_expand = remote_has_partitions(rel);
 	walk->all_foreign = walk->style.also_expand && remote_has_all_partitions(rel);
 	walk->by_partitions = walk->all_foreign && remote_is_merged(rel, walk->key);
 	walk->inherited = relation_has_children(rel);
-	walk->redirected = relation_is_local_table(rel) && redirect_of_walk(rel, walk->key);
 	/* whoever redirects queries may refuse to plan them without their values */
 	walk->planned_by_value = (relkind == RELKIND_VIEW) || walk->redirected;
 	if (walk->redirected)
@@ -367,11 +485,14 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 	{
 		List	   *clauses;
 
-		walk->filter = text_to_cstring(filter);
-		clauses = check_filter(walk);
-		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
+		clauses = check_filter(walk, filter);
+		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter->text);
 		walk->filter_index = walk->redirected ? InvalidOid :
-			key_partial_index(rel, walk->key, clauses);
+			key_filter_index(rel, walk->key, clauses);
+		/* where all is read and sorted, the values may show a better way */
+		if (walk->filter->nargs > 0 && !OidIsValid(walk->key->index) && !OidIsValid(walk->filter_index) &&
+			!walk->style.expand && !walk->style.also_expand)
+			walk->planned_by_value = true;
 	}
 	make_select_lists(walk, rel);
 }
@@ -382,25 +503,14 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
  * Returns its clauses as an implicit AND, the relation being number 1.
  */
 static List *
-check_filter(Walk *walk)
+check_filter(Walk *walk, const Filter *filter)
 {
-	MemoryContext context = CurrentMemoryContext;
-	bool		clock_literal;
-	SPIPlanPtr	plan;
-	CachedPlanSource *source;
 	Node	   *quals;
 
-	filter_check_syntax(walk->filter, &clock_literal);
-	if (clock_literal)
+	walk->filter = filter_parse(filter);
+	if (walk->filter->clock_literal)
 		walk->valid = false;
-
-	/* in WHERE, so that its type and its functions are judged as there */
-	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter),
-					   0, NULL);
-	source = linitial(SPI_plan_get_plan_sources(plan));
-	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
-	quals = copyObject(linitial_node(Query, source->query_list)->jointree->quals);
-	SPI_freeplan(plan);
+	quals = filter_find_types(walk->filter, walk->relation);
 	return make_ands_implicit((Expr *) canonicalize_qual((Expr *) eval_const_expressions(NULL, quals),
 														 false));
 }
@@ -441,5 +551,5 @@ make_select_lists(Walk *walk, Relation rel)
 	walk->select_lists[WALK_KEYS] = keys.data;
 	walk->select_lists[WALK_KEYS_UNFILTERED] = keys.data;
 	walk->select_lists[WALK_MATCHES] = walk->filter == NULL ? NULL :
-		psprintf("%s, (%s\n) IS TRUE", keys.data, walk->filter);
+		psprintf("%s, (%s\n) IS TRUE", keys.data, walk->filter->text);
 }

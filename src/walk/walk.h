@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "lib/ilist.h"
 #include "key/range.h"
+#include "walk/filter.h"
 
 /* What a read returns of each row */
 typedef enum WalkOutput
@@ -25,9 +26,23 @@ typedef enum WalkOutput
 typedef struct WalkPlan
 {
 	uint32		hash;			/* of sql */
+	Oid			part;			/* partition that it is planned for, or InvalidOid */
+	uint64		used;			/* the higher, the more recently; of one with a part */
 	char	   *sql;
 	SPIPlanPtr	plan;
 } WalkPlan;
+
+/* A partition that was read, one of several that come one after the other */
+typedef struct WalkPart
+{
+	Oid			relid;
+	bool		valid;			/* it has not changed since it was looked at */
+	Oid			index;			/* its part of the key's index, or InvalidOid */
+	uint64		used;			/* the higher, the more recently */
+} WalkPart;
+
+/* A walk meets one after the other, and seldom comes back. */
+#define WALK_MAX_PARTS 8
 
 typedef struct Walk
 {
@@ -43,11 +58,12 @@ typedef struct Walk
 	Oid			relid;
 	WalkKey    *key;
 	RangeStyle	style;
-	Oid			filter_index;	/* partial index that supports the order of the
-								 * rows that match the filter, or InvalidOid */
+	Oid			filter_index;	/* by which the rows that match the filter are read in order,
+								 * or, rather than all, some of those that do not; or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes say nothing */
+	bool		in_order;		/* its partitions come one after the other */
 	bool		all_foreign;	/* all partitions are */
 	bool		by_partitions;	/* and better read each by itself, since none
 								 * comes before another */
@@ -55,16 +71,20 @@ typedef struct Walk
 	bool		planned_by_value;	/* plan again for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
-	char	   *filter;			/* or NULL */
+	BoundFilter *filter;		/* or NULL */
 	char	   *select_lists[WALK_MATCHES + 1];
 	AttrNumber *row_attnums;	/* of the key columns in WALK_ROWS */
 	AttrNumber *key_attnums;	/* of the key columns in the others: 1, 2, ... */
 
-	/* changing */
+	/* changing; of the walk that is kept, of which this may be a copy for one call */
+	struct Walk *kept;
 	bool		ready;			/* built */
 	bool		valid;			/* nothing under it has changed */
 	int			pins;			/* calls that are using it */
 	int			nplans;
+	int			npart_plans;	/* of those, planned for a partition */
+	WalkPart	parts[WALK_MAX_PARTS];
+	uint64		part_uses;
 	WalkPlan   *plans;
 } Walk;
 
@@ -72,8 +92,9 @@ typedef struct Walk
 #define WALK_NSETTINGS 9
 extern const char *const walk_settings[WALK_NSETTINGS];
 
-extern Walk *walk_open(Relation rel, const char *key, text *filter);
-extern SPIPlanPtr walk_prepare(Walk *walk, const char *sql, int nargs, Oid *argtypes,
+extern Walk *walk_open(Relation rel, const char *key, const Filter *filter);
+extern Oid	walk_look_at_part(Walk *walk, Oid relid);
+extern SPIPlanPtr walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);
 extern WalkOutput walk_all_keys(const Walk *walk);
 extern void walk_warn_unsupported(const Walk *walk, Relation rel, bool *warned);

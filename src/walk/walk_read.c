@@ -11,10 +11,16 @@
  * Where an index supports the order, the queries are planned once, and so that
  * this index is used whatever the statistics say (steer.c): every page costs
  * the same.
+ *
+ * Where partitions come one after the other (partition_order.c), each is read by
+ * queries of the whole that are planned for it alone (part_plan.c), and the next when
+ * it has no more rows: the others are neither opened nor locked.
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/relation.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
@@ -29,7 +35,9 @@
 
 #include "base/relation.h"
 #include "base/settings.h"
+#include "key/partition_order.h"
 #include "walk/index_rows.h"
+#include "walk/part_plan.h"
 #include "walk/read_ahead.h"
 #include "walk/remote.h"
 #include "walk/steer.h"
@@ -45,6 +53,14 @@
 /* Besides the settings that a filter's literals depend on, those that names and policies do */
 #define NSETTINGS (WALK_NSETTINGS + 2)
 
+/* Whose rights are used */
+typedef struct Role
+{
+	Oid			user;
+	int			security_context;
+	bool		switched;		/* to another for a moment */
+} Role;
+
 /* A read in progress: the queries of a range, one after the other */
 struct WalkCursor
 {
@@ -53,14 +69,25 @@ struct WalkCursor
 	MemoryContext context;		/* all of it lives here, and reader->end */
 	IndexRows  *rows;			/* they are read without any query; or NULL */
 	List	   *queries;		/* RangeQuery, in walk order */
+	RangeStyle	style;			/* that they are written in */
 	List	   *partitions;		/* that each query puts together, or NIL */
 	int			next;			/* query to run, counted in the direction of the read */
 
+	/* if partitions are read one after the other */
+	PartitionOrder *order;		/* or NULL */
+	Range		range;			/* over all of them */
+	bool		one_query;		/* is enough for it, which can be the same of all */
+	OrderedPart part;			/* at hand, whose queries the above are */
+	MemoryContext part_context; /* where they are; NULL: no partition yet */
+	Position   *default_row;	/* of the default partition's last row so far, or NULL */
+	MemoryContext default_context;	/* where that is */
+	bool		default_waits;	/* that partition was left for others, to come back to it */
+
 	/* what must stay as it was when the first query was run */
 	bool		in_one_call;	/* it does, until the read is over */
-	Oid			user;
-	int			security_context;
-	char	   *settings[NSETTINGS];	/* if there are several queries */
+	bool		begun;
+	Role		begun_as;
+	char	   *settings[NSETTINGS];	/* if there may be several queries */
 
 	/* the query that is running, or NULL */
 	QueryDesc  *desc;
@@ -71,14 +98,21 @@ struct WalkCursor
 
 static List *foreign_partitions(const Walk *walk);
 static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
-static char *read_text(Walk *walk, List *partitions, const RangeQuery *query,
-					   WalkReader *reader, int64 limit);
+static char *read_text(const WalkCursor *cursor, const RangeQuery *query, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
-static IndexRows *rows_by_index(Walk *walk, const Range *range, const WalkReader *reader);
-static TupleTableSlot *next_of_queries(WalkCursor *cursor);
+static uint64 row_bytes(TupleTableSlot *slot);
+static IndexRows *rows_by_index(const WalkCursor *cursor, const IndexRowsPart *part, const Range *range);
+static TupleTableSlot *next_of_range(WalkCursor *cursor);
+static RangeStyle style_of_queries(const Walk *walk);
+static void begin_parts(WalkCursor *cursor);
+static bool begin_next_part(WalkCursor *cursor);
+static bool row_is_due(WalkCursor *cursor, TupleTableSlot *slot);
+static const AttrNumber *key_attnums(const WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
 static void begin_next_query(WalkCursor *cursor);
+static void begin_as_begun(const WalkCursor *cursor, Role *now);
+static void end_as_begun(const Role *now);
 static const char *setting_to_keep(int i);
 static void begin_query(WalkCursor *cursor, const RangeQuery *query);
 static void end_query(WalkCursor *cursor);
@@ -125,30 +159,70 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	cursor->reader = reader;
 	cursor->context = CurrentMemoryContext;
 	reader->count = 0;
+	reader->bytes = 0;
 	reader->ended = false;
 	reader->end = NULL;
-	cursor->rows = rows_by_index(walk, range, reader);
+	cursor->range = *range;
+	if (!walk->style.prune)
+		cursor->rows = rows_by_index(cursor, NULL, range);
 	if (cursor->rows != NULL)
 		return cursor;
-	cursor->queries = range_queries(walk->key, walk->style, walk->qualifier, range);
+	cursor->style = style_of_queries(walk);
+	cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
 	if (cursor->partitions != NIL)
 	{
-		RangeStyle	style = {.expand = true};
+		RangeStyle	expanded = {.expand = true,.params_before = cursor->style.params_before};
 
-		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
+		cursor->queries = range_queries(walk->key, expanded, walk->qualifier, range);
 	}
+	else if (cursor->queries != NIL && walk->in_order && reader->skip == 0)
+		begin_parts(cursor);
 	return cursor;
 }
 
-/* Reading the range without a query, or NULL. */
-static IndexRows *
-rows_by_index(Walk *walk, const Range *range, const WalkReader *reader)
+/* The filter's parameters have the lowest numbers. */
+static RangeStyle
+style_of_queries(const Walk *walk)
 {
+	RangeStyle	style = walk->style;
+
+	style.params_before = walk->filter == NULL ? 0 : walk->filter->nargs;
+	return style;
+}
+
+/* Read the partitions one after the other, if they come so. */
+static void
+begin_parts(WalkCursor *cursor)
+{
+	Walk	   *walk = cursor->walk;
+
+	cursor->order = partition_order_begin(walk->relid, walk->key, cursor->range.after, cursor->range.upto,
+										  cursor->reader->backward);
+	if (cursor->order == NULL)
+	{
+		/* no longer, or not as this snapshot sees them */
+		Relation	rel = relation_open(walk->relid, NoLock);
+
+		relation_check_rewrite(rel);
+		relation_close(rel, NoLock);
+		return;
+	}
+	cursor->one_query = list_length(cursor->queries) == 1;
+	cursor->queries = NIL;
+}
+
+/* Reading a range, of all or of a partition, without a query, or NULL. */
+static IndexRows *
+rows_by_index(const WalkCursor *cursor, const IndexRowsPart *part, const Range *range)
+{
+	const Walk *walk = cursor->walk;
+	const WalkReader *reader = cursor->reader;
+
 	if (reader->output != WALK_ROWS || walk->filter != NULL || reader->skip > 0 || walk->redirected)
 		return NULL;
-	return index_rows_begin(walk->relid, walk->key, range, reader->backward,
-							(int64) Min(reader->limit, PG_INT64_MAX));
+	return index_rows_begin(walk->relid, part, walk->key, range, reader->backward,
+							(int64) Min(reader->limit - reader->count, PG_INT64_MAX));
 }
 
 /*
@@ -165,7 +239,7 @@ walk_cursor_next(WalkCursor *cursor)
 	TupleTableSlot *slot = NULL;
 
 	if (!reader->ended || looks_behind(cursor))
-		slot = cursor->rows != NULL ? index_rows_next(cursor->rows) : next_of_queries(cursor);
+		slot = next_of_range(cursor);
 	if (slot != NULL && reader->ended)
 	{
 		if (!is_tie(cursor, slot))
@@ -179,32 +253,176 @@ walk_cursor_next(WalkCursor *cursor)
 		return NULL;
 	}
 	reader->count++;
-	if (!reader->ended && reader->count >= reader->limit)
+	if (reader->max_bytes > 0)
+		reader->bytes += row_bytes(slot);
+	if (!reader->ended &&
+		(reader->count >= reader->limit || (reader->max_bytes > 0 && reader->bytes >= reader->max_bytes)))
 		end_at(cursor, slot);
 	return slot;
 }
 
-static TupleTableSlot *
-next_of_queries(WalkCursor *cursor)
+/*
+ * The bytes of a row's values, of those that are not null: what they take up out of
+ * line and compressed is not asked for, but what they are when they are read.
+ */
+static uint64
+row_bytes(TupleTableSlot *slot)
 {
-	if (!cursor->in_one_call && cursor->next == 0)
-		GetUserIdAndSecContext(&cursor->user, &cursor->security_context);
+	uint64		bytes = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		int16		length = TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen;
+		Datum		value = slot->tts_values[i];
+
+		if (slot->tts_isnull[i])
+			continue;
+		if (length > 0)
+			bytes += length;
+		else if (length == -1)
+			bytes += toast_raw_datum_size(value) - VARHDRSZ;
+		else
+			bytes += strlen(DatumGetCString(value));
+	}
+	return bytes;
+}
+
+static TupleTableSlot *
+next_of_range(WalkCursor *cursor)
+{
+	if (!cursor->in_one_call && !cursor->begun)
+		GetUserIdAndSecContext(&cursor->begun_as.user, &cursor->begun_as.security_context);
+	cursor->begun = true;
 	for (;;)
 	{
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
+		if (cursor->rows != NULL)
+		{
+			slot = index_rows_next(cursor->rows);
+			if (slot != NULL && row_is_due(cursor, slot))
+				return slot;
+			index_rows_end(cursor->rows);
+			cursor->rows = NULL;
+		}
 		if (cursor->desc == NULL)
 		{
-			if (cursor->next == list_length(cursor->queries) || cursor->reader->ended)
+			if (cursor->reader->ended)
 				return NULL;
+			if (cursor->next == list_length(cursor->queries))
+			{
+				if (!begin_next_part(cursor))
+					return NULL;
+				continue;
+			}
 			begin_next_query(cursor);
 		}
 		slot = next_of_query(cursor->desc);
-		if (!TupIsNull(slot))
+		if (!TupIsNull(slot) && row_is_due(cursor, slot))
 			return slot;
 		end_query(cursor);
 	}
+}
+
+/* Go on to the next partition, if there is one: lock it, and write its queries. */
+static bool
+begin_next_part(WalkCursor *cursor)
+{
+	Walk	   *walk = cursor->walk;
+	OrderedPart *part = &cursor->part;
+	Range		range = cursor->range;
+	IndexRowsPart rows_part;
+	Role		now;
+	MemoryContext context;
+
+	if (cursor->order == NULL)
+		return false;
+	if (cursor->part_context == NULL)
+		cursor->part_context = AllocSetContextCreate(cursor->context, "pg_chunked partition", ALLOCSET_SMALL_SIZES);
+	else if (part->is_default && !cursor->default_waits)
+		partition_order_no_more_default(cursor->order);
+	cursor->queries = NIL;
+	cursor->next = 0;
+	if (!partition_order_next(cursor->order, part))
+		return false;
+
+	MemoryContextReset(cursor->part_context);
+	context = MemoryContextSwitchTo(cursor->part_context);
+	cursor->default_waits = false;
+	cursor->style = style_of_queries(walk);
+	if (part->relkind != RELKIND_PARTITIONED_TABLE)
+		cursor->style.prune = cursor->style.also_expand = false;
+	cursor->style.expand = part->relkind == RELKIND_FOREIGN_TABLE;
+
+	if (part->is_default && cursor->default_row != NULL)
+	{
+		Position   *row = position_copy(walk->key, cursor->default_row);
+
+		if (cursor->reader->backward)
+		{
+			range.upto = row;
+			range.upto_exclusive = true;
+		}
+		else
+			range.after = row;
+	}
+	else if (!part->is_default && !cursor->one_query)
+	{
+		/* the one query has a plan that serves for all pages of the partition */
+		range.after = part->holds_after ? range.after : NULL;
+		range.upto = part->holds_upto ? range.upto : NULL;
+	}
+	rows_part.relid = part->relid;
+	rows_part.index = walk_look_at_part(walk, part->relid);
+	begin_as_begun(cursor, &now);
+	cursor->rows = rows_by_index(cursor, &rows_part, &range);
+	end_as_begun(&now);
+	if (cursor->rows == NULL)
+		cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, &range);
+	MemoryContextSwitchTo(context);
+	return true;
+}
+
+/*
+ * Is it a row to hand out now?  One of the default partition is not if another
+ * partition comes before it; then the default one is left, to come back to it.
+ */
+static bool
+row_is_due(WalkCursor *cursor, TupleTableSlot *slot)
+{
+	const WalkKey *key = cursor->walk->key;
+	MemoryContext row;
+	MemoryContext context;
+	Position   *position;
+
+	if (cursor->order == NULL || !cursor->part.is_default)
+		return true;
+	row = AllocSetContextCreate(cursor->context, "pg_chunked default partition", ALLOCSET_SMALL_SIZES);
+	context = MemoryContextSwitchTo(row);
+	position = position_make(key);
+	position_copy_slot(key, position, slot, key_attnums(cursor));
+	MemoryContextSwitchTo(context);
+	cursor->default_waits = !partition_order_is_due(cursor->order, position);
+	if (cursor->default_waits)
+	{
+		cursor->next = list_length(cursor->queries);
+		MemoryContextDelete(row);
+		return false;
+	}
+	if (cursor->default_context != NULL)
+		MemoryContextDelete(cursor->default_context);
+	cursor->default_context = row;
+	cursor->default_row = position;
+	return true;
+}
+
+/* Where the key's columns are in the rows that are read */
+static const AttrNumber *
+key_attnums(const WalkCursor *cursor)
+{
+	return cursor->reader->output == WALK_ROWS ? cursor->walk->row_attnums : cursor->walk->key_attnums;
 }
 
 /* To be called when no more rows are wanted; again is no harm. */
@@ -217,6 +435,9 @@ walk_cursor_close(WalkCursor *cursor)
 	cursor->next = list_length(cursor->queries);
 	if (cursor->desc != NULL)
 		end_query(cursor);
+	if (cursor->order != NULL)
+		partition_order_end(cursor->order);
+	cursor->order = NULL;
 }
 
 /* The position of the first or, backwards, the last row of a range, or NULL. */
@@ -307,6 +528,7 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	reader.output = output;
 	reader.limit = PG_INT64_MAX;
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	style.params_before = is_filtered(walk, &reader) ? walk->filter->nargs : 0;
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
 							is_filtered(walk, &reader) ? walk->filter : NULL);
@@ -347,9 +569,11 @@ partitions_to_read(const Walk *walk, const WalkReader *reader)
 
 /* The query, of the relation or, put together, of these partitions. */
 static char *
-read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *reader,
-		  int64 limit)
+read_text(const WalkCursor *cursor, const RangeQuery *query, int64 limit)
 {
+	Walk	   *walk = cursor->walk;
+	WalkReader *reader = cursor->reader;
+	List	   *partitions = cursor->partitions;
 	StringInfoData buf;
 	ListCell   *lc;
 
@@ -374,12 +598,12 @@ read_text(Walk *walk, List *partitions, const RangeQuery *query, WalkReader *rea
 	}
 
 	/* a limit reaches a remote server only if it is known when planning */
-	if (walk->style.expand)
+	if (cursor->style.expand)
 		appendStringInfo(&buf, " LIMIT " INT64_FORMAT, limit);
 	if (reader->skip > 0 && partitions == NIL)
 		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
-	if (!walk->style.expand)
-		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+	if (!cursor->style.expand)
+		appendStringInfo(&buf, " LIMIT $%d", query->nbefore + query->nparams + 1);
 	return buf.data;
 }
 
@@ -394,7 +618,7 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 		appendStringInfo(buf, " WHERE %s", query->condition);
 	if (filtered)
 		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
+						 walk->filter->text);
 	appendStringInfoString(buf, " ORDER BY ");
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
 }
@@ -432,15 +656,13 @@ begin_next_query(WalkCursor *cursor)
 	const char *changed[NSETTINGS][2];
 	int			nchanged = 0;
 	int			nest_level;
-	Oid			user;
-	int			security_context;
-	bool		switched;
+	Role		now;
 
-	for (int i = 0; i < NSETTINGS && nqueries > 1 && !cursor->in_one_call; i++)
+	for (int i = 0; i < NSETTINGS && (nqueries > 1 || cursor->order != NULL) && !cursor->in_one_call; i++)
 	{
 		const char *value = GetConfigOption(setting_to_keep(i), false, false);
 
-		if (next == 0)
+		if (cursor->settings[i] == NULL)
 			cursor->settings[i] = MemoryContextStrdup(cursor->context, value);
 		else if (strcmp(value, cursor->settings[i]) != 0)
 		{
@@ -456,15 +678,29 @@ begin_next_query(WalkCursor *cursor)
 	 * would decide what code of a filter's functions runs with another's.  An
 	 * error undoes this with its (sub)transaction.
 	 */
-	GetUserIdAndSecContext(&user, &security_context);
-	switched = !cursor->in_one_call && user != cursor->user;
-	if (switched)
-		SetUserIdAndSecContext(cursor->user, cursor->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	begin_as_begun(cursor, &now);
 	begin_query(cursor, list_nth(cursor->queries,
 								 cursor->reader->backward ? nqueries - 1 - next : next));
-	if (switched)
-		SetUserIdAndSecContext(user, security_context);
+	end_as_begun(&now);
 	settings_end(nest_level);
+}
+
+/* Be the role that the read was begun as. */
+static void
+begin_as_begun(const WalkCursor *cursor, Role *now)
+{
+	GetUserIdAndSecContext(&now->user, &now->security_context);
+	now->switched = !cursor->in_one_call && now->user != cursor->begun_as.user;
+	if (now->switched)
+		SetUserIdAndSecContext(cursor->begun_as.user,
+							   cursor->begun_as.security_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+static void
+end_as_begun(const Role *now)
+{
+	if (now->switched)
+		SetUserIdAndSecContext(now->user, now->security_context);
 }
 
 static const char *
@@ -484,7 +720,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 {
 	Walk	   *walk = cursor->walk;
 	WalkReader *reader = cursor->reader;
-	int			nargs = query->nparams + 1;
+	int			nbefore = query->nbefore;
+	int			nargs = nbefore + query->nparams + 1;
 	ParamListInfo params;
 	Oid		   *argtypes;
 	uint64		limit = reader->limit - reader->count;
@@ -492,7 +729,9 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	CachedPlanSource *source;
 	Oid			index = is_filtered(walk, reader) && OidIsValid(walk->filter_index) ?
 		walk->filter_index : walk->key->index;
-	bool		steered = OidIsValid(index) || walk->style.expand || walk->style.also_expand;
+	bool		steered = OidIsValid(index) || cursor->style.expand || cursor->style.also_expand;
+	const OrderedPart *part = cursor->order != NULL ? &cursor->part : NULL;
+	Oid			part_relid = part != NULL ? part->relid : InvalidOid;
 	bool		kept;
 	int			nest_level;
 	MemoryContext context;
@@ -509,14 +748,21 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	{
 		ParamExternData *param = &params->params[i];
 
-		param->value = i < query->nparams ? query->values[i] :
-			Int64GetDatum((int64) limit);
-		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
-		param->isnull = false;
+		if (i < nbefore)
+		{
+			param->value = walk->filter->values[i];
+			param->ptype = walk->filter->types[i];
+		}
+		else
+		{
+			param->value = i < nargs - 1 ? query->values[i - nbefore] : Int64GetDatum((int64) limit);
+			param->ptype = i < nargs - 1 ? query->types[i - nbefore] : INT8OID;
+		}
+		param->isnull = i < nbefore && walk->filter->nulls[i];
 		param->pflags = PARAM_FLAG_CONST;
 		argtypes[i] = param->ptype;
 	}
-	plan = walk_prepare(walk, read_text(walk, cursor->partitions, query, reader, (int64) limit), nargs, argtypes, &kept);
+	plan = walk_prepare(walk, part_relid, read_text(cursor, query, (int64) limit), nargs, argtypes, &kept);
 	if (!kept)
 	{
 		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
@@ -529,11 +775,11 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 
 	source = linitial(SPI_plan_get_plan_sources(plan));
 	if (steered && kept)
-		cursor->cached = steer_plan(walk, index, cursor->partitions != NIL, source);
+		cursor->cached = steer_plan(walk, part, index, cursor->partitions != NIL, source);
 	else
 	{
 		nest_level = steered ? begin_generic_plans() : 0;
-		cursor->cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
+		cursor->cached = part_plan_get(source, params, walk->relid, part_relid);
 		settings_end(nest_level);
 	}
 	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
@@ -584,8 +830,7 @@ end_at(WalkCursor *cursor, TupleTableSlot *slot)
 		MemoryContext context = MemoryContextSwitchTo(cursor->context);
 
 		reader->end = position_make(walk->key);
-		position_copy_slot(walk->key, reader->end, slot,
-						   reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums);
+		position_copy_slot(walk->key, reader->end, slot, key_attnums(cursor));
 		MemoryContextSwitchTo(context);
 	}
 }
@@ -618,7 +863,7 @@ is_tie(const WalkCursor *cursor, TupleTableSlot *slot)
 {
 	Walk	   *walk = cursor->walk;
 	WalkReader *reader = cursor->reader;
-	const AttrNumber *attnums = reader->output == WALK_ROWS ? walk->row_attnums : walk->key_attnums;
+	const AttrNumber *attnums = key_attnums(cursor);
 
 	for (int i = 0; i < walk->key->ncolumns; i++)
 	{

@@ -284,7 +284,8 @@ class Maker:
         special, special_index = self.special_column() if relkind != "foreign partitions" and r.random() < 0.3 else (None, None)
 
         partition_columns = self.choose_partition_columns(columns, serial) if relkind in ("partitioned", "foreign partitions") else []
-        unique_columns = self.unique_columns(unique, columns, serial, partition_columns)
+        nulls_too = unique == "index" and relkind == "partitioned" and r.random() < 0.3
+        unique_columns = self.unique_columns(unique, columns, serial, partition_columns, nulls_too)
         filler = [Column("_row", "int", lambda r, n: str(n), not_null=True),
                   Column(self.name("payload"), "text", lambda r, n: "x" * r.choice((0, 1, 50, 3000 if n % 50 == 0 else 5)))]
         all_columns = columns + [c for c in (serial, special) if c] + filler
@@ -294,6 +295,8 @@ class Maker:
         unique_columns = [e.column for e in default_key]
 
         elements, default = self.choose_key(unique, default_key, columns, serial, special, duplicates)
+        if partition_columns and not default and r.random() < 0.6:
+            elements = follow_partitions(r, elements, partition_columns)
         order = elements + [Element(c) for c in unique_columns if c not in [e.column for e in elements]]
         # A column that stands in the key under a coarser collation cannot be appended again as tiebreaker.
         ambiguous = duplicates or any(e.coarser_than_column() and (unique == "none" or e.column in unique_columns) for e in elements)
@@ -304,7 +307,7 @@ class Maker:
             key=None if default else [e.spelled(r) for e in elements], elements=elements, order=order, ambiguous=ambiguous,
             filters=self.filters(columns), payload=filler[1].name, temporary=relkind == "temporary", frozen=relkind == "matview",
             unique_columns=[c.name for c in unique_columns], serial=serial.name if serial else None)
-        self.build(table, unique, candidates, partition_columns, special, special_index, count)
+        self.build(table, unique + (" with nulls" if nulls_too else ""), candidates, partition_columns, special, special_index, count)
         return table
 
     def choose_partition_columns(self, columns: list[Column], serial: Column | None) -> list[Column]:
@@ -319,14 +322,15 @@ class Maker:
         from kinds import KINDS
         return next(kind for kind in KINDS if kind.sql == sql)
 
-    def unique_columns(self, unique: str, columns: list[Column], serial: Column | None, partition: list[Column]) -> list[Column]:
+    def unique_columns(self, unique: str, columns: list[Column], serial: Column | None, partition: list[Column],
+                       nulls_too: bool) -> list[Column]:
         if unique == "none":
             return []
         if unique == "separate":
             chosen = [serial] + [c for c in partition if c is not serial]
         else:
             chosen = columns + ([serial] if serial else [])
-        for column in chosen:
+        for column in () if nulls_too else chosen:
             column.not_null = True
             if column.value is not None and column is not serial:
                 column.value = never_null(column.value, column.kind, self.r)
@@ -443,20 +447,25 @@ class Maker:
 
     def create_partitioned(self, table: Table, columns: list[Column], keys: list[Column], rows: list[dict]) -> None:
         dead, drop = self.dropped(table.base)
-        clause = self.partition_clause(keys[0])
+        clause = self.partition_clause(keys)
         self.ddl.append(f"CREATE TABLE {table.base} ({self.definitions(columns, dead)}) PARTITION BY {clause}")
         if drop:
             self.ddl.append(drop)
         self.create_partitions(table.base, clause, keys, columns, rows)
 
-    def partition_clause(self, column: Column) -> str:
+    def partition_clause(self, keys: list[Column]) -> str:
+        column = keys[0]
         methods = ["RANGE", "LIST"] + (["HASH"] if column.kind is None or column.kind.hashable else [])
-        return f"{self.r.choice(methods)} ({quote(column.name)})"
+        method = self.r.choice(methods)
+        if method == "RANGE" and len(keys) > 1 and self.r.random() < 0.5:
+            return f"RANGE ({quote(column.name)}, {quote(keys[1].name)})"
+        return f"{method} ({quote(column.name)})"
 
     def create_partitions(self, parent: str, clause: str, keys: list[Column], columns: list[Column], rows: list[dict]) -> None:
         method = clause.split()[0]
-        below = self.partition_clause(keys[1]) if len(keys) > 1 else None
-        for bound in self.partition_bounds(method, keys[0], rows):
+        both = method == "RANGE" and len(keys) > 1 and clause.endswith(f", {quote(keys[1].name)})")
+        below = self.partition_clause(keys[1:]) if len(keys) > 1 and not both else None
+        for bound in self.pair_bounds(*keys, rows) if both else self.partition_bounds(method, keys[0], rows):
             child = qualify(self.schema, self.name("p"))
             nested = below if self.r.random() < 0.7 else None
             subclause = f" PARTITION BY {nested}" if nested else ""
@@ -490,36 +499,67 @@ class Maker:
     def partition_bounds(self, method: str, column: Column, rows: list[dict]) -> list[str]:
         r = self.r
         if method == "HASH":
-            modulus = r.randint(1, 4)
+            modulus = r.choice((1, 2, 3, 4, 4, 11))
             return [f"FOR VALUES WITH (MODULUS {modulus}, REMAINDER {i})" for i in range(modulus)]
-        typed = column.type + (f" COLLATE {column.collation}" if column.collation else "")
-        seen = sorted({row[column.name] for row in rows if row.get(column.name) is not None})
-        values = self.sort(typed, r.sample(seen, min(len(seen), r.randint(1, 6))))
+        values = self.some_values(column, rows, 6)
+        with_default = True
         if method == "RANGE":
             edges = [literal(v) for v in values]
-            if r.random() < 0.5:
-                edges = ["MINVALUE"] + edges
-            if r.random() < 0.5:
-                edges = edges + ["MAXVALUE"]
+            if column.not_null and r.random() < 0.4:
+                edges, with_default = ["MINVALUE", *edges, "MAXVALUE"], r.random() < 0.2
+            else:
+                edges = ["MINVALUE"] * (r.random() < 0.5) + edges + ["MAXVALUE"] * (r.random() < 0.5)
             bounds = [f"FOR VALUES FROM ({low}) TO ({high})" for low, high in zip(edges, edges[1:])]
+            if len(bounds) > 2 and r.random() < 0.3:  # a gap
+                bounds.pop(r.randrange(len(bounds)))
+                with_default = True
         else:
             bounds = []
+            every = self.some_values(column, rows, None)
+            if len(every) <= 10 and r.random() < 0.4:
+                values, with_default = every, r.random() < 0.2
+            size = r.choice((1, 1, 2))
             while values:
-                some, values = values[:2], values[2:]
+                some, values = values[:size], values[size:]
                 bounds.append("FOR VALUES IN (" + ", ".join(literal(v) for v in some) + ")")
-            if bounds and not column.not_null and r.random() < 0.5:
-                bounds[-1] = bounds[-1][:-1] + ", NULL)"
-        bounds.append("DEFAULT")
+            if not column.not_null and (r.random() < 0.6 or not with_default):
+                if bounds and r.random() < 0.4:
+                    bounds[-1] = bounds[-1][:-1] + ", NULL)"
+                else:
+                    bounds.append("FOR VALUES IN (NULL)")
+        if with_default or not bounds:
+            bounds.append("DEFAULT")
+        r.shuffle(bounds)
+        return bounds
+
+    def some_values(self, column: Column, rows: list[dict], most: int | None) -> list[str]:
+        """Different ones of a column in order, from one to "most" of them, if there are any; None: all."""
+        typed = column.type + (f" COLLATE {column.collation}" if column.collation else "")
+        seen = sorted({row[column.name] for row in rows if row.get(column.name) is not None})
+        return self.sort(typed, seen if most is None else self.r.sample(seen, min(len(seen), self.r.randint(1, most))))
+
+    def pair_bounds(self, first: Column, second: Column, rows: list[dict]) -> list[str]:
+        """Ranges of two columns, in which the second matters now and then."""
+        r = self.r
+        edges = [f"{literal(a)}, {b}" for a in self.some_values(first, rows, 4)
+                 for b in r.choice((["MINVALUE"], ["MAXVALUE"], [literal(v) for v in self.some_values(second, rows, 2)]))]
+        with_default = True
+        if first.not_null and second.not_null and r.random() < 0.5:
+            edges, with_default = ["MINVALUE, MINVALUE", *edges, "MAXVALUE, MAXVALUE"], r.random() < 0.2
+        bounds = [f"FOR VALUES FROM ({low}) TO ({high})" for low, high in zip(edges, edges[1:])]
+        if with_default:
+            bounds.append("DEFAULT")
         r.shuffle(bounds)
         return bounds
 
     def create_unique(self, table: Table, unique: str, candidates: list[list[Element]]) -> None:
         include = ' INCLUDE (_row)' if self.r.random() < 0.15 else ""
-        if unique == "index":
+        if unique.startswith("index"):
+            nulls = " NULLS NOT DISTINCT" if unique.endswith("nulls") else ""
             for elements in self.r.sample(candidates, len(candidates)):
                 name = self.name("u")
                 columns = ", ".join(e.index_element() for e in elements)
-                statement = f"CREATE UNIQUE INDEX {quote(name)} ON {table.base} ({columns}){include}{self.sparse()}"
+                statement = f"CREATE UNIQUE INDEX {quote(name)} ON {table.base} ({columns}){include}{nulls}{self.sparse()}"
                 table.unique_indexes[qualify(table.schema, name)] = statement
                 self.ddl.append(statement)
         elif unique != "none":
@@ -571,6 +611,14 @@ class Maker:
             return f"CREATE MATERIALIZED VIEW {table.relation} AS {body}"
         options = self.r.choice(("", " WITH (security_barrier)"))
         return f"CREATE VIEW {table.relation}{options} AS {body}"
+
+
+def follow_partitions(r: Random, elements: list[Element], partition_columns: list[Column]) -> list[Element]:
+    """The key with the columns that the table is partitioned by in front, mostly in one direction."""
+    down = r.random() < 0.4
+    front = [Element(column, descending=down if r.random() < 0.9 else not down, nulls_first=r.random() < 0.4)
+             for column in partition_columns]
+    return front + [element for element in elements if element.column not in partition_columns]
 
 
 def index_rank(elements: list[Element], columns: list[Column]) -> tuple:

@@ -63,6 +63,16 @@ CREATE TABLE part_0 PARTITION OF part FOR VALUES WITH (MODULUS 3, REMAINDER 0);
 CREATE TABLE part_1 PARTITION OF part FOR VALUES WITH (MODULUS 3, REMAINDER 1);
 CREATE TABLE part_2 PARTITION OF part FOR VALUES WITH (MODULUS 3, REMAINDER 2);
 
+
+-- one after the other, but for what lies in a gap between them, and below one of them
+CREATE TABLE ranged (id int, n int, PRIMARY KEY (id, n)) PARTITION BY RANGE (id);
+CREATE TABLE ranged_1 PARTITION OF ranged FOR VALUES FROM (1000) TO (3000);
+CREATE TABLE ranged_2 PARTITION OF ranged FOR VALUES FROM (3000) TO (9000) PARTITION BY HASH (n);
+CREATE TABLE ranged_2_0 PARTITION OF ranged_2 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE ranged_2_1 PARTITION OF ranged_2 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE ranged_3 PARTITION OF ranged FOR VALUES FROM (10000) TO (19000);
+CREATE TABLE ranged_rest PARTITION OF ranged DEFAULT;
+
 CREATE FUNCTION event_new(many int) RETURNS void LANGUAGE sql AS $$
 INSERT INTO event SELECT floor(random() * 6000), gen_random_uuid(), 'tenant ' || floor(random() * 9), nullif(floor(random() * 30)::int, 0)
 FROM generate_series(1, many) ON CONFLICT DO NOTHING
@@ -75,6 +85,7 @@ SELECT event_new(4500);
 SELECT storm_new(100) FROM generate_series(1, 15);
 INSERT INTO version SELECT i, i % 7 FROM generate_series(1, 600) i;
 INSERT INTO part SELECT generate_series(1, 20000, 4);
+INSERT INTO ranged SELECT i, i % 3 FROM generate_series(1, 20000, 6) i;
 VACUUM ANALYZE;
 
 CREATE FUNCTION write_event() RETURNS void LANGUAGE plpgsql AS $$
@@ -139,6 +150,11 @@ BEGIN
 	ELSE
 		DELETE FROM part WHERE id BETWEEN start AND start + 1500;
 	END IF;
+	IF random() < 0.5 THEN
+		INSERT INTO ranged SELECT floor(random() * 20000), i % 3 FROM generate_series(1, 200) i ON CONFLICT DO NOTHING;
+	ELSE
+		DELETE FROM ranged WHERE id BETWEEN start AND start + 1500;
+	END IF;
 EXCEPTION WHEN deadlock_detected THEN
 	NULL;
 END
@@ -157,7 +173,8 @@ INSERT INTO walk SELECT row_number() OVER (), * FROM (VALUES
 	('event', 'n, id DESC', 'n, id DESC'), ('event', 'n DESC, id', 'n DESC, id'),
 	('storm', 'k', 'k'), ('storm', 'k DESC', 'k DESC'),
 	('version', 'id', 'id'), ('version', 'id DESC', 'id DESC'), ('version', 'v, id', 'v, id'), ('version', 'v DESC, id DESC', 'v DESC, id DESC'),
-	('part', 'id', 'id'), ('part', 'id DESC', 'id DESC')) w;
+	('part', 'id', 'id'), ('part', 'id DESC', 'id DESC'),
+	('ranged', 'id, n', 'id, n'), ('ranged', 'id DESC, n DESC', 'id DESC, n DESC')) w;
 
 -- the answer to a question about $1 the relation, $2 the key, $3 and $4
 CREATE FUNCTION ask(native boolean, question text, relation text, key text, a bigint, b bigint) RETURNS text LANGUAGE plpgsql STABLE AS $$
@@ -380,7 +397,7 @@ ROLLBACK;',
 	version => 'SELECT write_version();',
 	part => 'SELECT write_part();',
 	vacuum => 'VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) storm; VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) event;
-VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) version; VACUUM (INDEX_CLEANUP ON) part; \sleep 20 ms',
+VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) version; VACUUM (INDEX_CLEANUP ON) part; VACUUM (INDEX_CLEANUP ON) ranged; \sleep 20 ms',
 	vacuum_tiny => 'VACUUM tiny; \sleep 100 ms',
 	analyze => 'ANALYZE (SKIP_LOCKED) event; ANALYZE (SKIP_LOCKED) storm; ANALYZE (SKIP_LOCKED) version; ANALYZE part; \sleep 700 ms',
 	reindex => join("\n", map { "REINDEX INDEX CONCURRENTLY $_; \\sleep 700 ms" }

@@ -20,6 +20,17 @@ VACUUM ANALYZE event;
 SQL
 is($node->safe_psql('postgres', q{SELECT setting FROM pg_settings WHERE name = 'shared_buffers'}), 128, 'fewer buffers than partitions');
 
+# Exactly, as well: boundaries, ranks and counts, that are the same by a table of its own
+$node->safe_psql('postgres', 'CREATE TABLE plain (id int PRIMARY KEY); INSERT INTO plain SELECT generate_series(1, 60000); VACUUM plain');
+for my $what ("md5(string_agg(concat(number, upto, row_count), ' ' ORDER BY number)) FROM chunked.chunks('%s', 700)",
+	"md5(string_agg(concat(number, upto, row_count), ' ' ORDER BY number)) FROM chunked.chunks('%s', 30, key => 'id DESC')",
+	"md5(string_agg(concat(number, upto, row_count), ' ' ORDER BY number)) FROM chunked.split('%s', 9, true)",
+	"chunked.seek('%s', 50000)", "chunked.row_count('%s')")
+{
+	my ($result, $out, $err) = $node->psql('postgres', 'SELECT ' . sprintf($what, 'event'));
+	is("$out$err", $node->safe_psql('postgres', 'SELECT ' . sprintf($what, 'plain')), $what);
+}
+
 for my $key ('id', 'id DESC')
 {
 	for my $call (qq{split('event', 4, key => '$key')}, qq{chunks('event', 15000, false, key => '$key')})
