@@ -29,7 +29,7 @@ type Event struct {
 // [walk]
 func walk(ctx context.Context, conn *pgx.Conn, after string, handle func(Event)) error {
 	for {
-		rows, err := conn.Query(ctx, "SELECT * FROM chunked.page(NULL::event, 1000, after => $1)", after)
+		rows, err := conn.Query(ctx, "SELECT * FROM chunked.page(NULL::event, 5000, after => $1)", after)
 		if err != nil {
 			return err
 		}

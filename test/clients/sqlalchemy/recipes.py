@@ -35,7 +35,7 @@ class Order(Base):
 import json
 from sqlalchemy import text
 
-page = text("SELECT * FROM chunked.page(NULL::event, 5000, after => :after)")
+page = text("SELECT * FROM chunked.page(NULL::event, 2000, after => :after)")
 
 def walk_rows(connection, after="{}"):
     while rows := connection.execute(page, {"after": after}).all():
@@ -46,9 +46,11 @@ def walk_rows(connection, after="{}"):
 
 # [walk]
 def walk(session, after="{}"):
-    while events := session.scalars(select(Event).from_statement(page), {"after": after}).all():
-        yield from events
-        after = json.dumps({"id": events[-1].id})
+    while after:
+        event = None
+        for event in session.scalars(select(Event).from_statement(page), {"after": after}):
+            yield event
+        after = event and json.dumps({"id": event.id})
 # [end]
 
 
