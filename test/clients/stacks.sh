@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154	# sandbox and root are lib.sh's
 #
 # stacks.sh: what check.sh and run.sh need to have before stacks.py. Sourced after lib.sh.
 

@@ -222,11 +222,14 @@ async function bench(client, way) {
     await input.next();
 }
 
-(async () => {
+async function main() {
     const client = new pg.Client();
     await client.connect();
     if (process.argv[2] === 'check') await check(client);
     else await bench(client, process.argv[3]);
     await client.end();
     process.exit();
-})();
+}
+
+module.exports = { pg, walk, walkBackwards, work };
+if (require.main === module) main();

@@ -159,7 +159,7 @@ check() {
 
 # bench WAY: in one psql, whose rows go elsewhere, but for the word that the first one is there
 bench() {
-	local fetch= query='SELECT * FROM event ORDER BY id;'
+	local fetch='' query='SELECT * FROM event ORDER BY id;'
 
 	case $1 in
 		ours) query="SELECT format('SELECT * FROM event WHERE %s ORDER BY id', predicate) FROM chunked.chunks('event', 5000) \\gexec" ;;

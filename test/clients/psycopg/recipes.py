@@ -193,9 +193,10 @@ def bench(rows):
     sys.stdin.readline()
 
 
-with psycopg.connect(autocommit=True) as connection:
-    if sys.argv[1] == "check":
-        check(connection)
-    else:
-        ways = {"ours": walk, "stream": cursor, "all": all_at_once}
-        bench(lambda: ways[sys.argv[2]](connection))
+if __name__ == "__main__":
+    with psycopg.connect(autocommit=True) as connection:
+        if sys.argv[1] == "check":
+            check(connection)
+        else:
+            ways = {"ours": walk, "stream": cursor, "all": all_at_once}
+            bench(lambda: ways[sys.argv[2]](connection))
