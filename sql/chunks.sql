@@ -78,7 +78,7 @@ DECLARE
 	top int;
 BEGIN
 	LOOP
-		SELECT * INTO c FROM chunked.next_chunk('event', size, last, mark, key, filter, scan_limit);
+		SELECT * INTO c FROM chunked.next_chunk('event', size, last, mark, key, filter, scan_limit => scan_limit);
 		EXIT WHEN NOT FOUND;
 		n := n + 1;
 		rows := rows + c.row_count;

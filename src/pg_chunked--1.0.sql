@@ -53,12 +53,14 @@ CREATE FUNCTION chunked.page(
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
+    max_bytes bigint DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_page'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.page_support;
-COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, text) IS
+COMMENT ON FUNCTION chunked.page(anyelement, bigint, jsonb, jsonb, jsonb, text, text, jsonb, bigint) IS
 'A page of a table''s rows in key order.
 relation: the table, partitioned table, foreign table, materialized view or view, as a null of its row type, NULL::event.
 page_size: rows at most, over 0; default 1000.
@@ -67,8 +69,10 @@ upto: position (inclusive) to stop at; default, or as {}, the end.
 before: position (exclusive): the last page_size rows before it, or as {} of all, still in key order; default none: the first.
 key: the columns that order the walk, written as in ORDER BY, each with optional COLLATE, operator class, ASC or DESC, NULLS FIRST or LAST; default the primary key, else the narrowest unique index over NOT NULL columns. The default key''s columns are appended if needed to make it unique.
 filter: SQL boolean expression over the columns; default all rows.
+args: JSON array, the values of $1, $2 and so on in filter, whose types are those that PREPARE would find; default none.
+max_bytes: the page ends with the row with which so many bytes are reached, of the values as they are read, not as they are stored; one row at least; default no limit. A page with fewer rows than page_size is then not the last one: a walk is over when a page is empty.
 Lock: AccessShareLock. Privileges and row-level security are the caller''s.
-Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 21000 a duplicate key at the page''s end.';
+Errors: 22023 a bad page_size or position, or one of another key, 42P10 no key, 42703 unknown column, 42601 a malformed key or filter, 42P02 a parameter without a value, 42P18 one without a type, 21000 a duplicate key at the page''s end.';
 
 CREATE FUNCTION chunked.page(
     relation text,
@@ -77,11 +81,13 @@ CREATE FUNCTION chunked.page(
     upto jsonb DEFAULT NULL,
     before jsonb DEFAULT NULL,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
+    max_bytes bigint DEFAULT NULL
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text)
+COMMENT ON FUNCTION chunked.page(text, bigint, jsonb, jsonb, jsonb, text, text, jsonb, bigint)
     IS 'Always an error (42804), whose hint says how to name the relation: page(NULL::event), not page(''event'').';
 
 CREATE FUNCTION chunked.position_of_columns(
@@ -114,14 +120,15 @@ CREATE FUNCTION chunked.bounds(
     relation regclass,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     OUT first jsonb,
     OUT last jsonb
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_bounds'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.bounds(regclass, text, text) IS
+COMMENT ON FUNCTION chunked.bounds(regclass, text, text, jsonb) IS
 'The first and the last position of a walk; both null if it has no rows.
-relation, key, filter: as for page().
+relation, key, filter, args: as for page().
 Lock: AccessShareLock. Errors: as for page().';
 
 ----------------------------------------------------------------------
@@ -149,13 +156,14 @@ CREATE FUNCTION chunked.chunks(
     upto jsonb DEFAULT NULL,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     scan_limit bigint DEFAULT NULL,
     alias text DEFAULT NULL
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_chunks'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
     SUPPORT chunked.chunks_support;
-COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text, text, bigint, text) IS
+COMMENT ON FUNCTION chunked.chunks(regclass, bigint, boolean, jsonb, jsonb, text, text, jsonb, bigint, text) IS
 'The chunks of a relation, in key order; in the select list they come one by one.
 relation: table, partitioned table, foreign table, materialized view or view.
 chunk_size: matching rows in each chunk but the last, over 0; default 1000.
@@ -163,7 +171,7 @@ exact: true, the default: every chunk but the last holds chunk_size rows of the 
 after: position (exclusive) to start from; default, or as the empty position {}, the start.
 upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
 key: as for page(); or ''ctid'': ranges of blocks of the table, or of each leaf partition by its name in relation, for readers that share one snapshot; row_count is counted if exact.
-filter: as for page(); its chunks are always counted.
+filter, args: as for page(); its chunks are always counted.
 scan_limit: closes a chunk once that many rows were examined, however few of them match; default no limit.
 alias: qualifies the columns in the predicate; default unqualified.
 Lock: AccessShareLock. Errors: as for page().';
@@ -175,12 +183,13 @@ CREATE FUNCTION chunked.next_chunk(
     upto jsonb DEFAULT NULL,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     scan_limit bigint DEFAULT NULL,
     alias text DEFAULT NULL
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_next_chunk'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION chunked.next_chunk(regclass, bigint, jsonb, jsonb, text, text, bigint, text) IS
+COMMENT ON FUNCTION chunked.next_chunk(regclass, bigint, jsonb, jsonb, text, text, jsonb, bigint, text) IS
 'The first chunk after a position, or no row when the walk is over: the step of a walk that keeps nothing between calls.
 Arguments, lock and errors: as for chunks(). To bound a walk over a growing table, pass bounds().last as upto.';
 
@@ -190,13 +199,14 @@ CREATE FUNCTION chunked.split(
     exact boolean DEFAULT false,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     alias text DEFAULT NULL
 ) RETURNS SETOF chunked.chunk
     AS 'MODULE_PATHNAME', 'chunked_split'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION chunked.split(regclass, bigint, boolean, text, text, text) IS
+COMMENT ON FUNCTION chunked.split(regclass, bigint, boolean, text, text, jsonb, text) IS
 'A relation in a number of chunks as even as can be.
-relation, key, filter, alias: as for chunks().
+relation, key, filter, args, alias: as for chunks().
 parts: the number of chunks, over 0; fewer come only where there are fewer rows (by ctid: fewer blocks, and at least one chunk for each partition with rows).
 exact: false, the default: by estimate, as for chunks(). true: the sizes differ by one row at most.
 Lock: AccessShareLock. Errors: as for page().';
@@ -209,14 +219,15 @@ CREATE FUNCTION chunked.row_count(
     relation regclass,
     exact boolean DEFAULT true,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL
 ) RETURNS bigint
     AS 'MODULE_PATHNAME', 'chunked_row_count'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.row_count(regclass, boolean, text, text) IS
+COMMENT ON FUNCTION chunked.row_count(regclass, boolean, text, text, jsonb) IS
 'The number of rows, of those that match the filter if there is one.
 exact: true, the default: counted along the key''s index where it can be read directly, else by a query. false: an estimate; where one would show more than the caller may see, or with a filter, they are counted.
-relation, key, filter: as for page(); a relation without a key is counted all the same.
+relation, key, filter, args: as for page(); a relation without a key is counted all the same.
 Lock: AccessShareLock. Errors: as for page().';
 
 CREATE FUNCTION chunked.seek(
@@ -224,15 +235,16 @@ CREATE FUNCTION chunked.seek(
     rank bigint,
     exact boolean DEFAULT true,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL
 ) RETURNS jsonb
     AS 'MODULE_PATHNAME', 'chunked_seek'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.seek(regclass, bigint, boolean, text, text) IS
+COMMENT ON FUNCTION chunked.seek(regclass, bigint, boolean, text, text, jsonb) IS
 'The position of the rank-th row in key order; null if there are fewer rows or, by estimate, if no visible row follows.
 rank: counted from 1.
 exact: true, the default: of just that row. false: of a row about there, from the index''s upper pages; counted where these cannot be read directly, or with a filter.
-relation, key, filter: as for page().
+relation, key, filter, args: as for page().
 Lock: AccessShareLock. Errors: 22023 a rank below 1; else as for page().';
 
 CREATE FUNCTION chunked.paginator(
@@ -243,17 +255,18 @@ CREATE FUNCTION chunked.paginator(
     exact boolean DEFAULT true,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     OUT row_count bigint,
     OUT page_count bigint
 ) RETURNS record
     AS 'MODULE_PATHNAME', 'chunked_paginator'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text, text) IS
+COMMENT ON FUNCTION chunked.paginator(regclass, bigint, bigint, boolean, boolean, text, text, jsonb) IS
 'The number of rows, and of the pages that they make, as Django''s Paginator counts them.
 per_page: rows a page, over 0; default 100.
 orphans: rows that the last page may take in rather than make a page of their own; default 0.
 allow_empty_first_page: whether no rows make one page, the default, or none.
-relation, exact, key, filter: as for row_count().
+relation, exact, key, filter, args: as for row_count().
 Lock: AccessShareLock. Errors: as for row_count().';
 
 CREATE FUNCTION chunked.paginate(
@@ -263,17 +276,18 @@ CREATE FUNCTION chunked.paginate(
     orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL
 ) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'chunked_paginate'
     LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
     SUPPORT chunked.paginate_support;
-COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text, text) IS
+COMMENT ON FUNCTION chunked.paginate(anyelement, bigint, bigint, bigint, boolean, text, text, jsonb) IS
 'The rows of a numbered page, as Django''s Paginator numbers them.
 relation: as for page(), a null of the row type.
 page_number: from 1. per_page, orphans: as for paginator().
 exact: true, the default: found by counting index entries. false: pages lie between estimated positions, every row on one page, sizes approximate, as long as the table is at rest and all pages are read by sessions that may read the index alike; orphans do not count then; partitioned tables are counted.
-key, filter: as for page().
+key, filter, args: as for page().
 Lock: AccessShareLock. Errors: 22023 a page number below 1, P0002 one past the end; else as for page().';
 
 CREATE FUNCTION chunked.paginate(
@@ -283,11 +297,12 @@ CREATE FUNCTION chunked.paginate(
     orphans bigint DEFAULT 0,
     exact boolean DEFAULT true,
     key text DEFAULT NULL,
-    filter text DEFAULT NULL
+    filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL
 ) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'chunked_page_untyped'
     LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text, text)
+COMMENT ON FUNCTION chunked.paginate(text, bigint, bigint, bigint, boolean, text, text, jsonb)
     IS 'Always an error (42804), whose hint says how to name the relation: paginate(NULL::event, 1), not paginate(''event'', 1).';
 
 ----------------------------------------------------------------------
@@ -365,6 +380,7 @@ CREATE TABLE chunked.ledger_jobs (
     key text NOT NULL,                -- all of its columns, by their names at its creation
     key_columns chunked.column_reference[] NOT NULL,    -- the columns themselves
     filter text,
+    args jsonb,                         -- the values of its parameters
     target_time interval CHECK (target_time > interval '0'),
     pause interval NOT NULL CHECK (pause >= interval '0'),
     max_lag interval CHECK (max_lag > interval '0'),
@@ -403,6 +419,7 @@ CREATE INDEX ledger_jobs_name ON chunked.ledger_jobs (pg_catalog.hashtextextende
 ALTER TABLE chunked.ledger_jobs
     ALTER name SET STATISTICS 0, ALTER owner SET STATISTICS 0, ALTER relation SET STATISTICS 0,
     ALTER statement SET STATISTICS 0, ALTER key SET STATISTICS 0, ALTER filter SET STATISTICS 0,
+    ALTER args SET STATISTICS 0,
     ALTER throttle SET STATISTICS 0, ALTER search_path SET STATISTICS 0, ALTER settings SET STATISTICS 0,
     ALTER key_described SET STATISTICS 0, ALTER high_water SET STATISTICS 0, ALTER waiting SET STATISTICS 0,
     ALTER error SET STATISTICS 0, ALTER error_detail SET STATISTICS 0, ALTER error_hint SET STATISTICS 0;
@@ -504,7 +521,7 @@ SELECT j.name, j.owner::pg_catalog.oid::pg_catalog.regrole AS owner,
        END AS status,
        r.runners AS workers,
        CASE WHEN r.runners > 0 THEN j.waiting END AS waiting,
-       j.chunk_size, j.key, j.filter, j.target_time, j.pause, j.max_lag, j.throttle,
+       j.chunk_size, j.key, j.filter, j.args, j.target_time, j.pause, j.max_lag, j.throttle,
        j.max_attempts, j.on_error, j.check_plan, j.search_path, j.high_water, j.total_rows,
        j.created_at, j.error_sqlstate, j.error, j.error_detail, j.error_hint, j.id
 FROM chunked.ledger_jobs j
@@ -663,6 +680,7 @@ CREATE PROCEDURE chunked.run(
     workers int DEFAULT 0,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     target_time interval DEFAULT NULL,
     pause interval DEFAULT '0',
     max_lag interval DEFAULT NULL,
@@ -678,9 +696,9 @@ CREATE PROCEDURE chunked.run(
 )
     AS 'MODULE_PATHNAME', 'chunked_run'
     LANGUAGE C;
-COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text, text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
+COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text, text, jsonb, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
 'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
-relation, key, filter: as for chunks(); the filter only sizes the chunks.
+relation, key, filter, args: as for chunks(); the filter only sizes the chunks.
 statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
 name: of the job; default the relation''s with a number. chunk_size: rows a chunk, the first one if target_time is given; default 1000.
 workers: background workers; default 0, this session.
@@ -700,6 +718,7 @@ CREATE FUNCTION chunked.create_job(
     chunk_size bigint DEFAULT 1000,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
+    args jsonb DEFAULT NULL,
     target_time interval DEFAULT NULL,
     pause interval DEFAULT '0',
     max_lag interval DEFAULT NULL,
@@ -714,7 +733,7 @@ CREATE FUNCTION chunked.create_job(
 ) RETURNS text
     AS 'MODULE_PATHNAME', 'chunked_create_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text, text, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
+COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text, text, jsonb, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
 'Creates a job and returns its name; run_job() or start_job() runs it. Its high-water mark, the last position there is, is fixed here.
 statement: as for run(); null, the default, for a job whose chunks are claimed by claim_chunk() and done outside the server.
 The other arguments and the errors: as for run(). Lock: AccessShareLock.';

@@ -52,11 +52,29 @@ argument_key(FunctionCallInfo fcinfo, int argno)
 	return argument_text(fcinfo, argno);
 }
 
-/* A filter, or NULL; in the current memory context. */
-text *
+/*
+ * A filter and, in the argument after it, the values of its parameters; or NULL.  In
+ * the current memory context.  Error: 22023 values without a filter.
+ */
+Filter *
 argument_filter(FunctionCallInfo fcinfo, int argno)
 {
-	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_P_COPY(argno);
+	Jsonb	   *args = PG_ARGISNULL(argno + 1) ? NULL : PG_GETARG_JSONB_P_COPY(argno + 1);
+	Filter	   *filter;
+
+	if (PG_ARGISNULL(argno))
+	{
+		if (args != NULL && JB_ROOT_COUNT(args) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("args is given, but no filter"),
+					 errhint("Give a filter that has the values as $1, $2 and so on: filter => 'kind = $1 AND name = $2'.")));
+		return NULL;
+	}
+	filter = palloc(sizeof(Filter));
+	filter->text = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	filter->args = args;
+	return filter;
 }
 
 /*

@@ -10,13 +10,14 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "key/position.h"
+#include "walk/filter.h"
 
 extern void argument_require(FunctionCallInfo fcinfo, int argno, const char *name, const char *hint);
 extern Oid	argument_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_relation(FunctionCallInfo fcinfo, int argno);
 extern Relation argument_open_row_type(FunctionCallInfo fcinfo, int argno);
 extern char *argument_key(FunctionCallInfo fcinfo, int argno);
-extern text *argument_filter(FunctionCallInfo fcinfo, int argno);
+extern Filter *argument_filter(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *argument_end(FunctionCallInfo fcinfo, int argno);
 extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
 extern bool argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name);

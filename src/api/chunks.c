@@ -32,7 +32,7 @@ static Datum chunk_datum(const Chunk *chunk, const char *predicate, TupleDesc tu
 
 /*
  * chunked.chunks(relation regclass, chunk_size bigint, exact boolean,
- *				  after jsonb, upto jsonb, key text, filter text,
+ *				  after jsonb, upto jsonb, key text, filter text, args jsonb,
  *				  scan_limit bigint, alias text) RETURNS SETOF chunked.chunk
  *
  * The chunks from "after" up to "upto" or the high-water mark, one a call.
@@ -57,7 +57,7 @@ chunked_next_chunk(PG_FUNCTION_ARGS)
 
 /*
  * chunked.split(relation regclass, parts bigint, exact boolean, key text,
- *				 filter text, alias text) RETURNS SETOF chunked.chunk
+ *				 filter text, args jsonb, alias text) RETURNS SETOF chunked.chunk
  *
  * The relation in that many chunks, fewer only where it has fewer rows.
  * Reads the relation under AccessShareLock.  Errors: those of page().
@@ -83,7 +83,7 @@ read_next_chunk_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 	read_walk_request(fcinfo, request, 2);
 }
 
-/* The arguments that both take, the last six from argument number "next" on. */
+/* The arguments that both take, the last seven from argument number "next" on. */
 static void
 read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
@@ -92,7 +92,8 @@ read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 	request->after = argument_end(fcinfo, next++);
 	request->upto = argument_end(fcinfo, next++);
 	request->key = argument_key(fcinfo, next++);
-	request->filter = argument_filter(fcinfo, next++);
+	request->filter = argument_filter(fcinfo, next);
+	next += 2;					/* args */
 	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
 	request->alias = argument_alias(fcinfo, next + 1);
 }
@@ -105,7 +106,7 @@ read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 	request->exact = argument_boolean(fcinfo, 2, "exact");
 	request->key = argument_key(fcinfo, 3);
 	request->filter = argument_filter(fcinfo, 4);
-	request->alias = argument_alias(fcinfo, 5);
+	request->alias = argument_alias(fcinfo, 6);
 }
 
 static Datum

@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "api/arguments.h"
 #include "api/page.h"
@@ -30,15 +31,17 @@ static void read_range(FunctionCallInfo fcinfo, Walk *walk, Range *range);
 
 /*
  * chunked.page(relation anyelement, page_size bigint, after jsonb, upto jsonb,
- *				before jsonb, key text, filter text) RETURNS SETOF anyelement
+ *				before jsonb, key text, filter text, args jsonb, max_bytes bigint)
+ *				RETURNS SETOF anyelement
  *
  * The rows after "after", up to "upto" and before "before", page_size of them
- * at most, in walk order; with "before" the last of them, else the first.
+ * at most, in walk order; with "before" the last of them, else the first.  The row
+ * with which max_bytes are reached is the last (with "before", the first).
  * Reads the relation under AccessShareLock.
  *
  * Errors: 42809 not a relation that can be walked, 22023 page_size not over 0,
  * 21000 a duplicate key at the page's end, and those of key_resolve(),
- * position_read(), filter_check_syntax() and SELECT.
+ * position_read(), filter_parse(), filter_bind() and SELECT.
  */
 Datum
 chunked_page(PG_FUNCTION_ARGS)
@@ -83,6 +86,8 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 	reader.output = WALK_ROWS;
 	reader.backward = !PG_ARGISNULL(PAGE_BEFORE);
 	reader.limit = page_size;
+	if (!PG_ARGISNULL(PAGE_MAX_BYTES))
+		reader.max_bytes = argument_positive(fcinfo, PAGE_MAX_BYTES, "max_bytes");
 	reader.boundary = true;
 	page->reader = reader;
 }
@@ -94,9 +99,22 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
 {
-	char	   *name = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *given = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+	char	   *name = "event";
+	List	   *names;
 
+	/* as a type, a name may need quotes that a text does not: user, order */
+	if (SplitIdentifierString(pstrdup(given), '.', &names) && names != NIL)
+	{
+		StringInfoData buf;
+		ListCell   *lc;
+
+		initStringInfo(&buf);
+		foreach(lc, names)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? "." : "", quote_identifier(lfirst(lc)));
+		name = buf.data;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("%s() takes the relation as a typed null, not by name", function),
@@ -105,7 +123,7 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.bounds(relation regclass, key text, filter text,
+ * chunked.bounds(relation regclass, key text, filter text, args jsonb,
  *				  OUT first jsonb, OUT last jsonb)
  *
  * The first and the last position of a walk; nulls if it has no rows.  Reads

@@ -35,7 +35,7 @@ pg_noreturn static void report_past_end(int64 page_number);
 
 /*
  * chunked.row_count(relation regclass, exact boolean, key text,
- *					 filter text) RETURNS bigint
+ *					 filter text, args jsonb) RETURNS bigint
  *
  * The number of (matching) rows; not exact: an estimate, where that shows
  * nothing that the caller may not see.  Reads under AccessShareLock.
@@ -53,7 +53,7 @@ chunked_row_count(PG_FUNCTION_ARGS)
 
 /*
  * chunked.seek(relation regclass, rank bigint, exact boolean, key text,
- *				filter text) RETURNS jsonb
+ *				filter text, args jsonb) RETURNS jsonb
  *
  * The position of the rank-th row in walk order, counted from 1; null if there
  * are fewer rows.  Errors: 22023 a rank below 1, and those of page().
@@ -86,7 +86,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 /*
  * chunked.paginator(relation regclass, per_page bigint, orphans bigint,
  *					 allow_empty_first_page boolean, exact boolean, key text,
- *					 filter text, OUT row_count bigint, OUT page_count bigint)
+ *					 filter text, args jsonb, OUT row_count bigint, OUT page_count bigint)
  *
  * The number of rows and of the pages that they make.
  */
@@ -117,7 +117,7 @@ chunked_paginator(PG_FUNCTION_ARGS)
 
 /*
  * chunked.paginate(relation anyelement, page_number bigint, per_page bigint,
- *					orphans bigint, exact boolean, key text, filter text)
+ *					orphans bigint, exact boolean, key text, filter text, args jsonb)
  *					RETURNS SETOF anyelement
  *
  * The rows of one numbered page.  Not exact: the pages lie between estimated

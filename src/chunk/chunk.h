@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 #include "utils/jsonb.h"
+#include "walk/filter.h"
 
 /* What the caller asks for: the arguments of chunks(), next_chunk() and split() */
 typedef struct ChunkRequest
@@ -20,7 +21,7 @@ typedef struct ChunkRequest
 	Jsonb	   *after;			/* or NULL */
 	Jsonb	   *upto;			/* or NULL */
 	char	   *key;			/* or NULL */
-	text	   *filter;			/* or NULL */
+	Filter	   *filter;			/* or NULL */
 	int64		scan_limit;		/* 0: none */
 	char	   *alias;			/* for predicates: quoted, or NULL */
 	bool		quiet;			/* no warning of a missing index */

@@ -102,7 +102,6 @@ chunk_blocks_begin(const ChunkRequest *request)
 {
 	ChunkBlocks *split = palloc0(sizeof(ChunkBlocks));
 	Relation	rel = relation_open_to_walk(request->relid);
-	bool		clock_literal;
 
 	if (request->scan_limit > 0)
 		ereport(ERROR,
@@ -110,7 +109,7 @@ chunk_blocks_begin(const ChunkRequest *request)
 				 errmsg("scan_limit does not apply to chunks by ctid"),
 				 errhint("Leave it out: a range of blocks limits the rows examined by itself.")));
 	if (request->filter != NULL)
-		filter_check_syntax(text_to_cstring(request->filter), &clock_literal);
+		(void) filter_parse(request->filter);
 
 	split->source.next = next_block_chunk;
 	split->request = *request;

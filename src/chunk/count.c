@@ -39,6 +39,7 @@
 static bool estimate_relation(Relation rel, const WalkKey *key, double *rows);
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);
+static BoundFilter *bind_filter(const Filter *filter, const char *from);
 static bool count_in_partitions(Walk *walk, Relation rel, const Range *range, int64 limit,
 								BtreeCount *count);
 static int64 size_of_count(void *arg, int number);
@@ -51,7 +52,7 @@ static bool count_along_key(Relation rel, bool exact, const char *key, int64 *ro
  * will do and the catalog's shows nothing that the caller may not see.
  */
 int64
-count_relation(Relation rel, bool exact, const char *key, text *filter)
+count_relation(Relation rel, bool exact, const char *key, const Filter *filter)
 {
 	int64		rows;
 
@@ -61,11 +62,10 @@ count_relation(Relation rel, bool exact, const char *key, text *filter)
 		return (int64) relation_estimate_rows(rel);
 	if (remote_has_partitions(rel))
 	{
-		bool		clock_literal;
-
-		if (filter != NULL)
-			filter_check_syntax(text_to_cstring(filter), &clock_literal);
-		return remote_count(rel, NULL, filter == NULL ? NULL : text_to_cstring(filter));
+		SPI_connect();
+		rows = remote_count(rel, NULL, bind_filter(filter, relation_quoted_name(rel)));
+		SPI_finish();
+		return rows;
 	}
 	return count_by_query(relation_quoted_name(rel), NULL, filter);
 }
@@ -73,31 +73,45 @@ count_relation(Relation rel, bool exact, const char *key, text *filter)
 /*
  * Count rows by a query: those of "from", generated text, that satisfy the
  * condition, generated too, and the filter; either may be NULL.  The server
- * checks privileges and policies.  Errors: those of filter_check_syntax().
+ * checks privileges and policies.  Errors: those of filter_parse()
+ * and filter_bind().
  */
 int64
-count_by_query(const char *from, const char *condition, text *filter)
+count_by_query(const char *from, const char *condition, const Filter *filter)
 {
 	StringInfoData query;
+	BoundFilter *bound;
 	bool		isnull;
 	int64		rows;
 
+	SPI_connect();
+	bound = bind_filter(filter, from);
 	initStringInfo(&query);
 	appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s WHERE %s", from,
 					 condition != NULL ? condition : "TRUE");
-	if (filter != NULL)
-	{
-		bool		clock_literal;
-
-		filter_check_syntax(text_to_cstring(filter), &clock_literal);
-		appendStringInfo(&query, " AND (%s\n)", text_to_cstring(filter));
-	}
-	SPI_connect();
-	if (SPI_execute(query.data, true, 0) != SPI_OK_SELECT)
+	if (bound != NULL)
+		appendStringInfo(&query, " AND (%s\n)", bound->text);
+	if (SPI_execute_with_args(query.data, bound == NULL ? 0 : bound->nargs, bound == NULL ? NULL : bound->types,
+							  bound == NULL ? NULL : bound->values, filter_spi_nulls(bound, 0), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count rows of %s", from);
 	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return rows;
+}
+
+/* A filter with its values, for a query of this relation, or NULL.  SPI must be connected. */
+static BoundFilter *
+bind_filter(const Filter *filter, const char *from)
+{
+	BoundFilter *bound;
+
+	if (filter == NULL)
+		return NULL;
+	bound = filter_parse(filter);
+	if (bound->nargs > 0)
+		(void) filter_find_types(bound, from);
+	filter_bind(bound, filter->args);
+	return bound;
 }
 
 /*
@@ -267,8 +281,9 @@ count_estimate_range(Walk *walk, Relation rel, const Range *range)
 	if (counted && !bounded)
 		return all;
 	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
-								walk->filter == NULL ? "TRUE" : walk->filter,
-								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"), 0, NULL);
+								walk->filter == NULL ? "TRUE" : walk->filter->text,
+								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"),
+					   walk->filter == NULL ? 0 : walk->filter->nargs, walk->filter == NULL ? NULL : walk->filter->types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	cached = SPI_plan_get_cached_plan(plan);

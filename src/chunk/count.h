@@ -11,8 +11,8 @@
 #include "btree/btree_partitions.h"
 #include "walk/walk.h"
 
-extern int64 count_relation(Relation rel, bool exact, const char *key, text *filter);
-extern int64 count_by_query(const char *from, const char *condition, text *filter);
+extern int64 count_relation(Relation rel, bool exact, const char *key, const Filter *filter);
+extern int64 count_by_query(const char *from, const char *condition, const Filter *filter);
 
 /* of a walk; SPI must be connected */
 extern bool count_by_index(Walk *walk, Relation rel, const Range *range, int64 limit,

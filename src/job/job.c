@@ -25,7 +25,7 @@
 #define TURNS_MOST 60000
 
 #define JOB_COLUMNS \
-	"id, name, owner::oid, relation::oid, statement, key, key_columns::int8[], filter," \
+	"id, name, owner::oid, relation::oid, statement, key, key_columns::int8[], filter, args," \
 	" search_path, settings, key_described, high_water, total_rows, chunk_size, target_time, pause, max_lag," \
 	" throttle, max_attempts, on_error = 'stop', check_plan, on_foreign_write = 'at_least_once'," \
 	" paused, cancelled, stopped, waiting, turns_until, turns_ms"
@@ -70,14 +70,14 @@ LEDGER_QUERY(select_error,
 
 LEDGER_QUERY(insert_job,
 			 "INSERT INTO chunked.ledger_jobs (name, owner, relation, statement, chunk_size, key,"
-			 " filter, target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan,"
+			 " filter, args, target_time, pause, max_lag, throttle, max_attempts, on_error, check_plan,"
 			 " search_path, settings, key_described, high_water, total_rows, on_foreign_write,"
 			 " key_columns)"
 			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-			 " $18, $19, $20, $21)"
+			 " $18, $19, $20, $21, $22)"
 			 " ON CONFLICT DO NOTHING RETURNING " JOB_COLUMNS,
 			 TEXTOID, OIDOID, OIDOID, TEXTOID, INT8OID, TEXTOID,
-			 TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID,
+			 TEXTOID, JSONBOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID, TEXTOID, BOOLOID,
 			 TEXTOID, TEXTARRAYOID, TEXTOID, JSONBOID, INT8OID, TEXTOID,
 			 INT8ARRAYOID);
 
@@ -145,6 +145,7 @@ LEDGER_QUERY(update_error,
 			 INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
 static Job *read_job(MemoryContext context);
+static Filter *read_filter(int column);
 static double interval_column(int column);
 static const char *role_text(Oid role);
 static void write_job_error(LedgerQuery *query, int64 id, const LedgerError *error);
@@ -210,7 +211,6 @@ read_job(MemoryContext context)
 	MemoryContext before = MemoryContextSwitchTo(context);
 	Job		   *job = palloc0(sizeof(Job));
 	bool		isnull;
-	Datum		value;
 	int			column = 0;
 
 	job->id = ledger_int64(++column);
@@ -221,8 +221,8 @@ read_job(MemoryContext context)
 	job->key_then = ledger_text(++column);
 	job->key_columns = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
 	job->names = palloc0(sizeof(JobNames));
-	value = ledger_value(++column, &isnull);
-	job->filter = isnull ? NULL : DatumGetTextPCopy(value);
+	job->filter = read_filter(column);
+	column += 2;
 	job->search_path = ledger_text(++column);
 	job->settings = DatumGetArrayTypePCopy(ledger_value(++column, &isnull));
 	job->key_described = ledger_text(++column);
@@ -245,6 +245,21 @@ read_job(MemoryContext context)
 	job->turns_ms = ledger_int64(++column);
 	MemoryContextSwitchTo(before);
 	return job;
+}
+
+/* In the columns after this one, or NULL. */
+static Filter *
+read_filter(int column)
+{
+	char	   *text = ledger_text(column + 1);
+	Filter	   *filter;
+
+	if (text == NULL)
+		return NULL;
+	filter = palloc(sizeof(Filter));
+	filter->text = text;
+	filter->args = ledger_jsonb(column + 2);
+	return filter;
 }
 
 static double
@@ -413,8 +428,8 @@ role_text(Oid role)
 Job *
 job_insert(const JobOptions *options, const Job *fixed, MemoryContext context)
 {
-	Datum		values[21];
-	bool		nulls[21];
+	Datum		values[22];
+	bool		nulls[22];
 	int			i = 0;
 
 #define PUT(is_null, value) \
@@ -426,7 +441,8 @@ job_insert(const JobOptions *options, const Job *fixed, MemoryContext context)
 	PUT(options->statement == NULL, CStringGetTextDatum(options->statement));
 	PUT(false, Int64GetDatum(options->chunk_size));
 	PUT(false, CStringGetTextDatum(fixed->key_then));
-	PUT(options->filter == NULL, PointerGetDatum(options->filter));
+	PUT(options->filter == NULL, CStringGetTextDatum(options->filter->text));
+	PUT(options->filter == NULL || options->filter->args == NULL, JsonbPGetDatum(options->filter->args));
 	PUT(options->target_time == NULL, IntervalPGetDatum(options->target_time));
 	PUT(false, IntervalPGetDatum(options->pause));
 	PUT(options->max_lag == NULL, IntervalPGetDatum(options->max_lag));

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "job/ledger.h"
+#include "walk/filter.h"
 
 /*
  * The options of create_job() and run(), and those of alter_job(), which takes the
@@ -27,7 +28,7 @@ typedef struct JobOptions
 	char	   *statement;
 	char	   *name;
 	char	   *key;
-	text	   *filter;
+	Filter	   *filter;
 	Jsonb	   *after;			/* the job's range of positions */
 	Jsonb	   *upto;
 	char	   *settings;		/* names of those to keep */
@@ -67,7 +68,7 @@ typedef struct Job
 	char	   *key_then;		/* all columns, by their names at its creation */
 	ArrayType  *key_columns;	/* the columns themselves: references, as bigint[] */
 	JobNames   *names;
-	text	   *filter;			/* or NULL */
+	Filter	   *filter;			/* or NULL */
 	char	   *search_path;	/* by which names in its texts are found */
 	ArrayType  *settings;		/* name, value, ...: in force while they are */
 	char	   *key_described;	/* key_describe(), at its creation */

@@ -15,6 +15,9 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opclass.h"
+#include "catalog/pg_opfamily.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,6 +39,9 @@ typedef struct DefaultRank
 	NameData	name;
 } DefaultRank;
 
+static bool index_column_is_fixed(Relation index, int column, List *clauses);
+static bool is_column(Node *node, AttrNumber attnum);
+static bool is_one_value(Node *node);
 static bool index_is_usable(Relation index);
 static bool index_is_finished(Relation index);
 static bool index_is_unique_set(Relation rel, Relation index);
@@ -45,8 +51,8 @@ static int	compare_ranks(const DefaultRank *a, const DefaultRank *b);
 static List *columns_of_index(Relation rel, Relation index);
 static int	unique_prefix(Relation index, const WalkKey *key);
 static bool collations_agree(Oid a, Oid b);
-static bool index_supports(Relation index, const WalkKey *key, bool any_nulls, bool *backward);
-static void take_nulls_placement(WalkKey *key, Relation index, bool backward);
+static bool index_supports(Relation index, int from, const WalkKey *key, bool any_nulls, bool *backward);
+static void take_nulls_placement(WalkKey *key, Relation index, int from, bool backward);
 static Oid	index_opclass(Relation index, int i);
 
 /*
@@ -133,11 +139,11 @@ key_match_indexes(Relation rel, WalkKey *key)
 		bool		backward;
 
 		if (ncolumns < best_ncolumns && index_is_usable(index) &&
-			index_supports(index, key, true, &backward))
+			index_supports(index, 0, key, true, &backward))
 		{
 			best_ncolumns = ncolumns;
 			key->index = RelationGetRelid(index);
-			take_nulls_placement(key, index, backward);
+			take_nulls_placement(key, index, 0, backward);
 		}
 		index_close(index, AccessShareLock);
 	}
@@ -159,13 +165,17 @@ key_index_of_part(Relation part, Oid index)
 }
 
 /*
- * A partial index that holds all rows that satisfy these clauses (an implicit
- * AND) and supports the key's order, or InvalidOid.
+ * An index by which the rows that satisfy these clauses (an implicit AND, the relation being
+ * number 1) are read in the key's order without the others between them: a partial index of
+ * such rows, or one whose first columns the clauses fix to one value each, or both.
+ * The one that more columns are fixed of, or InvalidOid.
  */
 Oid
-key_partial_index(Relation rel, WalkKey *key, List *clauses)
+key_filter_index(Relation rel, WalkKey *key, List *clauses)
 {
 	Oid			best = InvalidOid;
+	int			best_fixed = -1;
+	bool		any_nulls = !OidIsValid(key->index);
 	ListCell   *lc;
 
 	if (!relation_is_local_table(rel) || relation_has_children(rel))
@@ -175,18 +185,74 @@ key_partial_index(Relation rel, WalkKey *key, List *clauses)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		List	   *predicate = RelationGetIndexPredicate(index);
 		bool		backward;
+		int			fixed = 0;
 
-		if (!OidIsValid(best) && predicate != NIL && index_is_finished(index) &&
-			index_supports(index, key, !OidIsValid(key->index), &backward) &&
-			predicate_implied_by(predicate, clauses, false))
+		if (index_is_finished(index) && (predicate == NIL || predicate_implied_by(predicate, clauses, false)))
 		{
-			best = RelationGetRelid(index);
-			if (!OidIsValid(key->index))
-				take_nulls_placement(key, index, backward);
+			while (fixed < IndexRelationGetNumberOfKeyAttributes(index) && index_column_is_fixed(index, fixed, clauses))
+				fixed++;
+			/* a column that is fixed may be one of the key's, too */
+			while (fixed > 0 && !index_supports(index, fixed, key, any_nulls, &backward))
+				fixed--;
+			if ((predicate != NIL || fixed > 0) && fixed > best_fixed &&
+				index_supports(index, fixed, key, any_nulls, &backward))
+			{
+				best = RelationGetRelid(index);
+				best_fixed = fixed;
+				if (!OidIsValid(key->index))
+					take_nulls_placement(key, index, fixed, backward);
+			}
 		}
 		index_close(index, AccessShareLock);
 	}
 	return best;
+}
+
+/* Does one of the clauses fix this column of the index to one value, so that the planner sees it? */
+static bool
+index_column_is_fixed(Relation index, int column, List *clauses)
+{
+	AttrNumber	attnum = index->rd_index->indkey.values[column];
+	ListCell   *lc;
+
+	if (attnum == 0)
+		return false;
+	foreach(lc, clauses)
+	{
+		Node	   *clause = lfirst(lc);
+
+		/* a boolean column is a clause by itself */
+		if (index->rd_opfamily[column] == BOOL_BTREE_FAM_OID && is_notclause(clause) &&
+			is_column((Node *) get_notclausearg(clause), attnum))
+			return true;
+		if (index->rd_opfamily[column] == BOOL_BTREE_FAM_OID && is_column(clause, attnum))
+			return true;
+		if (is_opclause(clause) && list_length(((OpExpr *) clause)->args) == 2 &&
+			get_op_opfamily_strategy(((OpExpr *) clause)->opno, index->rd_opfamily[column]) == BTEqualStrategyNumber &&
+			((OpExpr *) clause)->inputcollid == index->rd_indcollation[column] &&
+			/* below a policy of the table, the planner uses no other operator */
+			get_func_leakproof(get_opcode(((OpExpr *) clause)->opno)) &&
+			((is_column(get_leftop(clause), attnum) && is_one_value(get_rightop(clause))) ||
+			 (is_column(get_rightop(clause), attnum) && is_one_value(get_leftop(clause)))))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_column(Node *node, AttrNumber attnum)
+{
+	while (node != NULL && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node != NULL && IsA(node, Var) && ((Var *) node)->varno == 1 &&
+		((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno == attnum;
+}
+
+/* Is it the same for all rows? */
+static bool
+is_one_value(Node *node)
+{
+	return !contain_var_clause(node) && !contain_volatile_functions(node) && !contain_subplans(node);
 }
 
 /* A finished btree index over all rows */
@@ -210,11 +276,11 @@ index_is_finished(Relation index)
  * be the index's, or the planner would not see that it can be used.
  */
 static void
-take_nulls_placement(WalkKey *key, Relation index, bool backward)
+take_nulls_placement(WalkKey *key, Relation index, int from, bool backward)
 {
 	for (int i = 0; i < key->norder; i++)
 	{
-		bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+		bool		nulls_first = (index->rd_indoption[from + i] & INDOPTION_NULLS_FIRST) != 0;
 
 		if (!key->columns[i].nullable)
 			key->columns[i].nulls_first = (nulls_first != backward);
@@ -381,26 +447,27 @@ collations_agree(Oid a, Oid b)
 }
 
 /*
- * Does reading this index, forwards or backwards, give the key's order?
- * any_nulls: the placement of nulls is still free where there are none.
+ * Does reading this index, forwards or backwards, give the key's order, if its columns
+ * before this one have one value each?  any_nulls: the placement of nulls is still
+ * free where there are none.
  */
 static bool
-index_supports(Relation index, const WalkKey *key, bool any_nulls, bool *backward)
+index_supports(Relation index, int from, const WalkKey *key, bool any_nulls, bool *backward)
 {
 	*backward = false;
 	if (index->rd_rel->relam != BTREE_AM_OID ||
-		IndexRelationGetNumberOfKeyAttributes(index) < key->norder)
+		IndexRelationGetNumberOfKeyAttributes(index) < from + key->norder)
 		return false;
 
 	for (int i = 0; i < key->norder; i++)
 	{
 		const KeyColumn *column = &key->columns[i];
-		bool		descending = (index->rd_indoption[i] & INDOPTION_DESC) != 0;
-		bool		nulls_first = (index->rd_indoption[i] & INDOPTION_NULLS_FIRST) != 0;
+		bool		descending = (index->rd_indoption[from + i] & INDOPTION_DESC) != 0;
+		bool		nulls_first = (index->rd_indoption[from + i] & INDOPTION_NULLS_FIRST) != 0;
 
-		if (index->rd_index->indkey.values[i] != column->attnum ||
-			index->rd_opfamily[i] != column->opfamily ||
-			index->rd_indcollation[i] != column->collation)
+		if (index->rd_index->indkey.values[from + i] != column->attnum ||
+			index->rd_opfamily[from + i] != column->opfamily ||
+			index->rd_indcollation[from + i] != column->collation)
 			return false;
 		if (i == 0)
 			*backward = (descending != column->descending);

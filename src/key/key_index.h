@@ -11,7 +11,7 @@
 
 extern List *key_default_columns(Relation rel);
 extern void key_match_indexes(Relation rel, WalkKey *key);
+extern Oid	key_filter_index(Relation rel, WalkKey *key, List *clauses);
 extern Oid	key_index_of_part(Relation part, Oid index);
-extern Oid	key_partial_index(Relation rel, WalkKey *key, List *clauses);
 
 #endif							/* PG_CHUNKED_KEY_INDEX_H */

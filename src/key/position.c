@@ -30,6 +30,9 @@
 /* Bytes of a position in a message */
 #define MOST_OF_POSITION 300
 
+/* Bytes of a value in the example of one */
+#define EXAMPLE_MOST 100
+
 /* The settings under which positions are written and read */
 static const char *const text_settings[][2] = {
 	{"DateStyle", "ISO, MDY"},
@@ -55,6 +58,7 @@ static char *json_value_text(const KeyColumn *column, const JsonbValue *value,
 static void read_value(const KeyColumn *column, const char *text,
 					   const char *argument, Datum *result);
 static void check_members(const WalkKey *key, Jsonb *json, const char *argument);
+static char *example_text(const WalkKey *key, Jsonb *json);
 static void check_order(const WalkKey *key, Jsonb *json, const char *argument);
 
 /* An empty position for this key, in the current memory context. */
@@ -380,6 +384,33 @@ begin_text_settings(const WalkKey *key)
 	return key->plain_text ? 0 : settings_begin(text_settings, lengthof(text_settings));
 }
 
+/* What a position of this key looks like, with the value that is given for it if there is one of a single column. */
+static char *
+example_text(const WalkKey *key, Jsonb *json)
+{
+	StringInfoData buf;
+	JsonbValue	value;
+	char	   *text = NULL;
+
+	if (key->ncolumns == 1 && JB_ROOT_IS_SCALAR(json) && JsonbExtractScalar(&json->root, &value))
+	{
+		if (value.type == jbvString && value.val.string.len > 0 && value.val.string.len <= EXAMPLE_MOST)
+			text = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (value.type == jbvNumeric)
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+	}
+	initStringInfo(&buf);
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		appendStringInfoString(&buf, i > 0 ? ", " : "{");
+		escape_json(&buf, key->columns[i].name);
+		appendStringInfoString(&buf, ": ");
+		escape_json(&buf, text == NULL || strlen(text) > EXAMPLE_MOST ? "..." : text);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
 /* Is it an object with just the key's columns? */
 static void
 check_members(const WalkKey *key, Jsonb *json, const char *argument)
@@ -392,7 +423,7 @@ check_members(const WalkKey *key, Jsonb *json, const char *argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a JSON object", argument),
-				 errhint("A position maps each key column to its value's text: {\"id\": \"1000\"}.")));
+				 errhint("A position maps each key column to its value's text: %s.", example_text(key, json))));
 
 	it = JsonbIteratorInit(&json->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)

@@ -82,8 +82,8 @@ range_branches(const WalkKey *key, const Range *range)
 
 /*
  * The range as queries (RangeQuery *), to be run in this order (or, backwards,
- * in the reverse); NIL if it is empty.  Parameters are numbered from $1 in each
- * and point into the range's positions.
+ * in the reverse); NIL if it is empty.  Parameters are numbered in each from
+ * the first that style leaves free, and point into the range's positions.
  */
 List *
 range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
@@ -97,6 +97,7 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 	{
 		RangeWriter *writer = writer_make(key, qualifier, false);
 
+		writer->params->nbefore = style.params_before;
 		if (!write_bounds(writer, range))
 			return NIL;
 		writer->params->condition = writer->buf.data;
@@ -109,6 +110,7 @@ range_queries(const WalkKey *key, RangeStyle style, const char *qualifier,
 		RangeBranch *branch = lfirst(lc);
 		RangeWriter *writer = writer_make(key, qualifier, false);
 
+		writer->params->nbefore = style.params_before;
 		if (style.prune && branch->ntests > 0 && branch->tests[0].whole_row)
 			add_leading_bounds(branch, range);
 		write_branch(writer, branch, 0);
@@ -145,6 +147,7 @@ range_condition(const WalkKey *key, RangeStyle style, const char *qualifier,
 {
 	RangeWriter *writer = writer_make(key, qualifier, false);
 
+	writer->params->nbefore = style.params_before;
 	writer->params->condition = write_condition(writer, style, range);
 	return writer->params;
 }
@@ -622,7 +625,7 @@ write_value(RangeWriter *writer, const Position *position, int column)
 	params->types[params->nparams] = col->typid;
 	params->values[params->nparams] = position->values[column];
 	params->nparams++;
-	appendStringInfo(&writer->buf, "$%d%s", params->nparams, col->value_cast);
+	appendStringInfo(&writer->buf, "$%d%s", params->nbefore + params->nparams, col->value_cast);
 }
 
 static RangeWriter *

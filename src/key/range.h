@@ -31,6 +31,7 @@ typedef struct RangeStyle
 	bool		bounded;		/* of conditions: one range of the column in
 								 * which the ends differ, if it holds no nulls,
 								 * rather than a ladder (condition.c) */
+	int			params_before;	/* parameters of queries that have lower numbers */
 	bool		also_expand;	/* that besides a row comparison, in queries, for the
 								 * remote servers of foreign partitions */
 } RangeStyle;
@@ -66,6 +67,7 @@ typedef struct RangeBranch
 typedef struct RangeQuery
 {
 	char	   *condition;		/* "" if every row qualifies */
+	int			nbefore;		/* numbers that come before those of its own */
 	int			nparams;
 	Oid		   *types;
 	Datum	   *values;

@@ -137,13 +137,18 @@ remote_partitions(Relation rel)
 
 /*
  * Count the rows that satisfy the condition, whose columns are qualified by the
- * relation's name, and the filter, which has been checked; either may be NULL.
+ * relation's name, and the filter, which has been checked and bound; either may be
+ * NULL.  The condition's parameters are numbered after the filter's.
  */
 int64
-remote_count(Relation rel, const RangeQuery *condition, const char *filter)
+remote_count(Relation rel, const RangeQuery *condition, const BoundFilter *filter)
 {
 	const char *qualifier = quote_identifier(RelationGetRelationName(rel));
-	List	   *leaves = remote_takes_filter(rel, filter) ? remote_partitions(rel) : NIL;
+	List	   *leaves = remote_takes_filter(rel, filter == NULL ? NULL : filter->text) ? remote_partitions(rel) : NIL;
+	int			nbefore = filter == NULL ? 0 : filter->nargs;
+	int			nargs = nbefore + (condition == NULL ? 0 : condition->nparams);
+	Oid		   *types = palloc(Max(nargs, 1) * sizeof(Oid));
+	Datum	   *values = palloc(Max(nargs, 1) * sizeof(Datum));
 	StringInfoData query;
 	ListCell   *lc;
 	bool		isnull;
@@ -160,16 +165,18 @@ remote_count(Relation rel, const RangeQuery *condition, const char *filter)
 			appendStringInfo(&query, " AS %s", qualifier);
 		appendStringInfo(&query, " WHERE %s", condition != NULL ? condition->condition : "TRUE");
 		if (filter != NULL)
-			appendStringInfo(&query, " AND (%s\n)", filter);
+			appendStringInfo(&query, " AND (%s\n)", filter->text);
 	}
 	if (leaves != NIL)
 		appendStringInfoString(&query, ") AS counts");
 
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = i < nbefore ? filter->types[i] : condition->types[i - nbefore];
+		values[i] = i < nbefore ? filter->values[i] : condition->values[i - nbefore];
+	}
 	SPI_connect();
-	if (SPI_execute_with_args(query.data, condition == NULL ? 0 : condition->nparams,
-							  condition == NULL ? NULL : condition->types,
-							  condition == NULL ? NULL : condition->values,
-							  NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query.data, nargs, types, values, filter_spi_nulls(filter, nargs - nbefore), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count rows of %s", RelationGetRelationName(rel));
 	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();

@@ -8,6 +8,7 @@
 #define PG_CHUNKED_REMOTE_H
 
 #include "key/range.h"
+#include "walk/filter.h"
 #include "utils/relcache.h"
 
 extern bool remote_has_partitions(Relation rel);
@@ -15,6 +16,6 @@ extern bool remote_has_all_partitions(Relation rel);
 extern bool remote_is_merged(Relation rel, const WalkKey *key);
 extern bool remote_takes_filter(Relation rel, const char *filter);
 extern List *remote_partitions(Relation rel);
-extern int64 remote_count(Relation rel, const RangeQuery *condition, const char *filter);
+extern int64 remote_count(Relation rel, const RangeQuery *condition, const BoundFilter *filter);
 
 #endif							/* PG_CHUNKED_REMOTE_H */

@@ -63,16 +63,17 @@ static uint64 generation = 0;	/* redirect_generation() when they were built */
 static void register_callbacks(void);
 static void invalidate_walks(Datum arg, Oid relid);
 static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
-static void make_identity(StringInfo buf, Oid relid, const char *key, text *filter);
+static void make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter);
 static void append_with_end(StringInfo buf, const char *text);
 static Walk *cache_find(const StringInfo identity, uint32 hash);
 static void cache_make_room(void);
 static void cache_drop(Walk *walk);
 static void cache_drop_plans(Walk *walk);
+static void cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter);
+static List *check_filter(Walk *walk, const Filter *filter);
+static Walk *with_values(Walk *walk, const Filter *filter);
 static void cache_drop_plan(Walk *walk, int i);
 static bool cache_plan_fits(Walk *walk, Oid part);
-static void cache_build(Walk *walk, Relation rel, const char *key, text *filter);
-static List *check_filter(Walk *walk);
 static void make_select_lists(Walk *walk, Relation rel);
 
 /*
@@ -80,7 +81,7 @@ static void make_select_lists(Walk *walk, Relation rel);
  * It stays pinned until the current memory context is reset.
  */
 Walk *
-walk_open(Relation rel, const char *key, text *filter)
+walk_open(Relation rel, const char *key, const Filter *filter)
 {
 	StringInfoData identity;
 	uint32		hash;
@@ -102,7 +103,7 @@ walk_open(Relation rel, const char *key, text *filter)
 	{
 		dlist_move_head(&walks, &walk->node);
 		pin_until_reset(&walk->pins);
-		return walk;
+		return with_values(walk, filter);
 	}
 
 	cache_make_room();
@@ -110,6 +111,7 @@ walk_open(Relation rel, const char *key, text *filter)
 									ALLOCSET_SMALL_SIZES);
 	walk = MemoryContextAllocZero(context, sizeof(Walk));
 	walk->context = context;
+	walk->kept = walk;
 	walk->serial = ++last_serial;
 	walk->hash = hash;
 	walk->identity_length = identity.len;
@@ -130,7 +132,31 @@ walk_open(Relation rel, const char *key, text *filter)
 	if (!walk->in_order)
 		relation_check_rewrite(rel);
 	walk->ready = true;
-	return walk;
+	return with_values(walk, filter);
+}
+
+/*
+ * The walk with the values of its filter's parameters: a copy in the current memory
+ * context, since the same walk may be in use with others.
+ */
+static Walk *
+with_values(Walk *walk, const Filter *filter)
+{
+	Walk	   *copy;
+
+	if (filter == NULL)
+		return walk;
+	if (walk->filter->nargs == 0)
+	{
+		filter_bind(walk->filter, filter->args);
+		return walk;
+	}
+	copy = palloc(sizeof(Walk));
+	*copy = *walk;
+	copy->filter = palloc(sizeof(BoundFilter));
+	*copy->filter = *walk->filter;
+	filter_bind(copy->filter, filter->args);
+	return copy;
 }
 
 /*
@@ -180,6 +206,7 @@ walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bo
 	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
 	SPIPlanPtr	plan;
 
+	walk = walk->kept;
 	*kept = true;
 	for (int i = 0; i < walk->nplans; i++)
 		if (walk->plans[i].hash == hash && walk->plans[i].part == part &&
@@ -220,12 +247,12 @@ walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes, bo
 /*
  * The output to look for positions by: of any row, whether the filter is true
  * there or not, since looking for the next match might read everything; unless
- * an index holds just the matches.
+ * there is only an index of the matches.
  */
 WalkOutput
 walk_all_keys(const Walk *walk)
 {
-	return OidIsValid(walk->filter_index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
+	return OidIsValid(walk->filter_index) && !OidIsValid(walk->key->index) ? WALK_KEYS : WALK_KEYS_UNFILTERED;
 }
 
 /*
@@ -295,11 +322,12 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 
 /*
  * What distinguishes walks.  Collations and operator classes in a key are looked
- * up along search_path, and the literals in a filter are read under the
+ * up along search_path, as are the operators and functions that give a filter's
+ * parameters their types, and the literals in a filter are read under the
  * session's settings when its query is parsed, so these belong to it.
  */
 static void
-make_identity(StringInfo buf, Oid relid, const char *key, text *filter)
+make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter)
 {
 	Oid			user = GetUserId();
 
@@ -307,14 +335,15 @@ make_identity(StringInfo buf, Oid relid, const char *key, text *filter)
 	appendBinaryStringInfo(buf, (char *) &relid, sizeof(relid));
 	appendStringInfoChar(buf, key != NULL);
 	if (key != NULL)
-	{
 		append_with_end(buf, key);
+	if (key != NULL || (filter != NULL && strchr(filter->text, '$') != NULL))
+	{
 		append_with_end(buf, GetConfigOption("search_path", false, false));
 		appendBinaryStringInfo(buf, (char *) &user, sizeof(user));	/* "$user" */
 	}
 	if (filter != NULL)
 	{
-		appendBinaryStringInfo(buf, VARDATA_ANY(filter), VARSIZE_ANY_EXHDR(filter));
+		appendStringInfoString(buf, filter->text);
 		for (int i = 0; i < WALK_NSETTINGS; i++)
 		{
 			appendStringInfoChar(buf, '\0');
@@ -424,7 +453,7 @@ cache_plan_fits(Walk *walk, Oid part)
 
 /* Fill in a new walk, in its own memory context. */
 static void
-cache_build(Walk *walk, Relation rel, const char *key, text *filter)
+cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter)
 {
 	char		relkind = rel->rd_rel->relkind;
 
@@ -455,12 +484,19 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
 	if (filter != NULL)
 	{
 		List	   *clauses;
+		ListCell   *lc;
 
-		walk->filter = text_to_cstring(filter);
-		clauses = check_filter(walk);
-		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter);
+		clauses = check_filter(walk, filter);
+		foreach(lc, clauses)
+			if (!contain_mutable_functions(lfirst(lc)))
+				walk->filter_clauses = lappend(walk->filter_clauses, lfirst(lc));
+		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter->text);
 		walk->filter_index = walk->redirected ? InvalidOid :
-			key_partial_index(rel, walk->key, clauses);
+			key_filter_index(rel, walk->key, clauses);
+		/* where all is read and sorted, the values may show a better way */
+		if (walk->filter->nargs > 0 && !OidIsValid(walk->key->index) && !OidIsValid(walk->filter_index) &&
+			!walk->style.expand && !walk->style.also_expand)
+			walk->planned_by_value = true;
 	}
 	make_select_lists(walk, rel);
 }
@@ -471,25 +507,14 @@ cache_build(Walk *walk, Relation rel, const char *key, text *filter)
  * Returns its clauses as an implicit AND, the relation being number 1.
  */
 static List *
-check_filter(Walk *walk)
+check_filter(Walk *walk, const Filter *filter)
 {
-	MemoryContext context = CurrentMemoryContext;
-	bool		clock_literal;
-	SPIPlanPtr	plan;
-	CachedPlanSource *source;
 	Node	   *quals;
 
-	filter_check_syntax(walk->filter, &clock_literal);
-	if (clock_literal)
+	walk->filter = filter_parse(filter);
+	if (walk->filter->clock_literal)
 		walk->valid = false;
-
-	/* in WHERE, so that its type and its functions are judged as there */
-	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n)", walk->relation, walk->filter),
-					   0, NULL);
-	source = linitial(SPI_plan_get_plan_sources(plan));
-	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
-	quals = copyObject(linitial_node(Query, source->query_list)->jointree->quals);
-	SPI_freeplan(plan);
+	quals = filter_find_types(walk->filter, walk->relation);
 	return make_ands_implicit((Expr *) canonicalize_qual((Expr *) eval_const_expressions(NULL, quals),
 														 false));
 }
@@ -530,5 +555,5 @@ make_select_lists(Walk *walk, Relation rel)
 	walk->select_lists[WALK_KEYS] = keys.data;
 	walk->select_lists[WALK_KEYS_UNFILTERED] = keys.data;
 	walk->select_lists[WALK_MATCHES] = walk->filter == NULL ? NULL :
-		psprintf("%s, (%s\n) IS TRUE", keys.data, walk->filter);
+		psprintf("%s, (%s\n) IS TRUE", keys.data, walk->filter->text);
 }

@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "lib/ilist.h"
 #include "key/range.h"
+#include "walk/filter.h"
 
 /* What a read returns of each row */
 typedef enum WalkOutput
@@ -57,8 +58,8 @@ typedef struct Walk
 	Oid			relid;
 	WalkKey    *key;
 	RangeStyle	style;
-	Oid			filter_index;	/* partial index that supports the order of the
-								 * rows that match the filter, or InvalidOid */
+	Oid			filter_index;	/* by which the rows that match the filter are read in order,
+								 * or, rather than all, some of those that do not; or InvalidOid */
 	bool		inherited;		/* has children that are not partitions */
 	bool		redirected;		/* its queries are made to read something else,
 								 * of which its indexes say nothing */
@@ -70,12 +71,14 @@ typedef struct Walk
 	bool		planned_by_value;	/* plan again for each call's values */
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
-	char	   *filter;			/* or NULL */
+	BoundFilter *filter;		/* or NULL */
+	List	   *filter_clauses; /* of an AND, about relation number 1; those that are immutable */
 	char	   *select_lists[WALK_MATCHES + 1];
 	AttrNumber *row_attnums;	/* of the key columns in WALK_ROWS */
 	AttrNumber *key_attnums;	/* of the key columns in the others: 1, 2, ... */
 
-	/* changing */
+	/* changing; of the walk that is kept, of which this may be a copy for one call */
+	struct Walk *kept;
 	bool		ready;			/* built */
 	bool		valid;			/* nothing under it has changed */
 	int			pins;			/* calls that are using it */
@@ -90,7 +93,7 @@ typedef struct Walk
 #define WALK_NSETTINGS 9
 extern const char *const walk_settings[WALK_NSETTINGS];
 
-extern Walk *walk_open(Relation rel, const char *key, text *filter);
+extern Walk *walk_open(Relation rel, const char *key, const Filter *filter);
 extern Oid	walk_look_at_part(Walk *walk, Oid relid);
 extern SPIPlanPtr walk_prepare(Walk *walk, Oid part, const char *sql, int nargs, Oid *argtypes,
 							   bool *kept);

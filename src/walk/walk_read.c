@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -103,8 +104,10 @@ static List *partitions_to_read(const Walk *walk, const WalkReader *reader);
 static char *read_text(const WalkCursor *cursor, const RangeQuery *query, int64 limit);
 static void append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *query,
 						  WalkReader *reader);
+static uint64 row_bytes(TupleTableSlot *slot);
 static IndexRows *rows_by_index(const WalkCursor *cursor, const IndexRowsPart *part, const Range *range);
 static TupleTableSlot *next_of_range(WalkCursor *cursor);
+static RangeStyle style_of_queries(const Walk *walk);
 static void begin_parts(WalkCursor *cursor);
 static bool begin_next_part(WalkCursor *cursor);
 static bool find_next_part(WalkCursor *cursor);
@@ -160,6 +163,7 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 	cursor->reader = reader;
 	cursor->context = CurrentMemoryContext;
 	reader->count = 0;
+	reader->bytes = 0;
 	reader->ended = false;
 	reader->end = NULL;
 	cursor->range = *range;
@@ -167,18 +171,28 @@ walk_cursor_open(Walk *walk, const Range *range, WalkReader *reader)
 		cursor->rows = rows_by_index(cursor, NULL, range);
 	if (cursor->rows != NULL)
 		return cursor;
-	cursor->style = walk->style;
+	cursor->style = style_of_queries(walk);
 	cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, range);
 	cursor->partitions = cursor->queries == NIL ? NIL : partitions_to_read(walk, reader);
 	if (cursor->partitions != NIL)
 	{
-		RangeStyle	style = {.expand = true};
+		RangeStyle	expanded = {.expand = true,.params_before = cursor->style.params_before};
 
-		cursor->queries = range_queries(walk->key, style, walk->qualifier, range);
+		cursor->queries = range_queries(walk->key, expanded, walk->qualifier, range);
 	}
 	else if (cursor->queries != NIL && walk->in_order && reader->skip == 0)
 		begin_parts(cursor);
 	return cursor;
+}
+
+/* The filter's parameters have the lowest numbers. */
+static RangeStyle
+style_of_queries(const Walk *walk)
+{
+	RangeStyle	style = walk->style;
+
+	style.params_before = walk->filter == NULL ? 0 : walk->filter->nargs;
+	return style;
 }
 
 /* Read the partitions one after the other, if they come so. */
@@ -198,6 +212,8 @@ begin_parts(WalkCursor *cursor)
 		relation_close(rel, NoLock);
 		return;
 	}
+	if (is_filtered(walk, cursor->reader) && walk->filter_clauses != NIL)
+		partition_order_set_filter(cursor->order, walk->filter_clauses);
 	cursor->one_query = list_length(cursor->queries) == 1;
 	cursor->queries = NIL;
 }
@@ -243,9 +259,39 @@ walk_cursor_next(WalkCursor *cursor)
 		return NULL;
 	}
 	reader->count++;
-	if (!reader->ended && reader->count >= reader->limit)
+	if (reader->max_bytes > 0)
+		reader->bytes += row_bytes(slot);
+	if (!reader->ended &&
+		(reader->count >= reader->limit || (reader->max_bytes > 0 && reader->bytes >= reader->max_bytes)))
 		end_at(cursor, slot);
 	return slot;
+}
+
+/*
+ * The bytes of a row's values, of those that are not null: what they take up out of
+ * line and compressed is not asked for, but what they are when they are read.
+ */
+static uint64
+row_bytes(TupleTableSlot *slot)
+{
+	uint64		bytes = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		int16		length = TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen;
+		Datum		value = slot->tts_values[i];
+
+		if (slot->tts_isnull[i])
+			continue;
+		if (length > 0)
+			bytes += length;
+		else if (length == -1)
+			bytes += toast_raw_datum_size(value) - VARHDRSZ;
+		else
+			bytes += strlen(DatumGetCString(value));
+	}
+	return bytes;
 }
 
 static TupleTableSlot *
@@ -294,6 +340,7 @@ begin_next_part(WalkCursor *cursor)
 	OrderedPart *part = &cursor->part;
 	Range		range = cursor->range;
 	IndexRowsPart rows_part;
+	RangeQuery *nothing;
 	Role		now;
 	MemoryContext context;
 
@@ -308,8 +355,10 @@ begin_next_part(WalkCursor *cursor)
 		if (cursor->part_context != NULL)
 			return false;
 		/* nothing has been read: whether the caller may is found out all the same */
-		cursor->queries = list_make1(palloc0(sizeof(RangeQuery)));
-		((RangeQuery *) linitial(cursor->queries))->condition = "FALSE";
+		nothing = palloc0(sizeof(RangeQuery));
+		nothing->condition = "FALSE";
+		nothing->nbefore = cursor->style.params_before;
+		cursor->queries = list_make1(nothing);
 		return true;
 	}
 
@@ -318,7 +367,7 @@ begin_next_part(WalkCursor *cursor)
 	MemoryContextReset(cursor->part_context);
 	context = MemoryContextSwitchTo(cursor->part_context);
 	cursor->default_waits = false;
-	cursor->style = walk->style;
+	cursor->style = style_of_queries(walk);
 	if (part->relkind != RELKIND_PARTITIONED_TABLE)
 		cursor->style.prune = cursor->style.also_expand = false;
 	cursor->style.expand = part->relkind == RELKIND_FOREIGN_TABLE;
@@ -522,6 +571,7 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
 	if (walk->in_order && style.expand)
 		relation_check_rewrite(rel);	/* all are read at once */
+	style.params_before = is_filtered(walk, &reader) ? walk->filter->nargs : 0;
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
 							is_filtered(walk, &reader) ? walk->filter : NULL);
@@ -596,7 +646,7 @@ read_text(const WalkCursor *cursor, const RangeQuery *query, int64 limit)
 	if (reader->skip > 0 && partitions == NIL)
 		appendStringInfo(&buf, " OFFSET " INT64_FORMAT, reader->skip);
 	if (!cursor->style.expand)
-		appendStringInfo(&buf, " LIMIT $%d", query->nparams + 1);
+		appendStringInfo(&buf, " LIMIT $%d", query->nbefore + query->nparams + 1);
 	return buf.data;
 }
 
@@ -611,7 +661,7 @@ append_select(StringInfo buf, Walk *walk, const char *from, const RangeQuery *qu
 		appendStringInfo(buf, " WHERE %s", query->condition);
 	if (filtered)
 		appendStringInfo(buf, "%s(%s\n)", query->condition[0] != '\0' ? " AND " : "",
-						 walk->filter);
+						 walk->filter->text);
 	appendStringInfoString(buf, " ORDER BY ");
 	range_order_by(buf, walk->key, walk->qualifier, reader->backward);
 }
@@ -713,7 +763,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 {
 	Walk	   *walk = cursor->walk;
 	WalkReader *reader = cursor->reader;
-	int			nargs = query->nparams + 1;
+	int			nbefore = query->nbefore;
+	int			nargs = nbefore + query->nparams + 1;
 	ParamListInfo params;
 	Oid		   *argtypes;
 	uint64		limit = reader->limit - reader->count;
@@ -740,10 +791,17 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 	{
 		ParamExternData *param = &params->params[i];
 
-		param->value = i < query->nparams ? query->values[i] :
-			Int64GetDatum((int64) limit);
-		param->ptype = i < query->nparams ? query->types[i] : INT8OID;
-		param->isnull = false;
+		if (i < nbefore)
+		{
+			param->value = walk->filter->values[i];
+			param->ptype = walk->filter->types[i];
+		}
+		else
+		{
+			param->value = i < nargs - 1 ? query->values[i - nbefore] : Int64GetDatum((int64) limit);
+			param->ptype = i < nargs - 1 ? query->types[i - nbefore] : INT8OID;
+		}
+		param->isnull = i < nbefore && walk->filter->nulls[i];
 		param->pflags = PARAM_FLAG_CONST;
 		argtypes[i] = param->ptype;
 	}

@@ -17,6 +17,7 @@ typedef struct WalkReader
 	WalkOutput	output;
 	bool		backward;
 	uint64		limit;			/* rows at most, over 0 */
+	uint64		max_bytes;		/* the row with which so many are reached is the last; 0: none */
 	bool		boundary;		/* the next read will go on after the last row of
 								 * this one: refuse if another row shares its key */
 	bool		ties;			/* with boundary: take in those rows instead,
@@ -29,7 +30,8 @@ typedef struct WalkReader
 	void	   *arg;			/* for row() */
 
 	uint64		count;			/* rows read */
-	bool		ended;			/* by limit or row(), not by the range's end */
+	uint64		bytes;			/* in them, counted with max_bytes only */
+	bool		ended;			/* by limit, max_bytes or row(), not by the range's end */
 	Position   *end;			/* that last row's position, if ended */
 } WalkReader;
 

@@ -147,8 +147,16 @@ class Calls:
                                   "'true LIMIT 1'", "'true UNION SELECT 1'", "'{chunk}'", "'EXISTS (SELECT FROM hostile.ints)'", "'pg_sleep(0.001) IS NOT NULL'", "repeat('(', 3000) || 'true'",
                                   "'true' || repeat(' AND true', 20000)", "'1 / 0 = 1'", "'ctid IS NOT NULL'", "'tableoid > 0'", "'random() < 0.5'", "'E''\\x'' = 1'", "chr(65533)"])
         function = self.r.choice(["raises", "writes", "alters", "catches", "sets", "walks"])
+        if self.r.random() < 0.3:
+            return literal(self.r.choice([f"{column} = $1", f"{column} <> $1 OR {column} IS NULL AND $1 IS NULL", f"{column} = ANY ($1)", f"hostile.{function}({column}) AND {column}::text <> $1", "$1", "$1 = $2",
+                                          f"{column}::text || $1 > '3'", "$3", "$0", "$2147483647 = 1", "$99999999999 = 1", f"{column} = $1 -- $2", f"hostile.replaced($1) > 0", f"{column} IN (SELECT $1)", "$1::hostile.ints IS NULL"]))
         return literal(self.r.choice([f"{column} IS NOT NULL", f"{column} IS NULL", f"hostile.{function}({column})", f"hostile.{function}({column})", f"{column} = {column}",
                                       f"length({column}::text) % 3 = 0", f"{column}::text::int > 5", f"hostile.replaced({column}::int) > 0", f"{column} = $${column}$$"]))
+
+    def args(self) -> str:
+        return self.r.choice(["NULL", "'[]'", "'{}'", "'1'", "'null'", "'[null]'", "'[1]'", "'[1, 2]'", "'[\"1\", true]'", "'[\"'' OR true --\"]'", "'[[1, 2, null]]'", "'[[[1], [2]]]'", "'[[1, [2]]]'",
+                              "'[{}]'", "'[[]]'", "'[\"now\"]'", "'[1e400]'", "repeat('[', 20000)::jsonb", "(SELECT jsonb_agg(i) FROM generate_series(1, 70000) AS i)",
+                              "(SELECT jsonb_build_array(jsonb_agg(i)) FROM generate_series(1, 5000) AS i)", "jsonb_build_array(repeat('x', 1000000))"])
 
     def some(self, share: float, arguments: dict[str, Callable[[], str]]) -> str:
         """Some of the named arguments, each given or left out."""
@@ -158,7 +166,7 @@ class Calls:
         return self.r.choice(["true", "false", "false", "NULL"]) if self.hostile(0.3) else self.r.choice(["true", "false"])
 
     def walk(self, relation: Relation) -> dict[str, Callable[[], str]]:
-        return {"key": lambda: self.key(relation), "filter": lambda: self.filter(relation)}
+        return {"key": lambda: self.key(relation), "filter": lambda: self.filter(relation), "args": self.args}
 
     # shapes that a call may stand in
 
@@ -188,7 +196,7 @@ class Calls:
     def page(self) -> str:
         relation = self.relation()
         place = {name: lambda: self.position(relation) for name in ("after", "upto", "before")}
-        size = {"page_size": lambda: self.integer([1, 2, 10, 100, 3000], INTS)}
+        size = {"page_size": lambda: self.integer([1, 2, 10, 100, 3000], BIGINTS), "max_bytes": lambda: self.integer([1, 100, 100000], BIGINTS)}
         call = f"chunked.page({self.row(relation)}{self.some(0.7, size)}{self.some(0.3, place)}{self.some(0.3, self.walk(relation))})"
         return self.shape(call)
 
@@ -225,7 +233,7 @@ class Calls:
     def split(self) -> str:
         relation = self.relation()
         given = {"exact": self.boolean, **self.walk(relation), "alias": self.alias}
-        return self.shape(f"chunked.split({self.regclass(relation)}, {self.integer([1, 2, 10, 100, 5000], INTS)}{self.some(0.3, given)})")
+        return self.shape(f"chunked.split({self.regclass(relation)}, {self.integer([1, 2, 10, 100, 5000], BIGINTS)}{self.some(0.3, given)})")
 
     def row_count(self) -> str:
         relation = self.relation()
@@ -237,7 +245,7 @@ class Calls:
         return self.shape(f"chunked.seek({self.regclass(relation)}, {rank}{self.some(0.4, {'exact': self.boolean, **self.walk(relation)})})")
 
     def page_numbers(self, relation: Relation) -> dict[str, Callable[[], str]]:
-        return {"per_page": lambda: self.integer([1, 10, 100], INTS), "orphans": lambda: self.integer([0, 5], INTS), "exact": self.boolean, **self.walk(relation)}
+        return {"per_page": lambda: self.integer([1, 10, 100], BIGINTS), "orphans": lambda: self.integer([0, 5], BIGINTS), "exact": self.boolean, **self.walk(relation)}
 
     def paginator(self) -> str:
         relation = self.relation()

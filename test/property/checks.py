@@ -106,13 +106,23 @@ class Walker:
     def arguments(self, given: dict) -> str:
         """Named arguments; those that are not given sometimes as NULL or, an end, as the empty position."""
         text = ""
+        if given.get("filter") is not None and self.r.random() < 0.4:
+            given.update(self.with_args(given["filter"]))
         for name, value in list(given.items()):
             if value is None and name in ("after", "upto") and self.r.random() < 0.2:
                 value = given[name] = "{}"
             if value is not None or (name in ("after", "upto", "before", "filter") and self.r.random() < 0.2):
-                cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before") else ""
+                cast = "::pg_catalog.jsonb" if name in ("after", "upto", "before", "args") else ""
                 text += f", {name} => %({name})s{cast}"
         return text + self.key_argument()
+
+    def with_args(self, filter: str) -> dict:
+        """The same filter, with a value that leaves it as it is; another one in the next call."""
+        number = self.r.randrange(1000)
+        text, args = self.r.choice((
+            (f"$1 AND ({filter}\n)", [True]), (f"({filter}\n) AND $1::pg_catalog.int4 IS NULL", [None]), (f"({filter}\n) OR _row = $1 AND $2", [number, False]),
+            (f"({filter}\n) AND _row <> ALL ($2) AND $1", ["true", [-1, -number - 2]]), (f"({filter}\n) AND $2::pg_catalog.text = $1", ["it's $3", "it's $3"])))
+        return {"filter": text, "args": json.dumps(args)}
 
     def page(self, page_size: int, **given) -> list[int]:
         """The page's rows; remembers the first and the last one's positions, as a client would."""
@@ -207,12 +217,11 @@ def forwards(w: Walker) -> None:
     wanted = w.within(matching, None, None)
     size = w.size(len(wanted))
     upto = w.positions[w.rows[-1]] if w.rows and w.r.random() < 0.3 else None
-    seen = w.page(size, upto=upto)
-    while len(seen) % size == 0 and seen and len(seen) <= len(wanted):
-        more = w.page(size, after=w.last, upto=upto)
-        if not more:
-            break
-        seen += more
+    bound = lambda: {"max_bytes": w.r.choice((None, 1, 100, 1000, 10 ** 6, 2 ** 63 - 1))} if w.r.random() < 0.3 else {}
+    seen = page = w.page(size, upto=upto, **bound())
+    while page and len(seen) <= len(wanted):
+        page = w.page(size, after=w.last, upto=upto, **bound())
+        seen = seen + page
     expect("pages forwards", seen, wanted)
 
 
@@ -223,10 +232,11 @@ def backwards(w: Walker) -> None:
     wanted = w.within(w.matching(), None, None)
     size = w.size(len(wanted))
     seen: list[int] = []
-    page = w.page(size, before="{}")
+    most = w.r.choice((None, None, 1, 300, 10 ** 6))
+    page = w.page(size, before="{}", max_bytes=most)
     while page and len(seen) <= len(wanted):
         seen = page + seen
-        page = w.page(size, before=w.first)
+        page = w.page(size, before=w.first, max_bytes=most)
     expect("pages backwards", seen, wanted)
 
 

@@ -166,6 +166,11 @@ CREATE TABLE turned.names (a int NOT NULL UNIQUE, b int NOT NULL UNIQUE, n int N
 INSERT INTO turned.names SELECT i, 1001 - i FROM generate_series(1, 1000) i;
 SELECT chunked.create_job('turned.numbers', name => 'numbers', key => 'id', chunk_size => 100);
 SELECT chunked.create_job('turned.names', name => 'names', key => 'a', chunk_size => 100);
+CREATE TABLE turned.odd ("a,b" int, "{c}" text, t text, n int NOT NULL DEFAULT 0, PRIMARY KEY ("a,b", "{c}"));
+INSERT INTO turned.odd SELECT i, 'c' || i % 2, 't' || i % 3 FROM generate_series(1, 90) i;
+SELECT chunked.create_job('turned.odd', 'UPDATE turned.odd SET n = n + 1 WHERE t = ''t1'' AND "a,b" > 12 AND {chunk}', name => 'odd', chunk_size => 10,
+	key => '"a,b" DESC, "{c}" COLLATE "C"', filter => 't = $2 AND "a,b" > $1', args => '["12", "t1"]');
+ALTER TABLE turned.odd RENAME "{c}" TO "c"", ""d";
 -- three chunks of each by a worker outside
 DO $$
 DECLARE c record; job text;
@@ -201,6 +206,14 @@ $$;
 SQL
 is($node->safe_psql('jobs_turned', "SELECT 'numbers', n, count(*) FROM turned.numbers GROUP BY n UNION ALL SELECT 'names', n, count(*) FROM turned.names GROUP BY n"),
 	"numbers|1|1000\nnames|1|1000", 'restored, each row is done once');
+is($node->safe_psql('jobs_turned', q{SELECT key, filter, args FROM chunked.jobs WHERE name = 'odd'}), '"a,b" DESC, "{c}" COLLATE pg_catalog."C"|t = $2 AND "a,b" > $1|["12", "t1"]',
+	'key, filter and its values are there');
+is($node->safe_psql('jobs_turned', <<'SQL'), "10|10\n10|10\n6|6\n26|26", 'and mean what they meant');
+SET client_min_messages = warning;
+CALL chunked.run_job('odd');
+SELECT row_count, rows_affected FROM chunked.job_chunks WHERE job = 'odd' ORDER BY number;
+SELECT count(*) FILTER (WHERE n = 1), count(*) FILTER (WHERE t = 't1' AND "a,b" > 12) FROM turned.odd;
+SQL
 
 # An upgrade: what its script makes is a superuser's as well, whoever asks for it
 my $sharedir = qx(pg_config --sharedir);

@@ -1,0 +1,55 @@
+-- What one gets wrong on the first day: each error names the way out.
+\getenv srcdir PG_ABS_SRCDIR
+\set ECHO none
+\i :srcdir/sql/include/failure.sql
+\i :srcdir/sql/include/walk.sql
+\set ECHO all
+\set VERBOSITY terse
+SET client_min_messages = warning;
+DROP SCHEMA IF EXISTS first_day_test CASCADE;
+CREATE SCHEMA first_day_test;
+SET search_path = first_day_test;
+CREATE TABLE event (id bigint PRIMARY KEY, kind int, created_at timestamptz NOT NULL);
+INSERT INTO event SELECT i, i % 3, '2020-01-01 00:00:00+00'::timestamptz + i * interval '1 h' FROM generate_series(1, 9) i;
+CREATE TABLE "user" (id text PRIMARY KEY);
+CREATE TABLE "order" (id int PRIMARY KEY, position int NOT NULL UNIQUE, "user" text, "limit" int);
+INSERT INTO "order" SELECT i, 10 - i, 'u' || i % 3, i % 2 FROM generate_series(1, 9) i;
+INSERT INTO "user" SELECT 'u' || i FROM generate_series(1, 3) i;
+
+-- names that are words of SQL
+SELECT pg_temp.walk('"order"', 'id'), pg_temp.walk('"order"', 'position', 'position', 2), pg_temp.walk('"order"', '"user" DESC NULLS LAST, "limit", id', '"user" DESC NULLS LAST, "limit"', 2), pg_temp.walk('"user"', 'id');
+SELECT p.position, chunked.position_of(p, 'position') AS place FROM chunked.page(NULL::"order", 2, key => 'position', filter => 'position > $1', args => '[3]') AS p;
+SELECT chunked.position_of("order", 'position') AS position FROM "order" ORDER BY "order".position LIMIT 1;
+SELECT chunked.position_of("user") FROM "user" ORDER BY id LIMIT 1;
+CALL chunked.run('"order"', 'UPDATE "order" SET "limit" = position WHERE {chunk:"order"}', key => 'position', chunk_size => 4);
+SELECT count(*) FROM "order" WHERE "limit" = position;
+
+-- the relation
+SELECT call, pg_temp.failure('SELECT * FROM chunked.' || call) AS failure FROM unnest(ARRAY[$$page('event')$$, $$page('user')$$, $$page('first_day_test.order')$$, $$page('"user"')$$, $$page('Order by')$$, $$page('')$$, $$page(NULL)$$, $$paginate('user', 1)$$,
+	$$page('event'::regclass)$$, $$page(1)$$]) call;
+SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(event)$$, $$page(NULL::user)$$, $$page(NULL::no_such_table)$$, $$chunks(event)$$, $$chunks('no_such_table')$$, $$position_of('event')$$]) call;
+SELECT call, pg_temp.failure(format('SELECT chunked.%s FROM event e', call)) AS failure FROM unnest(ARRAY['position_of(id)', 'position_of(e.kind)', 'position_of(ROW(e.id))', 'position_of(e.id, ''id'')']) call;
+
+-- a position
+SELECT left(p, 25) AS position, k AS key, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, after => %L, key => %L)', p, k)) AS failure FROM (VALUES
+	('1000', NULL), ('"1000"', NULL), ('[1000]', NULL), ('null', NULL), ('true', NULL), ('12345678901234567890123', NULL), ('"it''s \"1\""', NULL), ('1000', 'created_at, id'), ('"2020-01-01"', 'kind DESC'),
+	(format('"%s"', repeat('x', 1000)), NULL), ('{"kind": 1}', NULL)) v(p, k);
+SELECT pg_temp.failure($$SELECT * FROM chunked.page(NULL::"user", before => '"u3"')$$), pg_temp.failure($$SELECT * FROM chunked.chunks('"order"', upto => '5', key => 'position')$$), pg_temp.failure($$SELECT chunked.create_job('event', after => '5')$$);
+
+-- a filter that has a driver's placeholders
+SELECT f AS filter, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, filter => %L, args => ''[1]'')', f)) AS failure FROM unnest(ARRAY['kind = ?', 'kind = :kind', 'kind = %s', 'kind = @kind', 'WHERE kind = $1', 'kind = $1;']) f;
+
+-- options that are not there, and values of another type: what the server says of them is in docs/troubleshooting.md
+SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(NULL::event, limit => 5)$$, $$page(NULL::event, size => 5)$$, $$page(NULL::event, order_by => 'id')$$, $$page(NULL::event, key => ARRAY['id'])$$,
+	$$page(NULL::event, after => 1000)$$, $$page(NULL::event, after => '1000'::text)$$, $$page(NULL::event, args => 7)$$, $$page(NULL::event, page_size => 5.0)$$, $$chunks('event', batch_size => 5)$$, $$create_job('event', pause => 5)$$]) call;
+-- what a driver sends without a type is taken
+PREPARE untyped AS SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, $1, after => $2, upto => $3, before => $4, key => $5, filter => $6, args => $7, max_bytes => $8);
+EXECUTE untyped('3', '{"id": 1}', NULL, NULL, 'id', 'kind = $1', '[1]', '1000');
+PREPARE untyped_chunks AS SELECT count(*) FROM chunked.chunks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+EXECUTE untyped_chunks('event', '3', 'true', NULL, NULL, 'id', 'kind = $1', '[1]', NULL, NULL);
+PREPARE untyped_pages AS SELECT count(*) FROM chunked.paginate(NULL::event, $1, $2, $3, $4, $5, $6, $7);
+EXECUTE untyped_pages('1', '2', '0', 'true', 'id', 'kind = $1', '[1]');
+
+SET client_min_messages = warning;
+SELECT count(chunked.drop_job(name)) FROM chunked.jobs WHERE relation = '"order"'::regclass;
+DROP SCHEMA first_day_test CASCADE;
