@@ -185,7 +185,7 @@ client_tests() {
 docs_tests() {
 	local program numbers status=0 pass=0 fail=0
 
-	for program in test/docs/{links,reference,messages,examples}; do
+	for program in test/docs/{links,reference,messages,recipes,examples}; do
 		say "-- $program"
 		logged "./$program" || status=$?
 		numbers=$(tally "$log")
