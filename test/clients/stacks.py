@@ -88,7 +88,7 @@ def build(name: str, out: str) -> list[str]:
     stack = STACKS[name]
     if stack.build:
         subprocess.run([word.format(out=out) for word in stack.build], cwd=HERE / name, check=True,
-                       env={**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": f"{out}/cache"})
+                       env={**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode"})
     return [word.format(out=out) for word in stack.command]
 
 

@@ -233,7 +233,7 @@ public class Recipes {
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         Handler handler = row -> {
             row.getLong(1);
-            row.getString(2);
+            row.getObject(2, java.time.OffsetDateTime.class);
             row.getInt(3);
             row.getString(4);
             if (done++ == 0) System.out.println("first");

@@ -24,9 +24,9 @@ def walk(connection, after="{}"):
             cursor.execute("SELECT * FROM chunked.page(NULL::event, 5000, after => %s)", [after])
             if cursor.rowcount == 0:
                 return
-            for row in cursor:
-                yield row
-            after = json.dumps({"id": row[0]})
+            yield from cursor
+            cursor.scroll(-1)
+            after = json.dumps({"id": cursor.fetchone()[0]})
 # [end]
 
 

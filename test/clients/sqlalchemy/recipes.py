@@ -35,7 +35,7 @@ class Order(Base):
 import json
 from sqlalchemy import text
 
-page = text("SELECT * FROM chunked.page(NULL::event, 5000, after => :after)")
+page = text("SELECT * FROM chunked.page(NULL::event, 2000, after => :after)")
 
 def walk_rows(connection, after="{}"):
     while rows := connection.execute(page, {"after": after}).all():
@@ -46,10 +46,11 @@ def walk_rows(connection, after="{}"):
 
 # [walk]
 def walk(session, after="{}"):
-    while events := session.scalars(select(Event).from_statement(page), {"after": after}).all():
-        yield from events
-        after = json.dumps({"id": events[-1].id})
-        session.expunge_all()
+    while after:
+        event = None
+        for event in session.scalars(select(Event).from_statement(page), {"after": after}):
+            yield event
+        after = event and json.dumps({"id": event.id})
 # [end]
 
 
@@ -181,9 +182,7 @@ def check(engine):
 # What stacks.py measures
 
 def stream(session):
-    for events in session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000)).partitions():
-        yield from events
-        session.expunge_all()
+    yield from session.scalars(select(Event).order_by(Event.id).execution_options(yield_per=1000))
 
 
 def bench(session, rows):
