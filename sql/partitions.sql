@@ -201,6 +201,12 @@ INSERT INTO place SELECT (ARRAY['z', NULL])[1 + id % 2], id, id FROM generate_se
 SELECT walked('place', 3, 'region, id', 'region, id'), walked('place', 3, 'region NULLS FIRST, id', 'region NULLS FIRST, id'),
 	walked('place', 3, 'region DESC, id', 'region DESC, id'), walked('place', 3, 'region DESC NULLS LAST, id', 'region DESC NULLS LAST, id');
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, after => '{"region": "c", "id": 1}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
+-- a default partition with values between those of another
+CREATE TABLE spot (k int, id int) PARTITION BY LIST (k);
+CREATE TABLE spot_1 PARTITION OF spot FOR VALUES IN (1, 3);
+CREATE TABLE spot_rest PARTITION OF spot DEFAULT;
+INSERT INTO spot SELECT i % 5, i FROM generate_series(1, 30) i;
+SELECT walked('spot', 4, 'k, id', 'k, id'), walked('spot', 4, 'k DESC, id', 'k DESC, id');
 -- another collation than the partitions': not their order
 SELECT walked('place', 3, 'region COLLATE "en-x-icu", id', 'region COLLATE "en-x-icu", id');
 

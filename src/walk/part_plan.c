@@ -75,6 +75,8 @@ static PlannedStmt *
 plan_for_part(COMPAT_PLANNER_HOOK_PARAMS)
 {
 	RangeTblEntry *first = OidIsValid(wanted_part) ? first_relation(parse->rtable) : NULL;
+	bool		exchanged = false;
+	PlannedStmt *planned;
 
 	if (first != NULL && first->relid == wanted_parent && first->inh)
 	{
@@ -83,10 +85,13 @@ plan_for_part(COMPAT_PLANNER_HOOK_PARAMS)
 		/* queries of functions in it are planned as usual */
 		wanted_part = InvalidOid;
 		parse = exchange_relation(parse, part);
+		exchanged = true;
 	}
-	if (next_planner_hook != NULL)
-		return next_planner_hook(COMPAT_PLANNER_HOOK_ARGS);
-	return standard_planner(COMPAT_PLANNER_HOOK_ARGS);
+	planned = next_planner_hook != NULL ? next_planner_hook(COMPAT_PLANNER_HOOK_ARGS) :
+		standard_planner(COMPAT_PLANNER_HOOK_ARGS);
+	if (exchanged)
+		compat_forget_nothing_required(planned);
+	return planned;
 }
 
 static RangeTblEntry *
@@ -118,7 +123,7 @@ exchange_relation(Query *parse, Oid part)
 	rte->relid = part;
 	rte->relkind = to->rd_rel->relkind;
 	rte->inh = to->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	compat_require_nothing(rte);
+	compat_require_nothing(parse, rte, parent);
 	free_attrmap(map);
 	relation_close(to, NoLock);
 	relation_close(from, NoLock);
