@@ -99,9 +99,10 @@ CREATE TABLE event_3 PARTITION OF event FOR VALUES FROM (20) TO (30);
 CREATE TABLE event_5 PARTITION OF event FOR VALUES FROM (40) TO (50);
 CREATE TABLE event_6 PARTITION OF event FOR VALUES FROM (50) TO (MAXVALUE);
 INSERT INTO event SELECT at, at * 10 + i, 'kind ' || i FROM generate_series(0, 59) at, generate_series(0, 2) i WHERE at NOT BETWEEN 30 AND 39;
-SELECT page_size, key, walked('event', page_size, key, order_by), walked('event', page_size, key, order_by, 'event.at % 3 = 0 AND (event).id > 5')
+SELECT page_size, key, walked('event', page_size, key, order_by, filter)
 FROM (VALUES ('at, id', 'at, id'), ('at DESC, id DESC', 'at DESC, id DESC'), ('at DESC, id', 'at DESC, id'), ('at, id DESC', 'at, id DESC'),
-	('id', 'id'), ('kind, at, id', 'kind COLLATE "C", at, id')) k (key, order_by), (VALUES (1), (7), (30), (1000)) p (page_size)
+	('id', 'id'), ('kind, at, id', 'kind COLLATE "C", at, id')) k (key, order_by),
+	(VALUES (9, NULL), (30, 'event.at % 3 = 0 AND (event).id > 5'), (4, 'at BETWEEN 17 AND 22')) p (page_size, filter)
 ORDER BY key, page_size;
 
 -- where rows come from, and as what: the parent's row type
@@ -122,6 +123,9 @@ BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 3, before => '{"at": 22, "
 BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 7, before => '{"at": 40, "id": 401}'); SELECT locked('event'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 3, before => '{}', key => 'at DESC, id'); SELECT locked('event'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 5, filter => 'at >= 40'); SELECT locked('event'); ROLLBACK;
+BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 5, before => '{}', filter => 'at < 12'); SELECT locked('event'); ROLLBACK;
+BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 5, filter => 'at > 100 OR at < -100'); SELECT locked('event'); ROLLBACK;
+BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 5, key => 'at DESC, id DESC', filter => 'at IN (41, 42)'); SELECT locked('event'); ROLLBACK;
 BEGIN; SELECT * FROM chunked.bounds('event'); SELECT locked('event'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::event, 3, key => 'id'); SELECT locked('event'); ROLLBACK;
 -- also by a cursor, that goes on
@@ -146,9 +150,10 @@ CREATE TABLE note_4 PARTITION OF note FOR VALUES FROM (40) TO (50);
 CREATE TABLE note_rest PARTITION OF note DEFAULT;
 CREATE UNIQUE INDEX ON note (at, id);
 INSERT INTO note SELECT nullif(at, 60), at * 10 + i, 'kind' FROM generate_series(0, 60) at, generate_series(0, 1) i;
-SELECT page_size, key, walked('note', page_size, key, order_by), walked('note', page_size, key, order_by, 'coalesce(at, 99) NOT BETWEEN 30 AND 39')
+SELECT page_size, key, walked('note', page_size, key, order_by, filter)
 FROM (VALUES ('at, id', 'at, id'), ('at DESC, id DESC', 'at DESC, id DESC'), ('at NULLS FIRST, id', 'at NULLS FIRST, id'),
-	('at DESC NULLS LAST, id', 'at DESC NULLS LAST, id')) k (key, order_by), (VALUES (1), (7), (1000)) p (page_size)
+	('at DESC NULLS LAST, id', 'at DESC NULLS LAST, id')) k (key, order_by),
+	(VALUES (7, NULL), (30, 'coalesce(at, 99) NOT BETWEEN 30 AND 39')) p (page_size, filter)
 ORDER BY key, page_size;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::note, 3, after => '{"at": 12, "id": 0}', key => 'at, id'); SELECT locked('note'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::note, 3, after => '{"at": 29, "id": 290}', key => 'at, id'); SELECT locked('note'); ROLLBACK;
@@ -172,6 +177,8 @@ FROM (VALUES ('region, id', 'region, id'), ('region DESC, id', 'region DESC, id'
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, after => '{"region": "b", "id": 1}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, after => '{"region": "c", "id": 1}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, before => '{"region": null, "id": 5}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
+BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 30, key => 'region, id', filter => $$region = 'b'$$); SELECT locked('place'); ROLLBACK;
+BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 30, key => 'region, id', filter => 'region IS NULL'); SELECT locked('place'); ROLLBACK;
 -- one with values on both sides of another's: all are merged
 CREATE TABLE place_cf PARTITION OF place FOR VALUES IN ('c', 'f');
 INSERT INTO place SELECT (ARRAY['c', 'f'])[1 + id % 2], id, id FROM generate_series(41, 50) id;
@@ -286,6 +293,23 @@ CREATE TABLE seen_2 PARTITION OF seen FOR VALUES FROM (10) TO (20);
 INSERT INTO seen SELECT i, i, i FROM generate_series(0, 19) i;
 SET ROLE partitions_test_reader;
 SELECT count(*) FROM chunked.page(NULL::seen);
+-- also where no partition is read: beyond the last one, in an empty one, without any
+SELECT count(*) FROM chunked.page(NULL::seen, after => '{"at": 30, "id": 30}');
+SELECT count(*) FROM chunked.page(NULL::seen, before => '{"at": 0, "id": 0}');
+RESET ROLE;
+SELECT count(*) FROM chunked.page(NULL::seen, after => '{"at": 30, "id": 30}', filter => 'id > $1', args => '[3]');
+CREATE TABLE unseen (at int, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
+SELECT count(*) FROM chunked.page(NULL::unseen);
+SET ROLE partitions_test_reader;
+SELECT count(*) FROM chunked.page(NULL::unseen);
+RESET ROLE;
+CREATE TABLE unseen_1 PARTITION OF unseen FOR VALUES FROM (0) TO (10);
+CREATE TABLE unseen_rest PARTITION OF unseen DEFAULT;
+SELECT count(*) FROM chunked.page(NULL::unseen);
+BEGIN; SELECT * FROM chunked.bounds('unseen'); SELECT locked('unseen'); ROLLBACK;
+SET ROLE partitions_test_reader;
+SELECT count(*) FROM chunked.page(NULL::unseen);
+SELECT * FROM chunked.bounds('unseen');
 RESET ROLE;
 GRANT SELECT ON seen_1, seen_2 TO partitions_test_reader;
 SET ROLE partitions_test_reader;
@@ -345,7 +369,7 @@ ALTER TABLE many ADD COLUMN more int DEFAULT 7;
 SELECT * FROM chunked.page(NULL::many, 2, after => '{"at": 69, "id": 69}');
 ALTER TABLE many ALTER more TYPE text USING more || 'x';
 SELECT * FROM chunked.page(NULL::many, 2, after => '{"at": 69, "id": 69}');
-SELECT walked('many', 7, 'at, id', 'at, id'), walked('many', 300, 'at DESC, id DESC', 'at DESC, id DESC');
+SELECT walked('many', 50, 'at, id', 'at, id'), walked('many', 300, 'at DESC, id DESC', 'at DESC, id DESC');
 BEGIN; SELECT count(*) FROM chunked.page(NULL::many, 4, after => '{"at": 777, "id": 777}'); SELECT locked('many');
 SELECT count(*) <= 10 FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'; ROLLBACK;
 

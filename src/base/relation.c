@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -30,6 +31,8 @@
 
 #include "base/relation.h"
 
+static void check_rewrite(Relation rel, bool is_part);
+static bool is_older(HeapTuple tuple, Snapshot snapshot);
 static bool estimate_with_parts(Relation rel, double *here, double *elsewhere);
 
 /*
@@ -119,6 +122,22 @@ relation_report_changed(const char *name)
 void
 relation_check_rewrite(Relation rel)
 {
+	check_rewrite(rel, false);
+}
+
+/*
+ * The same of a partition that is reached later than the table it is of.  One that
+ * did not exist then has no rows that the snapshot sees.
+ */
+void
+relation_check_rewrite_of_part(Relation part)
+{
+	check_rewrite(part, true);
+}
+
+static void
+check_rewrite(Relation rel, bool is_part)
+{
 	Snapshot	snapshot;
 	Relation	pg_class;
 	List	   *relids;
@@ -140,6 +159,7 @@ relation_check_rewrite(Relation rel)
 		HeapTuple	then;
 		HeapTuple	now = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
 		Oid			file = HeapTupleIsValid(now) ? ((Form_pg_class) GETSTRUCT(now))->relfilenode : InvalidOid;
+		bool		is_old = HeapTupleIsValid(now) && is_older(now, snapshot);
 
 		/* the snapshot sees it as it is */
 		if (HeapTupleIsValid(now) &&
@@ -147,14 +167,14 @@ relation_check_rewrite(Relation rel)
 			file = InvalidOid;
 		if (HeapTupleIsValid(now))
 			ReleaseSysCache(now);
-		if (!OidIsValid(file))
+		if (!OidIsValid(file) || is_old)
 			continue;
 		ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(lfirst_oid(lc)));
 		scan = systable_beginscan(pg_class, ClassOidIndexId, true, snapshot, 1, &key);
 		then = systable_getnext(scan);
 		if (HeapTupleIsValid(then) ? ((Form_pg_class) GETSTRUCT(then))->relfilenode != file :
-			lfirst_oid(lc) == RelationGetRelid(rel))
+			lfirst_oid(lc) == RelationGetRelid(rel) && !is_part)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("relation \"%s\" was rewritten after the snapshot of this statement was taken",
@@ -165,6 +185,15 @@ relation_check_rewrite(Relation rel)
 	}
 	table_close(pg_class, AccessShareLock);
 	list_free(relids);
+}
+
+/* Is this row of a catalog from before all that the snapshot does not see? */
+static bool
+is_older(HeapTuple tuple, Snapshot snapshot)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return !TransactionIdIsNormal(xmin) || TransactionIdPrecedes(xmin, snapshot->xmin);
 }
 
 /*

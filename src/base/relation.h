@@ -16,6 +16,7 @@ extern Oid	relation_of_row_type(Oid row_type);
 extern Relation relation_open_to_walk(Oid relid);
 pg_noreturn extern void relation_report_changed(const char *name);
 extern void relation_check_rewrite(Relation rel);
+extern void relation_check_rewrite_of_part(Relation part);
 extern bool relation_has_children(Relation rel);
 extern bool relation_is_local_table(Relation rel);
 extern bool relation_is_or_is_in(Oid relid, Oid ancestor);

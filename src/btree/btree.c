@@ -112,6 +112,8 @@ btree_open_part(Relation part, Oid index_oid, const WalkKey *key)
 		relation_close(index, AccessShareLock);
 		return NULL;
 	}
+	/* a partition is locked later than the table it is of, and than the snapshot */
+	relation_check_rewrite_of_part(part);
 
 	btree = palloc0(sizeof(BtreeIndex));
 	btree->key = key;

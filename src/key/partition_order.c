@@ -27,7 +27,10 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/lmgr.h"
@@ -76,6 +79,8 @@ struct PartitionOrder
 	const Position *after;
 	const Position *upto;
 	bool		backward;
+	List	   *filter;			/* see partition_order_set_filter() */
+	MemoryContext scratch;		/* with that */
 	int			nlevels;
 	Level		levels[MAX_LEVELS];
 };
@@ -95,6 +100,11 @@ static int	slot_of(const Level *level, const Position *position, bool earliest);
 static int	range_bound(const Level *level, const Datum *values, int nvalues, bool lowest);
 static bool has_one_value(const Level *level, int partition);
 static bool step(const PartitionOrder *order, Level *level);
+static bool bounds_refute_filter(PartitionOrder *order, const Level *level);
+static List *slot_clauses(const WalkKey *walk_key, const Level *level);
+static NullTest *make_null_test(Var *var, NullTestType type);
+static Expr *compare_column(const Level *level, const KeyColumn *column, Var *var,
+							StrategyNumber strategy, Datum value);
 static bool descend(PartitionOrder *order, const Level *level, Relation rel, const OrderedPart *part);
 
 /* Do the partitions of this table, which is locked, come one after the other? */
@@ -146,6 +156,17 @@ partition_order_begin(Oid relid, const WalkKey *key, const Position *after,
 	return NULL;
 }
 
+/*
+ * Pass over those whose bounds show that no row in them satisfies this filter: immutable
+ * clauses of an AND about relation number 1, which must stay.
+ */
+void
+partition_order_set_filter(PartitionOrder *order, List *filter)
+{
+	order->filter = filter;
+	order->scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked partition bounds", ALLOCSET_SMALL_SIZES);
+}
+
 /* Lock the next partition; false if there is none. */
 bool
 partition_order_next(PartitionOrder *order, OrderedPart *part)
@@ -162,6 +183,8 @@ partition_order_next(PartitionOrder *order, OrderedPart *part)
 			order->nlevels--;
 			continue;
 		}
+		if (order->filter != NIL && bounds_refute_filter(order, level))
+			continue;
 		part->relid = level->desc->oids[level->given];
 		part->is_default = level->given == level->desc->boundinfo->default_index;
 		part->holds_after = level->holds_after && (level->after_vague || part->is_default ||
@@ -382,6 +405,80 @@ step(const PartitionOrder *order, Level *level)
 		return true;
 	}
 	return false;
+}
+
+/* Can no row of the slot at hand satisfy the filter? */
+static bool
+bounds_refute_filter(PartitionOrder *order, const Level *level)
+{
+	MemoryContext context = MemoryContextSwitchTo(order->scratch);
+	List	   *clauses = slot_clauses(order->walk_key, level);
+	bool		refuted = clauses != NIL && predicate_refuted_by(clauses, order->filter, false);
+
+	MemoryContextSwitchTo(context);
+	MemoryContextReset(order->scratch);
+	return refuted;
+}
+
+/* What is true of the first column of all rows in the partition at hand, as far as that is simple. */
+static List *
+slot_clauses(const WalkKey *walk_key, const Level *level)
+{
+	PartitionBoundInfo bounds = level->desc->boundinfo;
+	const KeyColumn *column = &walk_key->columns[level->column];
+	PartitionKey key = level->key;
+	Var		   *var = makeVar(1, column->attnum, key->parttypid[0], key->parttypmod[0], key->parttypcoll[0], 0);
+	bool		list = key->strategy == PARTITION_STRATEGY_LIST;
+	int			low = -1;
+	int			high = -1;
+	List	   *clauses;
+
+	if (level->given == bounds->default_index || key->parttypid[0] != column->opcintype)
+		return NIL;
+	if (list && level->given == bounds->null_index)
+		return has_one_value(level, level->given) ? list_make1(make_null_test(var, IS_NULL)) : NIL;
+	for (int i = 0; i < bounds->nindexes; i++)
+		if (bounds->indexes[i] == level->given)
+		{
+			low = low < 0 ? i : low;
+			high = i;
+		}
+	if (!list)
+		low--;					/* the bound under the one that it is numbered by */
+
+	clauses = list_make1(make_null_test(var, IS_NOT_NULL));
+	if (low >= 0 && (list || bounds->kind[low][0] == PARTITION_RANGE_DATUM_VALUE))
+		clauses = lappend(clauses, compare_column(level, column, var, BTGreaterEqualStrategyNumber,
+												  bounds->datums[low][0]));
+	if (high < bounds->ndatums && (list || bounds->kind[high][0] == PARTITION_RANGE_DATUM_VALUE))
+		clauses = lappend(clauses, compare_column(level, column, var,
+												  list || key->partnatts > 1 ? BTLessEqualStrategyNumber : BTLessStrategyNumber,
+												  bounds->datums[high][0]));
+	return clauses;
+}
+
+static NullTest *
+make_null_test(Var *var, NullTestType type)
+{
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = (Expr *) var;
+	test->nulltesttype = type;
+	test->location = -1;
+	return test;
+}
+
+static Expr *
+compare_column(const Level *level, const KeyColumn *column, Var *var, StrategyNumber strategy,
+			   Datum value)
+{
+	PartitionKey key = level->key;
+	Oid			operator = get_opfamily_member(column->opfamily, column->opcintype, column->opcintype, strategy);
+
+	return make_opclause(operator, BOOLOID, false, (Expr *) var,
+						 (Expr *) makeConst(key->parttypid[0], key->parttypmod[0], key->parttypcoll[0],
+											key->parttyplen[0], value, false, key->parttypbyval[0]),
+						 InvalidOid, key->partcollation[0]);
 }
 
 /* Slots that are not for nulls: in the order of the bounds these are numbered from 0. */

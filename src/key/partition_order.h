@@ -9,6 +9,7 @@
 #define PG_CHUNKED_PARTITION_ORDER_H
 
 #include "key/position.h"
+#include "nodes/pg_list.h"
 
 /* All rows of it come after those of the parts before, or before them if read backwards. */
 typedef struct OrderedPart
@@ -29,6 +30,7 @@ extern bool partition_order_is_known(Relation rel, const WalkKey *key);
 extern PartitionOrder *partition_order_begin(Oid relid, const WalkKey *key,
 											 const Position *after, const Position *upto,
 											 bool backward);
+extern void partition_order_set_filter(PartitionOrder *order, List *filter);
 extern bool partition_order_next(PartitionOrder *order, OrderedPart *part);
 extern bool partition_order_is_due(PartitionOrder *order, const Position *position);
 extern void partition_order_no_more_default(PartitionOrder *order);

@@ -161,7 +161,7 @@ with_values(Walk *walk, const Filter *filter)
 
 /*
  * To be called whenever the walk comes to a partition, which is locked.  Returns its
- * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite().
+ * part of the key's index, or InvalidOid.  Error: that of relation_check_rewrite_of_part().
  */
 Oid
 walk_look_at_part(Walk *walk, Oid relid)
@@ -185,7 +185,7 @@ walk_look_at_part(Walk *walk, Oid relid)
 
 	part->relid = InvalidOid;
 	rel = relation_open(relid, NoLock);
-	relation_check_rewrite(rel);
+	relation_check_rewrite_of_part(rel);
 	/* another index makes it invalid again from here on */
 	part->relid = relid;
 	part->valid = true;
@@ -484,8 +484,12 @@ cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter)
 	if (filter != NULL)
 	{
 		List	   *clauses;
+		ListCell   *lc;
 
 		clauses = check_filter(walk, filter);
+		foreach(lc, clauses)
+			if (!contain_mutable_functions(lfirst(lc)))
+				walk->filter_clauses = lappend(walk->filter_clauses, lfirst(lc));
 		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter->text);
 		walk->filter_index = walk->redirected ? InvalidOid :
 			key_filter_index(rel, walk->key, clauses);

@@ -20,12 +20,14 @@
 
 #include "access/detoast.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "tcop/dest.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -35,6 +37,7 @@
 
 #include "base/relation.h"
 #include "base/settings.h"
+#include "key/direct_read.h"
 #include "key/partition_order.h"
 #include "walk/index_rows.h"
 #include "walk/part_plan.h"
@@ -107,6 +110,7 @@ static TupleTableSlot *next_of_range(WalkCursor *cursor);
 static RangeStyle style_of_queries(const Walk *walk);
 static void begin_parts(WalkCursor *cursor);
 static bool begin_next_part(WalkCursor *cursor);
+static bool find_next_part(WalkCursor *cursor);
 static bool row_is_due(WalkCursor *cursor, TupleTableSlot *slot);
 static const AttrNumber *key_attnums(const WalkCursor *cursor);
 static TupleTableSlot *next_of_query(QueryDesc *desc);
@@ -208,6 +212,8 @@ begin_parts(WalkCursor *cursor)
 		relation_close(rel, NoLock);
 		return;
 	}
+	if (is_filtered(walk, cursor->reader) && walk->filter_clauses != NIL)
+		partition_order_set_filter(cursor->order, walk->filter_clauses);
 	cursor->one_query = list_length(cursor->queries) == 1;
 	cursor->queries = NIL;
 }
@@ -334,20 +340,30 @@ begin_next_part(WalkCursor *cursor)
 	OrderedPart *part = &cursor->part;
 	Range		range = cursor->range;
 	IndexRowsPart rows_part;
+	RangeQuery *nothing;
 	Role		now;
 	MemoryContext context;
 
 	if (cursor->order == NULL)
 		return false;
-	if (cursor->part_context == NULL)
-		cursor->part_context = AllocSetContextCreate(cursor->context, "pg_chunked partition", ALLOCSET_SMALL_SIZES);
-	else if (part->is_default && !cursor->default_waits)
-		partition_order_no_more_default(cursor->order);
 	cursor->queries = NIL;
 	cursor->next = 0;
-	if (!partition_order_next(cursor->order, part))
-		return false;
+	if (!find_next_part(cursor))
+	{
+		partition_order_end(cursor->order);
+		cursor->order = NULL;
+		if (cursor->part_context != NULL)
+			return false;
+		/* nothing has been read: whether the caller may is found out all the same */
+		nothing = palloc0(sizeof(RangeQuery));
+		nothing->condition = "FALSE";
+		nothing->nbefore = cursor->style.params_before;
+		cursor->queries = list_make1(nothing);
+		return true;
+	}
 
+	if (cursor->part_context == NULL)
+		cursor->part_context = AllocSetContextCreate(cursor->context, "pg_chunked partition", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(cursor->part_context);
 	context = MemoryContextSwitchTo(cursor->part_context);
 	cursor->default_waits = false;
@@ -383,6 +399,31 @@ begin_next_part(WalkCursor *cursor)
 		cursor->queries = range_queries(walk->key, cursor->style, walk->qualifier, &range);
 	MemoryContextSwitchTo(context);
 	return true;
+}
+
+/* Lock the next partition that there may be something in; false if there is none. */
+static bool
+find_next_part(WalkCursor *cursor)
+{
+	OrderedPart *part = &cursor->part;
+
+	if (cursor->part_context != NULL && part->is_default && !cursor->default_waits)
+		partition_order_no_more_default(cursor->order);
+	while (partition_order_next(cursor->order, part))
+	{
+		Relation	rel = relation_open(part->relid, NoLock);
+		bool		empty;
+
+		relation_check_rewrite_of_part(rel);
+		/* reads are left to the executor where it must note them */
+		empty = !IsolationIsSerializable() && direct_read_table(rel) && RelationGetNumberOfBlocks(rel) == 0;
+		relation_close(rel, NoLock);
+		if (!empty)
+			return true;
+		if (part->is_default)
+			partition_order_no_more_default(cursor->order);
+	}
+	return false;
 }
 
 /*
@@ -528,6 +569,8 @@ walk_count(Walk *walk, Relation rel, const Range *range, WalkOutput output)
 	reader.output = output;
 	reader.limit = PG_INT64_MAX;
 	style.expand |= style.also_expand;	/* a row comparison would be made here */
+	if (walk->in_order && style.expand)
+		relation_check_rewrite(rel);	/* all are read at once */
 	style.params_before = is_filtered(walk, &reader) ? walk->filter->nargs : 0;
 	if (style.expand || walk->redirected)
 		return remote_count(rel, range_condition(walk->key, style, walk->qualifier, range),
