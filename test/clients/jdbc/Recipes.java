@@ -21,13 +21,12 @@ public class Recipes {
                 page.setString(1, after);
                 after = null;
                 try (ResultSet row = page.executeQuery()) {
-                    long id = 0;
+                    Long last = null;
                     while (row.next()) {
                         handler.row(row);
-                        id = row.getLong("id");
-                        after = "";
+                        last = row.getLong("id");
                     }
-                    if (after != null) after = "{\"id\": " + id + "}";
+                    if (last != null) after = "{\"id\": " + last + "}";
                 }
             }
         }

@@ -39,7 +39,7 @@ walk(PGconn *connection, const char *start, Handler handle)
 	PGresult   *rows;
 
 	snprintf(after, sizeof(after), "%s", start);	/* {}, or where to go on */
-	PQclear(PQprepare(connection, "walk", "SELECT * FROM chunked.page(NULL::event, 5000, after => $1)", 0, NULL));
+	PQclear(PQprepare(connection, "walk", "SELECT * FROM chunked.page(NULL::event, 2000, after => $1)", 0, NULL));
 	while (rows = PQexecPrepared(connection, "walk", 1, parameters, NULL, NULL, 0), PQntuples(rows) > 0)
 	{
 		handle(rows);

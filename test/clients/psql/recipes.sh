@@ -8,8 +8,12 @@
 set -euo pipefail
 
 # [walk]
+sql() {
+	psql -XqAt -v ON_ERROR_STOP=1 "$@"
+}
+
 walk() {
-	psql -XqAt <<-'SQL'
+	sql <<-'SQL'
 		SELECT format('SELECT * FROM event WHERE %s ORDER BY id', predicate) FROM chunked.chunks('event', 5000) \gexec
 	SQL
 }
@@ -19,13 +23,13 @@ walk() {
 resume() {
 	local page
 	while
-		page=$(psql -XqAt -v after="$(cat position 2>/dev/null || echo '{}')" <<-'SQL'
+		page=$(sql -v after="$(cat position 2>/dev/null || echo '{}')" <<-'SQL'
 			SELECT p.*, chunked.position_of(p) FROM chunked.page(NULL::event, 1000, after => :'after') p;
 		SQL
-		)
+		) || return
 		[ -n "$page" ]
 	do
-		handle "$page"
+		handle "$page" || return
 		printf '%s' "${page##*|}" >position
 	done
 }
@@ -33,13 +37,13 @@ resume() {
 
 # [backwards]
 last_page() {
-	psql -XqAt -c "SELECT * FROM chunked.page(NULL::event, 1000, before => '{}')"
+	sql -c "SELECT * FROM chunked.page(NULL::event, 1000, before => '{}')"
 }
 # [end]
 
 # [filter]
 named() {
-	psql -XqAt -v kind="$1" -v name="$2" <<-'SQL'
+	sql -v kind="$1" -v name="$2" <<-'SQL'
 		SELECT * FROM chunked.page(NULL::event, 1000, filter => 'kind = $1 AND name > $2', args => jsonb_build_array(:'kind', :'name'));
 	SQL
 }
@@ -47,7 +51,7 @@ named() {
 
 # [order]
 newest_first() {
-	psql -XqAt <<-'SQL'
+	sql <<-'SQL'
 		SELECT format('SELECT * FROM event WHERE %s ORDER BY created_at DESC, id DESC', predicate)
 		FROM chunked.chunks('event', 5000, key => 'created_at DESC, id DESC') \gexec
 	SQL
@@ -56,7 +60,7 @@ newest_first() {
 
 # [relations]
 with_orders() {
-	psql -XqAt <<-'SQL'
+	sql <<-'SQL'
 		SELECT format('SELECT e.id, o.position FROM event e LEFT JOIN "order" o ON o.event_id = e.id WHERE %s ORDER BY e.id', predicate)
 		FROM chunked.chunks('event', 5000, alias => 'e') \gexec
 	SQL
@@ -65,7 +69,7 @@ with_orders() {
 
 # [pages]
 page_number() {
-	psql -XqAt -v number="$1" <<-'SQL'
+	sql -v number="$1" <<-'SQL'
 		SELECT * FROM chunked.paginate(NULL::event, :number, 100);
 	SQL
 }
@@ -74,12 +78,12 @@ page_number() {
 # [split]
 export_all() {
 	local snapshot
-	coproc holder { psql -XqAt; }
+	coproc holder { sql; }
 	echo 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot();' >&"${holder[1]}"
 	read -r snapshot <&"${holder[0]}"
-	psql -XqAt0z -c "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'" \
+	sql -0z -c "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'" \
 		-c "SELECT predicate FROM chunked.split('event', 8)" |
-		xargs -0 -n 1 -P 4 sh -c 'psql -XqAt -c "BEGIN ISOLATION LEVEL REPEATABLE READ" -c "SET TRANSACTION SNAPSHOT '"'$snapshot'"'" \
+		xargs -0 -n 1 -P 4 sh -c 'psql -XqAt -v ON_ERROR_STOP=1 -c "BEGIN ISOLATION LEVEL REPEATABLE READ" -c "SET TRANSACTION SNAPSHOT '"'$snapshot'"'" \
 			-c "COPY (SELECT * FROM event WHERE $0) TO STDOUT" >"$(mktemp part.XXXXXX)"'
 	echo 'COMMIT' >&"${holder[1]}"
 }
@@ -87,22 +91,23 @@ export_all() {
 
 # [backfill]
 backfill() {
-	psql -Xq -c "CALL chunked.run('event', 'UPDATE event SET name = upper(name) WHERE {chunk}')"
+	sql -c "CALL chunked.run('event', 'UPDATE event SET name = upper(name) WHERE {chunk}')"
 }
 # [end]
 
 # [worker]
 work() {
-	local number fence state predicate
-	while IFS='|' read -r number fence state predicate < <(
-		psql -XqAt -v job="$1" <<<"SELECT number, fence, state, predicate FROM chunked.claim_chunk(:'job')"); do
+	local chunk number fence state predicate
+	while chunk=$(sql -v job="$1" <<<"SELECT number, fence, state, predicate FROM chunked.claim_chunk(:'job')"); do
+		IFS='|' read -r number fence state predicate <<<"$chunk"
 		case $state in
 			wait) sleep 1 ;;
 			claimed)
-				handle "$(psql -XqAt -c "SELECT * FROM event WHERE $predicate ORDER BY id")"
-				psql -XqAt -v job="$1" -v number="$number" -v fence="$fence" <<<"SELECT chunked.complete_chunk(:'job', :number, :fence)" >/dev/null
+				handle "$(sql -c "SELECT * FROM event WHERE $predicate ORDER BY id")" || return
+				sql -v job="$1" -v number="$number" -v fence="$fence" <<<"SELECT chunked.complete_chunk(:'job', :number, :fence)" >/dev/null
 				;;
-			*) break ;;
+			done) return ;;
+			*) return 1 ;;
 		esac
 	done
 }
@@ -144,6 +149,7 @@ check() {
 	echo '{"id": "3000"}' >position		# it died after the page, before the position was there
 	resume
 	expect resume "$(ids <rows)" "$everything"
+	(PGPORT=1 resume 2>/dev/null) && expect "a walk without a server" ended failed
 	expect backwards "$(last_page | ids)" "$(tail -n 1000 <<<"$everything")"
 	expect filter "$(named 7 "event 5' OR true --" | wc -l)" \
 		"$(psql -XqAt -c "SELECT count(*) FROM event WHERE kind = 7 AND name > 'event 5'' OR true --'")"
