@@ -39,6 +39,7 @@ CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', after => '
 :counts;
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', after => '{"n": 1}')$$);
 SELECT pg_temp.failure($$SELECT chunked.create_job('event', upto => '{"id": "x"}')$$);
+SELECT pg_temp.failure($$SELECT chunked.create_job('event', max_attempts => 3000000000)$$), pg_temp.failure($$SELECT chunked.start_job('event', workers => 3000000000)$$);
 -- claimed, and taken back to be carved again, it starts where it starts
 SELECT chunked.create_job('event', name => 'claimed', after => '{"id": 95}', chunk_size => 2);
 SELECT chunked.alter_job('claimed', chunk_size => 3);

@@ -677,7 +677,7 @@ CREATE PROCEDURE chunked.run(
     statement text,
     name text DEFAULT NULL,
     chunk_size bigint DEFAULT 1000,
-    workers int DEFAULT 0,
+    workers bigint DEFAULT 0,
     key text DEFAULT NULL,
     filter text DEFAULT NULL,
     args jsonb DEFAULT NULL,
@@ -685,7 +685,7 @@ CREATE PROCEDURE chunked.run(
     pause interval DEFAULT '0',
     max_lag interval DEFAULT NULL,
     throttle text DEFAULT NULL,
-    max_attempts int DEFAULT 5,
+    max_attempts bigint DEFAULT 5,
     on_error text DEFAULT 'stop',
     check_plan boolean DEFAULT true,
     after jsonb DEFAULT NULL,
@@ -696,7 +696,7 @@ CREATE PROCEDURE chunked.run(
 )
     AS 'MODULE_PATHNAME', 'chunked_run'
     LANGUAGE C;
-COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, int, text, text, jsonb, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text, boolean) IS
+COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, bigint, text, text, jsonb, interval, interval, interval, text, bigint, text, boolean, jsonb, jsonb, text, text, boolean) IS
 'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
 relation, key, filter, args: as for chunks(); the filter only sizes the chunks.
 statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
@@ -723,7 +723,7 @@ CREATE FUNCTION chunked.create_job(
     pause interval DEFAULT '0',
     max_lag interval DEFAULT NULL,
     throttle text DEFAULT NULL,
-    max_attempts int DEFAULT 5,
+    max_attempts bigint DEFAULT 5,
     on_error text DEFAULT 'stop',
     check_plan boolean DEFAULT true,
     after jsonb DEFAULT NULL,
@@ -733,7 +733,7 @@ CREATE FUNCTION chunked.create_job(
 ) RETURNS text
     AS 'MODULE_PATHNAME', 'chunked_create_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text, text, jsonb, interval, interval, interval, text, int, text, boolean, jsonb, jsonb, text, text) IS
+COMMENT ON FUNCTION chunked.create_job(regclass, text, text, bigint, text, text, jsonb, interval, interval, interval, text, bigint, text, boolean, jsonb, jsonb, text, text) IS
 'Creates a job and returns its name; run_job() or start_job() runs it. Its high-water mark, the last position there is, is fixed here.
 statement: as for run(); null, the default, for a job whose chunks are claimed by claim_chunk() and done outside the server.
 The other arguments and the errors: as for run(). Lock: AccessShareLock.';
@@ -745,14 +745,14 @@ CREATE FUNCTION chunked.alter_job(
     pause interval DEFAULT NULL,
     max_lag interval DEFAULT NULL,
     throttle text DEFAULT NULL,
-    max_attempts int DEFAULT NULL,
+    max_attempts bigint DEFAULT NULL,
     on_error text DEFAULT NULL,
     check_plan boolean DEFAULT NULL,
     owner regrole DEFAULT NULL
 ) RETURNS void
     AS 'MODULE_PATHNAME', 'chunked_alter_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.alter_job(text, bigint, interval, interval, interval, text, int, text, boolean, regrole) IS
+COMMENT ON FUNCTION chunked.alter_job(text, bigint, interval, interval, interval, text, bigint, text, boolean, regrole) IS
 'Changes settings of a job, running or not, from its next chunk on.
 name: of the job. The others: as for run(); null, the default, leaves one as it is; the interval ''0'' for target_time or max_lag, and '''' for throttle, turn it off.
 throttle: by the owner alone. owner: another role that gets the job, by who has the rights of both; a superuser if the owner was dropped.
@@ -760,22 +760,22 @@ Lock: the job''s row. Errors: 42704 no such job, 22023 a bad option, 42501 not w
 
 CREATE PROCEDURE chunked.run_job(
     name text,
-    workers int DEFAULT 0
+    workers bigint DEFAULT 0
 )
     AS 'MODULE_PATHNAME', 'chunked_run_job'
     LANGUAGE C;
-COMMENT ON PROCEDURE chunked.run_job(text, int) IS
+COMMENT ON PROCEDURE chunked.run_job(text, bigint) IS
 'Runs a job to its end: starts it, or goes on where it stopped or was paused.
 name: of a job that the current role owns. workers: background workers; default 0, this session.
 Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker could be started; else the statement''s own.';
 
 CREATE FUNCTION chunked.start_job(
     name text,
-    workers int DEFAULT 1
+    workers bigint DEFAULT 1
 ) RETURNS int
     AS 'MODULE_PATHNAME', 'chunked_start_job'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION chunked.start_job(text, int) IS
+COMMENT ON FUNCTION chunked.start_job(text, bigint) IS
 'Starts background workers for a job and returns their number; they go on when the client has gone. In a transaction block they begin when it commits.
 name: of a job that the current role owns. workers: how many, over 0; default 1.
 Errors: as for run_job().';

@@ -5,6 +5,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/clients/stacks.sh"
 
 usage() {
 	cat <<'HELP'
@@ -40,6 +41,17 @@ while [ $# -gt 0 ]; do
 		*) die "unknown argument $1: see --help" ;;
 	esac
 done
+
+# The recipes' stacks, of which only the quick ones are gone through here.
+before_sandbox() {
+	if wanted clients; then
+		install_stacks --quick
+	fi
+}
+
+wanted() {
+	[ "${#parts[@]}" -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]
+}
 
 packages+=("${test_packages[@]}")
 in_sandbox || enter_sandbox check.sh ${arguments[@]+"${arguments[@]}"}
@@ -92,10 +104,6 @@ show() {
 			tail -c "$end" "$file"
 		fi
 	done
-}
-
-wanted() {
-	[ "${#parts[@]}" -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]
 }
 
 have() {
@@ -160,7 +168,7 @@ property_tests() {
 
 # A client that cannot run here, for want of a language or a library, says so by status 77.
 client_tests() {
-	local run number=0 status pass=0 fail=0 skip=0
+	local run numbers number=0 status pass=0 fail=0 skip=0
 
 	for run in test/clients/*/run; do
 		[ -x "$run" ] || continue
@@ -178,14 +186,20 @@ client_tests() {
 				;;
 		esac
 	done
-	count 0 "$pass" "$fail" "$skip"
+	say "-- test/clients/stacks.py check --quick"
+	status=0
+	logged /usr/bin/python3 test/clients/stacks.py check --quick || status=$?
+	numbers=$(tally "$log")
+	# shellcheck disable=SC2086	# numbers
+	set -- ${numbers:-0 1}
+	count "$status" $((pass + $1)) $((fail + $2)) $((skip + ${3:-0}))
 }
 
 # Each program compares the documents with something else; none of them ends at its first failure.
 docs_tests() {
 	local program numbers status=0 pass=0 fail=0
 
-	for program in test/docs/{links,reference,messages,examples}; do
+	for program in test/docs/{links,reference,messages,recipes,examples}; do
 		say "-- $program"
 		logged "./$program" || status=$?
 		numbers=$(tally "$log")

@@ -89,15 +89,14 @@ argument_end(FunctionCallInfo fcinfo, int argno)
 	return position != NULL && JB_ROOT_IS_OBJECT(position) && JB_ROOT_COUNT(position) == 0 ? NULL : position;
 }
 
-/* An int or bigint that must be there and over 0.  Errors: 22004, 22023. */
+/* A bigint that must be there and over 0.  Errors: 22004, 22023. */
 int64
 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	int64		value;
 
 	argument_require(fcinfo, argno, name, "Give a number, such as 1000.");
-	value = get_fn_expr_argtype(fcinfo->flinfo, argno) == INT4OID ?
-		PG_GETARG_INT32(argno) : PG_GETARG_INT64(argno);
+	value = PG_GETARG_INT64(argno);
 	if (value <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -13,6 +13,7 @@
 #include "chunk/chunk_blocks.h"
 
 static bool *argument_check_plan(FunctionCallInfo fcinfo, int argno);
+static int	argument_attempts(FunctionCallInfo fcinfo, int argno);
 static char *argument_on_error(FunctionCallInfo fcinfo, int argno);
 static bool argument_on_foreign_write(FunctionCallInfo fcinfo, int argno);
 static void check_target_time(const char *statement);
@@ -43,7 +44,7 @@ job_options_read(FunctionCallInfo fcinfo, bool of_run, JobOptions *options)
 	options->throttle = argument_text(fcinfo, CREATE_JOB_THROTTLE + more);
 	if (options->throttle != NULL && options->throttle[0] == '\0')
 		options->throttle = NULL;	/* as alter_job() turns it off */
-	options->max_attempts = (int) argument_positive(fcinfo, CREATE_JOB_MAX_ATTEMPTS + more, "max_attempts");
+	options->max_attempts = argument_attempts(fcinfo, CREATE_JOB_MAX_ATTEMPTS + more);
 	options->check_plan = argument_check_plan(fcinfo, CREATE_JOB_CHECK_PLAN + more);
 	options->after = argument_end(fcinfo, after);
 	options->upto = argument_end(fcinfo, upto);
@@ -83,7 +84,7 @@ job_options_read_changes(FunctionCallInfo fcinfo, const Job *job, JobOptions *op
 	if (options->target_time != NULL)
 		check_target_time(job->statement);
 	if (!PG_ARGISNULL(ALTER_JOB_MAX_ATTEMPTS))
-		options->max_attempts = (int) argument_positive(fcinfo, ALTER_JOB_MAX_ATTEMPTS, "max_attempts");
+		options->max_attempts = argument_attempts(fcinfo, ALTER_JOB_MAX_ATTEMPTS);
 	if (!PG_ARGISNULL(ALTER_JOB_ON_ERROR))
 		options->on_error = argument_on_error(fcinfo, ALTER_JOB_ON_ERROR);
 	if (!PG_ARGISNULL(ALTER_JOB_CHECK_PLAN))
@@ -98,6 +99,20 @@ argument_check_plan(FunctionCallInfo fcinfo, int argno)
 
 	*check_plan = argument_boolean(fcinfo, argno, "check_plan");
 	return check_plan;
+}
+
+/* Errors: 22004, 22023. */
+static int
+argument_attempts(FunctionCallInfo fcinfo, int argno)
+{
+	int64		attempts = argument_positive(fcinfo, argno, "max_attempts");
+
+	if (attempts > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_attempts must be %d at most", PG_INT32_MAX),
+				 errhint("Give a number, such as 5.")));
+	return (int) attempts;
 }
 
 /* Error: 22023. */

@@ -40,7 +40,7 @@ static bool drop_unless_running(int64 id);
  * chunked.create_job(relation regclass, statement text, name text,
  *					  chunk_size bigint, key text, filter text,
  *					  target_time interval, pause interval, max_lag interval,
- *					  throttle text, max_attempts int, on_error text,
+ *					  throttle text, max_attempts bigint, on_error text,
  *					  check_plan boolean, after jsonb, upto jsonb,
  *					  settings text, on_foreign_write text) RETURNS text
  *
@@ -60,7 +60,7 @@ chunked_create_job(PG_FUNCTION_ARGS)
 /*
  * chunked.alter_job(name text, chunk_size bigint, target_time interval,
  *					 pause interval, max_lag interval, throttle text,
- *					 max_attempts int, on_error text, check_plan boolean,
+ *					 max_attempts bigint, on_error text, check_plan boolean,
  *					 owner regrole) RETURNS void
  *
  * Changes what is not null, from the next chunk on.  Locks the job's row.

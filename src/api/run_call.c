@@ -42,9 +42,9 @@ static void report_stopped(const Job *job);
 
 /*
  * CALL chunked.run(relation regclass, statement text, name text,
- *					chunk_size bigint, workers int, key text, filter text,
+ *					chunk_size bigint, workers bigint, key text, filter text,
  *					target_time interval, pause interval, max_lag interval,
- *					throttle text, max_attempts int, on_error text,
+ *					throttle text, max_attempts bigint, on_error text,
  *					check_plan boolean, after jsonb, upto jsonb, settings text,
  *					on_foreign_write text, dry_run boolean)
  *
@@ -79,7 +79,7 @@ chunked_run(PG_FUNCTION_ARGS)
 }
 
 /*
- * CALL chunked.run_job(name text, workers int)
+ * CALL chunked.run_job(name text, workers bigint)
  *
  * Runs a job to its end.  Errors: 25001 in a transaction block, 42704 no such
  * job, 42501 another's, 55000 cancelled or without a statement; that of a row
@@ -104,7 +104,7 @@ chunked_run_job(PG_FUNCTION_ARGS)
 }
 
 /*
- * chunked.start_job(name text, workers int) RETURNS int
+ * chunked.start_job(name text, workers bigint) RETURNS int
  *
  * The number of background workers started, which go on by themselves.  Errors:
  * as for run_job(); 53400 no worker could be started.
@@ -162,7 +162,7 @@ require_may_commit(FunctionCallInfo fcinfo, const char *procedure)
 static int
 argument_workers(FunctionCallInfo fcinfo, int argno, int least)
 {
-	int			nworkers = PG_ARGISNULL(argno) ? -1 : PG_GETARG_INT32(argno);
+	int64		nworkers = PG_ARGISNULL(argno) ? -1 : PG_GETARG_INT64(argno);
 
 	if (nworkers < least || nworkers > MAX_WORKERS)
 		ereport(ERROR,
@@ -171,7 +171,7 @@ argument_workers(FunctionCallInfo fcinfo, int argno, int least)
 				 least == 0 ?
 				 errhint("Give the number of background workers. With 0 this session does the work.") :
 				 errhint("Give the number of background workers.")));
-	return nworkers;
+	return (int) nworkers;
 }
 
 /* What ended an earlier run is no reason to end this one.  Errors: as for run_job(). */

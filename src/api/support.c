@@ -274,7 +274,7 @@ constant_argument(SupportRequestRows *request, int argno)
 	return IsA(arg, Const) ? (Const *) arg : NULL;
 }
 
-/* An int or bigint argument as far as the planner knows it. */
+/* A bigint argument as far as the planner knows it. */
 static double
 constant_number(SupportRequestRows *request, int argno, double otherwise)
 {
@@ -282,9 +282,7 @@ constant_number(SupportRequestRows *request, int argno, double otherwise)
 
 	if (constant == NULL || constant->constisnull)
 		return otherwise;
-	return constant->constlen == sizeof(int32) ?
-		(double) DatumGetInt32(constant->constvalue) :
-		(double) DatumGetInt64(constant->constvalue);
+	return (double) DatumGetInt64(constant->constvalue);
 }
 
 /* The catalog's row count; as many as possible if it has none. */

@@ -22,6 +22,8 @@ typedef struct LookAhead
 	int			next;			/* the first item that has not been looked at */
 } LookAhead;
 
+static int64 count_only(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
+						OffsetNumber end, int64 limit, LookAhead *ahead);
 static pg_attribute_always_inline int64 count_items(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
 								OffsetNumber end, int64 limit, LookAhead *ahead,
 								OffsetNumber *visible);
@@ -62,8 +64,8 @@ btree_count(BtreeIndex *btree, const Position *after, const Position *upto,
 		{
 			OffsetNumber offset = btree->backward ? to : from;
 
-			count->rows += count_items(btree, page, &offset, btree->backward ? from : to,
-									   limit - count->rows, &ahead, NULL);
+			count->rows += count_only(btree, page, &offset, btree->backward ? from : to,
+									  limit - count->rows, &ahead);
 			if (count->rows >= limit)
 			{
 				btree_page_unlock(page);
@@ -107,6 +109,14 @@ btree_visible_items(BtreeIndex *btree, BtreePage *page, const Position *after,
 	offset = btree->backward ? to : from;
 	return (int) count_items(btree, page, &offset, btree->backward ? from : to,
 							 PG_INT64_MAX, &ahead, visible);
+}
+
+/* A function of its own, which does nothing else for every row. */
+static pg_noinline int64
+count_only(BtreeIndex *btree, BtreePage *page, OffsetNumber *offset,
+		   OffsetNumber end, int64 limit, LookAhead *ahead)
+{
+	return count_items(btree, page, offset, end, limit, ahead, NULL);
 }
 
 /*

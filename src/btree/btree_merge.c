@@ -41,7 +41,10 @@
 /* Candidates are sorted when there are no more than these */
 #define FEW_CANDIDATES 32
 
-/* For each index: up to so many rows at a time are taken from those sorted, of which there are so many */
+/*
+ * For each index: a step of no more rows than these is taken from rows that are
+ * sorted, and so many are sorted at a time
+ */
 #define SMALL_STEP 2
 #define SORTED_ROWS 16
 

@@ -19,9 +19,10 @@ typedef struct BtreeEnd
 /* Rows of a range, counted off */
 typedef struct BtreeEnds
 {
-	/* wanted: so many ends, of so many rows each; size() gives 0 if there are no more */
-	int			enough;
-	int			most;			/* those that cost little when as many are found */
+	/* wanted: ends of size() rows each, which gives 0 if there are no more */
+	int			enough;			/* so many of them, */
+	int			most;			/* or so many, if they are among the rows that had to
+								 * be read for the first */
 	int64		(*size) (void *arg, int number);
 	void	   *arg;
 

@@ -1,138 +1,174 @@
 """The demo, once there is a server with the extension; see demo.sh."""
 from __future__ import annotations
 
-import glob
-import random
+import os
+import re
+import signal
 import sys
 import time
+from math import inf
 
 import psycopg
 
 import show
-from clients import Job, Report, run_client
+from race import Runner, race
 
-PREFIX = 200_000  # rows that OFFSET is given: it would never come to the end
-MOST = 1_000_000  # rows that SELECT * is given: they have to fit into memory
+PATIENCE = 8  # seconds for OFFSET, which takes longer than anyone likes to watch
+PARTS = 4
 
 
-def load_events(connection: psycopg.Connection, rows: int) -> None:
-    connection.execute(
-        "CREATE TABLE event AS SELECT id, timestamptz '2020-01-01' + id * interval '3 seconds' AS created_at,"
-        f" (id % 10)::int AS kind, repeat(md5(id::text), 3) AS payload FROM generate_series(1::bigint, {rows}) AS id;"
-        "ALTER TABLE event ADD PRIMARY KEY (id)")
+def library() -> str:
+    """The module of clients that this machine can run."""
+    try:
+        import with_django  # noqa: F401
+        return "with_django"
+    except Exception as error:  # Django is not there, or finds no driver
+        show.paragraph(f"Django does not run here ({error}): the driver reads, without models.")
+        return "with_psycopg"
+
+
+def make_events(connection: psycopg.Connection, rows: int) -> None:
+    connection.execute("CREATE TABLE event (id bigint NOT NULL, created_at timestamptz NOT NULL, kind int NOT NULL,"
+                       " name text NOT NULL, times int NOT NULL DEFAULT 0)")
+    moving = show.Moving()
+    step = rows // 50
+    for first in range(1, rows + 1, step):
+        last = min(rows, first + step - 1)
+        connection.execute("INSERT INTO event SELECT i, timestamptz '2025-01-01' + i * interval '3 seconds', i %% 10,"
+                           " repeat(md5(i::text), 3) FROM generate_series(%s::bigint, %s) i", [first, last])
+        line = f"{'making a table':<26}" + show.bar(last, rows) + f"  {moving.seconds():.1f} s"
+        moving.draw([line], line)
+    connection.execute("ALTER TABLE event ADD PRIMARY KEY (id)")
     connection.execute("VACUUM ANALYZE event")
+    moving.finish([f"making a table of {rows:,} events, PRIMARY KEY (id): {show.duration(moving.seconds())}"])
 
 
-def installed_paths() -> list[str]:
-    """Every path in the machine's package lists, once."""
-    paths: set[str] = set()
-    for name in glob.glob("/var/lib/dpkg/info/*.list"):
-        with open(name, encoding="utf-8", errors="replace") as lines:
-            paths.update(line.rstrip("\n") for line in lines)
-    return list(paths)
+def written(connection: psycopg.Connection) -> int:
+    """Bytes that the server has written to temporary files."""
+    return connection.execute("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()").fetchone()[0]
 
 
-def load_paths(connection: psycopg.Connection, paths: list[str]) -> None:
-    connection.execute('CREATE TABLE file (path text COLLATE "en-x-icu")')
-    with connection.cursor() as cursor, cursor.copy("COPY file FROM STDIN") as copy:
-        for path in paths:
-            copy.write_row([path])
-    connection.execute("ALTER TABLE file ADD PRIMARY KEY (path)")
-    connection.execute("VACUUM ANALYZE file")
-
-
-def read(job: Job) -> Report:
-    """Runs a client in a process of its own and shows how it gets on."""
-    print(f"\n{job.title}")
-    bar = show.Bar(job.rows)
-    report = run_client(job, bar.update)
-    bar.finish()
-    if report.failure:
-        sys.exit(report.failure)
-    if report.rows != job.rows:
-        sys.exit(f"{job.title} gave {report.rows} rows instead of {job.rows}")
-    print(f"  first row after {show.duration(report.first_row)}, all {report.rows:,} after {show.duration(report.seconds)}")
-    if job.way != "whole":
-        print("  rows/s in each tenth: " + " ".join(show.rate(rate) for rate in report.tenths))
-    print(f"  peak memory: client {show.growth(report.client_memory)}, server process {show.growth(report.server_memory)}")
-    return report
-
-
-def jobs(rows: int, paths: int):
-    tables = [("event", "id", rows)]
-    if paths:
-        tables.append(("file", "path", paths))
-    for table, key, count in tables:
-        yield Job(f"{table}: page(), 1000 rows a page", "page", table, key, count)
-        most = min(count, MOST)
-        yield Job(f"{table}: SELECT *, loaded whole" + (f" ({most:,} rows)" if most < count else ""), "whole", table, key, most)
-        prefix = min(count, PREFIX)
-        yield Job(f"{table}: OFFSET pages" + (f", the first {prefix:,} rows" if prefix < count else ""), "offset", table, key, prefix)
+def tell_others(cursor: Runner, offset: Runner, file: int, rows: int) -> None:
+    """What the figures of these two do not show."""
+    if file:
+        show.paragraph(f"For {cursor.label}, the server first wrote the whole result to a file of {show.size(file / 1024)},"
+                       " which is lost with the connection.")
+    else:
+        show.paragraph(f"The {cursor.label} held one transaction and its snapshot for {cursor.state.seconds:.1f} s.")
+    if offset.state.stopped:
+        show.paragraph(f"OFFSET was stopped after {offset.state.rows:,} rows: each page reads all pages before it, so that all"
+                       f" {rows:,} would take about {offset.would_take(rows):.0f} s.")
 
 
 def split(connection: psycopg.Connection, rows: int) -> None:
-    """Chunks of events: their counts add up, and their predicates select what they count."""
-    size = max(1000, rows // 100)
-    print(f"\nevent: split into chunks of {size:,} rows")
+    """Chunks for parallel workers: their conditions select every row once."""
     start = time.perf_counter()
-    connection.execute("SELECT chunked.chunks('event', %s) LIMIT 1", [size]).fetchone()
-    first = time.perf_counter() - start
-    start = time.perf_counter()
-    chunks = connection.execute("SELECT number, row_count, predicate FROM chunked.chunks('event', %s)", [size]).fetchall()
-    print(f"  first chunk after {show.duration(first)}, all {len(chunks)} after {show.duration(time.perf_counter() - start)}")
-    total = sum(row_count for _, row_count, _ in chunks)
-    check(f"sum(row_count) = {total:,}", total, f"count(*) = {rows:,}", connection.execute("SELECT count(*) FROM event").fetchone()[0])
-    sample = sorted({0, len(chunks) - 1, *random.sample(range(len(chunks)), min(8, len(chunks)))})
-    for number, row_count, predicate in (chunks[i] for i in sample):
-        found = connection.execute(f"SELECT count(*) FROM event WHERE {predicate}").fetchone()[0]
-        check(f"chunk {number}: {row_count:,} rows", row_count, f"WHERE {predicate}", found)
+    predicates = [predicate for predicate, in connection.execute("SELECT predicate FROM chunked.split('event', %s)", [PARTS])]
+    taken = time.perf_counter() - start
+    show.say("", f"chunked.split('event', {PARTS}): {len(predicates)} chunks for parallel workers"
+                 f" after {taken * 1000:.1f} ms, such as", f"  WHERE {predicates[0]}")
+    counts = [connection.execute(f"SELECT count(*) FROM event WHERE {predicate}").fetchone()[0] for predicate in predicates]
+    show.say("  " + " + ".join(f"{count:,}" for count in counts) + f" = {sum(counts):,} rows")
+    if sum(counts) != rows:
+        sys.exit(f"the chunks do not have {rows:,} rows")
+
+
+def run(connection: psycopg.Connection, call: str, kill_at: int = 101) -> None:
+    """Calls a job, and shows its notices. When one has so many percent, kills the server process that does it."""
+    def show_notice(notice) -> None:
+        text = notice.message_primary
+        if percent := re.search(r"(\d+)%", text):
+            shown[:] = ["  " + text]
+            moving.draw(shown, text)
+            if int(percent[1]) >= kill_at and not killed:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    show.say(call)
+    pid = connection.info.backend_pid
+    killed: list[int] = []
+    shown: list[str] = []
+    moving = show.Moving()
+    connection.execute("SET pg_chunked.progress_interval = 20")
+    connection.add_notice_handler(show_notice)
+    try:
+        connection.execute(call)
+        shown[:] = ["  " + connection.execute("SELECT line FROM chunked.progress").fetchone()[0]]
+    finally:
+        moving.finish(shown)
+        if killed:
+            show.say(f"kill -9 {pid}: the whole server goes down")
+
+
+def checkpointer(connection: psycopg.Connection) -> int:
+    """A process that the server starts anew when it recovers from a crash."""
+    return connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'").fetchone()[0]
+
+
+def reconnect(old: int) -> psycopg.Connection:
+    """Waits for the server to come back with another checkpointer than the old one."""
+    moving = show.Moving()
+    while moving.seconds() < 120:
+        try:
+            connection = psycopg.connect(autocommit=True)
+            if checkpointer(connection) != old:
+                moving.finish([f"and is back, recovered, after {show.duration(moving.seconds())}"])
+                return connection
+        except psycopg.OperationalError:
+            pass
+        line = f"recovering: {moving.seconds():.1f} s"
+        moving.draw([line], line)
+        time.sleep(0.1)
+    sys.exit("the server did not come back")
+
+
+def check_updates(connection: psycopg.Connection, expected: tuple[int, int, int]) -> None:
+    """How many rows the backfill has updated never, once, and more than once."""
+    never, once, more = found = connection.execute(
+        "SELECT count(*) FILTER (WHERE times = 0), count(*) FILTER (WHERE times = 1), count(*) FILTER (WHERE times > 1)"
+        " FROM event").fetchone()
+    show.say(f"  rows updated never: {never:,}   once: {once:,}   more than once: {more:,}")
+    if found != expected:
+        sys.exit("expected were {:,}, {:,} and {:,}".format(*expected))
 
 
 def backfill(connection: psycopg.Connection, rows: int) -> None:
-    """Runs a statement over every chunk, interrupts it, and goes on with it."""
-    def tell(notice) -> None:
-        print(f"  {notice.message_primary}")
-        if "%" in notice.message_primary and not interrupted:
-            interrupted.append(True)
-            connection.cancel()
-
-    interrupted: list[bool] = []
-    update = "UPDATE event SET kind = kind + 100 WHERE {chunk}"
-    print(f"\nCALL chunked.run('event', '{update}', name => 'backfill'), cancelled and gone on with")
-    connection.execute("SET pg_chunked.progress_interval = '500 ms'")
-    connection.add_notice_handler(tell)
+    """Runs a statement over every chunk, kills the server process in the middle, and goes on."""
+    old = checkpointer(connection)
+    connection.execute("CHECKPOINT")  # so that recovery has the backfill alone to redo
+    show.say("")
     try:
-        connection.execute("CALL chunked.run('event', %s, name => 'backfill')", [update])
-    except psycopg.errors.QueryCanceled as error:
-        print(f"  {error.diag.message_primary}; CALL chunked.run_job('backfill')")
-        connection.execute("CALL chunked.run_job('backfill')")
-    connection.remove_notice_handler(tell)
-    once = connection.execute("SELECT count(*) FROM event WHERE kind BETWEEN 100 AND 109").fetchone()[0]
-    check(f"{once:,} rows updated once", once, f"count(*) = {rows:,}", rows)
-
-
-def check(what: str, ours: int, against: str, theirs: int) -> None:
-    if ours != theirs:
-        sys.exit(f"{what}, but {against} gives {theirs:,}")
-    print(f"  {what:<30} ok  {against}")
+        run(connection, "CALL chunked.run('event', 'UPDATE event SET times = times + 1 WHERE {chunk}',\n"
+                        f"                 name => 'backfill', chunk_size => {rows // 100})", kill_at=50)
+        sys.exit("the backfill was done before it was killed")
+    except psycopg.OperationalError:
+        connection.close()
+    with reconnect(old) as connection:
+        done = connection.execute("SELECT rows_done FROM chunked.progress").fetchone()[0]
+        check_updates(connection, (rows - done, done, 0))
+        run(connection, "CALL chunked.run_job('backfill')")
+        check_updates(connection, (0, rows, 0))
 
 
 def main() -> None:
     rows = int(sys.argv[1])
+    clients = library()
     with psycopg.connect(autocommit=True) as connection:
-        start = time.perf_counter()
-        load_events(connection, rows)
-        print(f"loaded event: {rows:,} rows, PRIMARY KEY (id), in {show.duration(time.perf_counter() - start)}")
-        start = time.perf_counter()
-        paths = installed_paths()
-        load_paths(connection, paths)
-        print(f'loaded file: {len(paths):,} rows, every path of this machine\'s packages, PRIMARY KEY (path COLLATE "en-x-icu"),'
-              f" in {show.duration(time.perf_counter() - start)}")
-        reports = [(job, read(job)) for job in jobs(rows, len(paths))]
+        make_events(connection, rows)
+    show.say("", f"Two clients loop over {rows:,} rows, at the same time:")
+    everything, walk = race(clients, {"everything": inf, "walk": inf}, rows)
+    show.say("", "Two more, at the same time:")
+    with psycopg.connect(autocommit=True) as connection:
+        before = written(connection)
+        cursor, offset = race(clients, {"cursor": inf, "offset": PATIENCE}, rows)
+        tell_others(cursor, offset, written(connection) - before, rows)
         split(connection, rows)
-        backfill(connection, rows)
-    print()
-    show.table(reports)
+    backfill(psycopg.connect(autocommit=True), rows)
+    show.say("")
+    show.paragraph(
+        f"Of {rows:,} rows, {everything.label} saw the first after {show.duration(everything.state.first_row)} and took"
+        f" {show.size(everything.memory)}; {walk.label} saw it after {show.duration(walk.state.first_row)} and took"
+        f" {show.size(walk.memory)}; and the backfill updated each of them once, through a kill -9.")
 
 
 if __name__ == "__main__":

@@ -295,8 +295,8 @@ class Maker:
         unique_columns = [e.column for e in default_key]
 
         elements, default = self.choose_key(unique, default_key, columns, serial, special, duplicates)
-        if partition_columns and not default and r.random() < 0.6:
-            elements = follow_partitions(r, elements, partition_columns)
+        if partition_columns and r.random() < 0.5:  # as the partitions are, so that they come one after the other
+            elements, default = self.partitioned_key(elements, partition_columns, serial), False
         order = elements + [Element(c) for c in unique_columns if c not in [e.column for e in elements]]
         # A column that stands in the key under a coarser collation cannot be appended again as tiebreaker.
         ambiguous = duplicates or any(e.coarser_than_column() and (unique == "none" or e.column in unique_columns) for e in elements)
@@ -368,6 +368,16 @@ class Maker:
             chosen.append(serial)
         decorated = r.random() < 0.8
         return [self.element(c, decorated) for c in chosen], False
+
+    def partitioned_key(self, elements: list[Element], partition_columns: list[Column], serial: Column | None) -> list[Element]:
+        """A key that begins with the columns of the partitions, mostly all of them in one direction."""
+        r = self.r
+        descending = r.random() < 0.4
+        first = [Element(c, descending=descending if r.random() < 0.85 else not descending) for c in partition_columns]
+        for element in first:
+            element.nulls_first = element.descending if r.random() < 0.6 else r.random() < 0.5
+        rest = [e for e in elements if e.column not in partition_columns]
+        return first + (rest if r.random() < 0.7 or not serial else [e for e in rest if e.column is serial])
 
     def filters(self, columns: list[Column]) -> list[str]:
         name = quote(self.r.choice(columns).name)
@@ -447,25 +457,28 @@ class Maker:
 
     def create_partitioned(self, table: Table, columns: list[Column], keys: list[Column], rows: list[dict]) -> None:
         dead, drop = self.dropped(table.base)
-        clause = self.partition_clause(keys)
+        clause, keys = self.partition_clause(keys)
         self.ddl.append(f"CREATE TABLE {table.base} ({self.definitions(columns, dead)}) PARTITION BY {clause}")
         if drop:
             self.ddl.append(drop)
         self.create_partitions(table.base, clause, keys, columns, rows)
 
-    def partition_clause(self, keys: list[Column]) -> str:
+    def partition_clause(self, keys: list[Column]) -> tuple[str, list[Column]]:
+        """By the first column, or a range of both; and the columns again, perhaps one of them twice, a level each."""
         column = keys[0]
-        methods = ["RANGE", "LIST"] + (["HASH"] if column.kind is None or column.kind.hashable else [])
-        method = self.r.choice(methods)
-        if method == "RANGE" and len(keys) > 1 and self.r.random() < 0.5:
-            return f"RANGE ({quote(column.name)}, {quote(keys[1].name)})"
-        return f"{method} ({quote(column.name)})"
+        if len(keys) == 2 and self.r.random() < 0.35:
+            return f"RANGE ({quote(column.name)}, {quote(keys[1].name)})", keys
+        if len(keys) == 1 and self.r.random() < 0.25:
+            keys = [column, column]
+        methods = ["RANGE", "RANGE", "LIST"] + (["HASH"] if column.kind is None or column.kind.hashable else [])
+        return f"{self.r.choice(methods)} ({quote(column.name)})", keys
 
     def create_partitions(self, parent: str, clause: str, keys: list[Column], columns: list[Column], rows: list[dict]) -> None:
         method = clause.split()[0]
-        both = method == "RANGE" and len(keys) > 1 and clause.endswith(f", {quote(keys[1].name)})")
-        below = self.partition_clause(keys[1:]) if len(keys) > 1 and not both else None
-        for bound in self.pair_bounds(*keys, rows) if both else self.partition_bounds(method, keys[0], rows):
+        both = clause.startswith("RANGE") and clause.endswith(f", {quote(keys[-1].name)})") and len(keys) == 2
+        below = self.partition_clause(keys[1:])[0] if len(keys) > 1 and not both else None
+        bounds = self.pair_bounds(keys, rows) if both else self.partition_bounds(method, keys[0], rows)
+        for bound in bounds:
             child = qualify(self.schema, self.name("p"))
             nested = below if self.r.random() < 0.7 else None
             subclause = f" PARTITION BY {nested}" if nested else ""
@@ -501,57 +514,66 @@ class Maker:
         if method == "HASH":
             modulus = r.choice((1, 2, 3, 4, 4, 11))
             return [f"FOR VALUES WITH (MODULUS {modulus}, REMAINDER {i})" for i in range(modulus)]
-        values = self.some_values(column, rows, 6)
-        with_default = True
+        typed = column.type + (f" COLLATE {column.collation}" if column.collation else "")
+        seen = sorted({row[column.name] for row in rows if row.get(column.name) is not None})
+        values = self.sort(typed, r.sample(seen, min(len(seen), r.randint(1, 6))))
         if method == "RANGE":
             edges = [literal(v) for v in values]
-            if column.not_null and r.random() < 0.4:
-                edges, with_default = ["MINVALUE", *edges, "MAXVALUE"], r.random() < 0.2
-            else:
-                edges = ["MINVALUE"] * (r.random() < 0.5) + edges + ["MAXVALUE"] * (r.random() < 0.5)
+            if r.random() < 0.5:
+                edges = ["MINVALUE"] + edges
+            if r.random() < 0.5:
+                edges = edges + ["MAXVALUE"]
             bounds = [f"FOR VALUES FROM ({low}) TO ({high})" for low, high in zip(edges, edges[1:])]
-            if len(bounds) > 2 and r.random() < 0.3:  # a gap
-                bounds.pop(r.randrange(len(bounds)))
-                with_default = True
+            complete = column.not_null and len(bounds) > 0 and (edges[0], edges[-1]) == ("MINVALUE", "MAXVALUE")
         else:
             bounds = []
-            every = self.some_values(column, rows, None)
-            if len(every) <= 10 and r.random() < 0.4:
-                values, with_default = every, r.random() < 0.2
-            size = r.choice((1, 1, 2))
-            if r.random() < 0.25:  # values of one on both sides of another's
+            complete = column.not_null and len(values) == len(self.sort(typed, seen))
+            most = r.choice((1, 2, 2))
+            if r.random() < 0.3:  # values of one on both sides of another's
                 r.shuffle(values)
             while values:
-                some, values = values[:size], values[size:]
+                some, values = values[:most], values[most:]
                 bounds.append("FOR VALUES IN (" + ", ".join(literal(v) for v in some) + ")")
-            if not column.not_null and (r.random() < 0.6 or not with_default):
-                if bounds and r.random() < 0.4:
+            if not column.not_null and r.random() < 0.6:
+                if bounds and r.random() < 0.5:
                     bounds[-1] = bounds[-1][:-1] + ", NULL)"
                 else:
                     bounds.append("FOR VALUES IN (NULL)")
-        if with_default or not bounds:
-            bounds.append("DEFAULT")
-        r.shuffle(bounds)
-        return bounds
+        return self.with_gaps(bounds, complete)
 
-    def some_values(self, column: Column, rows: list[dict], most: int | None) -> list[str]:
-        """Different ones of a column in order, from one to "most" of them, if there are any; None: all."""
-        typed = column.type + (f" COLLATE {column.collation}" if column.collation else "")
-        seen = sorted({row[column.name] for row in rows if row.get(column.name) is not None})
-        return self.sort(typed, seen if most is None else self.r.sample(seen, min(len(seen), self.r.randint(1, most))))
-
-    def pair_bounds(self, first: Column, second: Column, rows: list[dict]) -> list[str]:
-        """Ranges of two columns, in which the second matters now and then."""
+    def pair_bounds(self, columns: list[Column], rows: list[dict]) -> list[str]:
+        """Ranges of two columns, some of which end between rows that share the first one."""
         r = self.r
-        edges = [f"{literal(a)}, {b}" for a in self.some_values(first, rows, 4)
-                 for b in r.choice((["MINVALUE"], ["MAXVALUE"], [literal(v) for v in self.some_values(second, rows, 2)]))]
-        with_default = True
-        if first.not_null and second.not_null and r.random() < 0.5:
-            edges, with_default = ["MINVALUE, MINVALUE", *edges, "MAXVALUE, MAXVALUE"], r.random() < 0.2
-        bounds = [f"FOR VALUES FROM ({low}) TO ({high})" for low, high in zip(edges, edges[1:])]
-        if with_default:
-            bounds.append("DEFAULT")
-        r.shuffle(bounds)
+        pairs = {tuple(row[c.name] for c in columns) for row in rows}
+        pairs = sorted(pair for pair in pairs if None not in pair)
+        edges = [f"({low}, {high})" for low, high in self.sorted_pairs(columns, r.sample(pairs, min(len(pairs), r.randint(1, 6))))]
+        if r.random() < 0.5:
+            edges = ["(MINVALUE, MINVALUE)"] + edges
+        if r.random() < 0.5:
+            edges = edges + ["(MAXVALUE, MAXVALUE)"]
+        bounds = [f"FOR VALUES FROM {low} TO {high}" for low, high in zip(edges, edges[1:])]
+        complete = all(c.not_null for c in columns) and len(bounds) > 0 and edges[0][1:4] == "MIN" and edges[-1][1:4] == "MAX"
+        return self.with_gaps(bounds, complete)
+
+    def sorted_pairs(self, columns: list[Column], pairs: list[tuple]) -> list[tuple[str, str]]:
+        """As literals, in their order, each once; the second open where it is so for all of a first."""
+        r = self.r
+        open_ended = r.random() < 0.4
+        typed = [c.type + (f" COLLATE {c.collation}" if c.collation else "") for c in columns]
+        found = []
+        for first in self.sort(typed[0], sorted({first for first, _ in pairs})):
+            seconds = self.sort(typed[1], sorted({second for other, second in pairs if other == first}))
+            if open_ended or not seconds:
+                found += [(literal(first), end) for end in r.choice((("MINVALUE",), ("MAXVALUE",), ("MINVALUE", "MAXVALUE")))]
+            else:
+                found += [(literal(first), literal(second)) for second in seconds]
+        return found
+
+    def with_gaps(self, bounds: list[str], complete: bool) -> list[str]:
+        """In any order; what is in none of them, if that may be, is in the default partition."""
+        if not complete or self.r.random() < 0.4:
+            bounds = [bound for bound in bounds if self.r.random() < 0.85] + ["DEFAULT"]
+        self.r.shuffle(bounds)
         return bounds
 
     def create_unique(self, table: Table, unique: str, candidates: list[list[Element]]) -> None:
@@ -613,14 +635,6 @@ class Maker:
             return f"CREATE MATERIALIZED VIEW {table.relation} AS {body}"
         options = self.r.choice(("", " WITH (security_barrier)"))
         return f"CREATE VIEW {table.relation}{options} AS {body}"
-
-
-def follow_partitions(r: Random, elements: list[Element], partition_columns: list[Column]) -> list[Element]:
-    """The key with the columns that the table is partitioned by in front, mostly in one direction."""
-    down = r.random() < 0.4
-    front = [Element(column, descending=down if r.random() < 0.9 else not down, nulls_first=r.random() < 0.4)
-             for column in partition_columns]
-    return front + [element for element in elements if element.column not in partition_columns]
 
 
 def index_rank(elements: list[Element], columns: list[Column]) -> tuple:

@@ -1,0 +1,176 @@
+#!/bin/bash
+#
+# The recipes of docs/clients.md for psql and the shell.
+#
+# recipes.sh check       goes through all of them
+# recipes.sh bench WAY   walks the table for stacks.py
+
+set -euo pipefail
+
+# [walk]
+walk() {
+	psql -XqAt <<-'SQL'
+		SELECT format('SELECT * FROM event WHERE %s ORDER BY id', predicate) FROM chunked.chunks('event', 5000) \gexec
+	SQL
+}
+# [end]
+
+# [resume]
+resume() {
+	local page
+	while
+		page=$(psql -XqAt -v after="$(cat position 2>/dev/null || echo '{}')" <<-'SQL'
+			SELECT p.*, chunked.position_of(p) FROM chunked.page(NULL::event, 1000, after => :'after') p;
+		SQL
+		)
+		[ -n "$page" ]
+	do
+		handle "$page"
+		printf '%s' "${page##*|}" >position
+	done
+}
+# [end]
+
+# [backwards]
+last_page() {
+	psql -XqAt -c "SELECT * FROM chunked.page(NULL::event, 1000, before => '{}')"
+}
+# [end]
+
+# [filter]
+named() {
+	psql -XqAt -v kind="$1" -v name="$2" <<-'SQL'
+		SELECT * FROM chunked.page(NULL::event, 1000, filter => 'kind = $1 AND name > $2', args => jsonb_build_array(:'kind', :'name'));
+	SQL
+}
+# [end]
+
+# [order]
+newest_first() {
+	psql -XqAt <<-'SQL'
+		SELECT format('SELECT * FROM event WHERE %s ORDER BY created_at DESC, id DESC', predicate)
+		FROM chunked.chunks('event', 5000, key => 'created_at DESC, id DESC') \gexec
+	SQL
+}
+# [end]
+
+# [relations]
+with_orders() {
+	psql -XqAt <<-'SQL'
+		SELECT format('SELECT e.id, o.position FROM event e LEFT JOIN "order" o ON o.event_id = e.id WHERE %s ORDER BY e.id', predicate)
+		FROM chunked.chunks('event', 5000, alias => 'e') \gexec
+	SQL
+}
+# [end]
+
+# [pages]
+page_number() {
+	psql -XqAt -v number="$1" <<-'SQL'
+		SELECT * FROM chunked.paginate(NULL::event, :number, 100);
+	SQL
+}
+# [end]
+
+# [split]
+export_all() {
+	local snapshot
+	coproc holder { psql -XqAt; }
+	echo 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot();' >&"${holder[1]}"
+	read -r snapshot <&"${holder[0]}"
+	psql -XqAt0z -c "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'" \
+		-c "SELECT predicate FROM chunked.split('event', 8)" |
+		xargs -0 -n 1 -P 4 sh -c 'psql -XqAt -c "BEGIN ISOLATION LEVEL REPEATABLE READ" -c "SET TRANSACTION SNAPSHOT '"'$snapshot'"'" \
+			-c "COPY (SELECT * FROM event WHERE $0) TO STDOUT" >"$(mktemp part.XXXXXX)"'
+	echo 'COMMIT' >&"${holder[1]}"
+}
+# [end]
+
+# [backfill]
+backfill() {
+	psql -Xq -c "CALL chunked.run('event', 'UPDATE event SET name = upper(name) WHERE {chunk}')"
+}
+# [end]
+
+# [worker]
+work() {
+	local number fence state predicate
+	while IFS='|' read -r number fence state predicate < <(
+		psql -XqAt -v job="$1" <<<"SELECT number, fence, state, predicate FROM chunked.claim_chunk(:'job')"); do
+		case $state in
+			wait) sleep 1 ;;
+			claimed)
+				handle "$(psql -XqAt -c "SELECT * FROM event WHERE $predicate ORDER BY id")"
+				psql -XqAt -v job="$1" -v number="$number" -v fence="$fence" <<<"SELECT chunked.complete_chunk(:'job', :number, :fence)" >/dev/null
+				;;
+			*) break ;;
+		esac
+	done
+}
+# [end]
+
+# Their checks
+
+# expect WHAT PRINTED EXPECTED
+expect() {
+	[ "$2" = "$3" ] || {
+		printf '%s: printed is\n%s\nnot\n%s\n' "$1" "$(head -n 5 <<<"$2")" "$(head -n 5 <<<"$3")"
+		exit 1
+	}
+}
+
+ids() {
+	cut -d '|' -f 1
+}
+
+handle() {
+	cat <<<"$1" >>rows
+	if [ -n "${stop_at:-}" ] && [ "$(wc -l <rows)" -ge "$stop_at" ]; then
+		exit 1
+	fi
+}
+
+check() {
+	local count everything
+
+	cd "$(mktemp -d)"
+	trap 'rm -rf "$PWD"' EXIT
+	count=$(psql -XqAt -c 'SELECT count(*) FROM event')
+	everything=$(seq "$count")
+
+	expect walk "$(walk | ids)" "$everything"
+	expect "its rows" "$(walk | sed -n 1p)" "$(psql -XqAt -c 'SELECT * FROM event WHERE id = 1')"
+	(stop_at=$((count / 2)) resume) || true
+	expect "as far as it went" "$(wc -l <rows)" 3000
+	echo '{"id": "3000"}' >position		# it died after the page, before the position was there
+	resume
+	expect resume "$(ids <rows)" "$everything"
+	expect backwards "$(last_page | ids)" "$(tail -n 1000 <<<"$everything")"
+	expect filter "$(named 7 "event 5' OR true --" | wc -l)" \
+		"$(psql -XqAt -c "SELECT count(*) FROM event WHERE kind = 7 AND name > 'event 5'' OR true --'")"
+	expect order "$(newest_first | ids)" "$(sort -rn <<<"$everything")"
+	expect relations "$(with_orders | grep -c '|-')" $((count / 10))
+	expect pages "$(page_number $((count / 100)) | ids)" "$(tail -n 100 <<<"$everything")"
+	export_all
+	expect split "$(cat part.* | cut -f 1 | sort -n)" "$everything"
+	expect backfill "$(backfill 2>&1 | grep -c 'is done')" 1
+	rm rows
+	expect worker "$(work "$(psql -XqAt -c "SELECT chunked.create_job('event')")" && ids <rows)" "$everything"
+}
+
+# bench WAY: in one psql, whose rows go elsewhere, but for the word that the first one is there
+bench() {
+	local fetch='' query='SELECT * FROM event ORDER BY id;'
+
+	case $1 in
+		ours) query="SELECT format('SELECT * FROM event WHERE %s ORDER BY id', predicate) FROM chunked.chunks('event', 5000) \\gexec" ;;
+		stream) fetch='\set FETCH_COUNT 1000' ;;
+	esac
+	exec psql -XqAt -f <(printf '%s\n' "SELECT 1 \\g /dev/null" "$fetch" "\\echo ready psql \`psql --version | cut -d ' ' -f 3\`" "\\! head -n 1 >/dev/null" \
+		"\\o |sed -un '1s/.*/first/p;\$=' | sed -u '2s/^/done /'" "$query" "\\o" "\\! head -n 1 >/dev/null")
+}
+
+if [ "$1" = check ]; then
+	check
+else
+	bench "$2"
+fi
