@@ -223,6 +223,8 @@ CREATE TABLE spot_rest PARTITION OF spot DEFAULT;
 INSERT INTO spot SELECT i % 5, i FROM generate_series(1, 30) i;
 SELECT walked('spot', 4, 'k, id', 'k, id'), walked('spot', 4, 'k DESC, id', 'k DESC, id');
 -- another collation than the partitions': not their order
+CREATE TABLE place_upper PARTITION OF place FOR VALUES IN ('B');
+INSERT INTO place SELECT 'B', id, id FROM generate_series(401, 404) id;
 SELECT walked('place', 3, 'region COLLATE "en-x-icu", id', 'region COLLATE "en-x-icu", id');
 
 --
