@@ -310,3 +310,20 @@ SELECT ids(filter => 'cache_test.nested(id)'), ids();
 SET client_min_messages = warning;
 DROP SCHEMA cache_test, cache_test_2 CASCADE;
 DROP ROLE regress_chunked_a, regress_chunked_b;
+
+-- what a filter's functions are, and give, is not kept: partitions would be passed over by what they were
+CREATE SCHEMA cutoff_a CREATE TABLE cutoff (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE cutoff_a.cutoff_1 PARTITION OF cutoff_a.cutoff FOR VALUES FROM (0) TO (100);
+CREATE TABLE cutoff_a.cutoff_2 PARTITION OF cutoff_a.cutoff FOR VALUES FROM (100) TO (200);
+INSERT INTO cutoff_a.cutoff SELECT generate_series(0, 199);
+CREATE SCHEMA cutoff_b;
+CREATE FUNCTION cutoff_a.upto() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 50';
+CREATE FUNCTION cutoff_b.upto() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 150';
+SET search_path = cutoff_a;
+SELECT count(*), max(id) FROM chunked.page(NULL::cutoff_a.cutoff, filter => 'id < upto()');
+SET search_path = cutoff_b;
+SELECT count(*), max(id) FROM chunked.page(NULL::cutoff_a.cutoff, filter => 'id < upto()');
+SET search_path = cutoff_a;
+CREATE OR REPLACE FUNCTION cutoff_a.upto() RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN 160; END';
+SELECT count(*), max(id) FROM chunked.page(NULL::cutoff_a.cutoff, filter => 'id < upto()');
+DROP SCHEMA cutoff_a, cutoff_b CASCADE;

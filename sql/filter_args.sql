@@ -209,4 +209,16 @@ SELECT number, upto, row_count, rows_affected FROM chunked.job_chunks WHERE job 
 
 SET client_min_messages = warning;
 SELECT count(chunked.drop_job(name)) FROM chunked.jobs WHERE relation = 'event'::regclass;
+
+-- the catalog's vectors are no arrays, and are read from their own text form
+CREATE TABLE vectors (id int PRIMARY KEY, v int2vector, o oidvector);
+INSERT INTO vectors VALUES (1, '1 2', '1 2');
+SELECT id FROM chunked.page(NULL::vectors, filter => 'v = $1', args => '[[1, 2]]');
+SELECT id FROM chunked.page(NULL::vectors, filter => 'o = $1', args => '[[]]');
+SELECT id FROM chunked.page(NULL::vectors, filter => 'v = $1 AND o = $2', args => '["1 2", "1 2"]');
+-- a domain's digits hold for an array's elements however they are given
+CREATE DOMAIN tenths AS numeric(5, 1)[];
+SELECT id FROM chunked.page(NULL::vectors, filter => '$1::tenths::text = ''{1.2,3.0}'' AND $2::tenths::text = ''{1.2,3.0}''',
+    args => '[[1.23, 3], "{1.23, 3}"]');
+
 DROP SCHEMA filter_args_test, filter_args_other CASCADE;

@@ -179,6 +179,21 @@ BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, after => '{"region": "c
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, before => '{"region": null, "id": 5}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 30, key => 'region, id', filter => $$region = 'b'$$); SELECT locked('place'); ROLLBACK;
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 30, key => 'region, id', filter => 'region IS NULL'); SELECT locked('place'); ROLLBACK;
+-- positions in gaps between the values of one partition: it begins or ends with some of its rows
+CREATE TABLE gap (region text COLLATE "C", id int) PARTITION BY LIST (region);
+CREATE TABLE gap_bd PARTITION OF gap FOR VALUES IN ('b', 'd');
+CREATE TABLE gap_fh PARTITION OF gap FOR VALUES IN ('f', 'h', NULL) PARTITION BY RANGE (id);
+CREATE TABLE gap_fh_1 PARTITION OF gap_fh FOR VALUES FROM (MINVALUE) TO (100);
+CREATE INDEX ON gap (region, id);
+CREATE INDEX ON gap (region DESC NULLS LAST, id);
+INSERT INTO gap SELECT region, id FROM unnest(ARRAY['b', 'd', 'f', 'h', NULL]) region, generate_series(1, 2) id;
+SELECT key, place ->> 'region' AS place,
+	(SELECT string_agg(coalesce(region, '-') || id, ' ') FROM chunked.page(NULL::gap, after => place, key => key)) AS after,
+	(SELECT string_agg(coalesce(region, '-') || id, ' ') FROM chunked.page(NULL::gap, upto => place, key => key)) AS upto,
+	(SELECT string_agg(coalesce(region, '-') || id, ' ') FROM chunked.page(NULL::gap, before => place, key => key, filter => 'id = 2')) AS before,
+	(SELECT sum(row_count) FROM chunked.chunks('gap', 3, after => place, key => key)) AS counted
+FROM (VALUES ('region, id'), ('region DESC NULLS LAST, id')) k (key), unnest(ARRAY['a', 'c', 'e', 'g', 'i']) region,
+	jsonb_build_object('region', region, 'id', 1) place;
 -- one with values on both sides of another's: all are merged
 CREATE TABLE place_cf PARTITION OF place FOR VALUES IN ('c', 'f');
 INSERT INTO place SELECT (ARRAY['c', 'f'])[1 + id % 2], id, id FROM generate_series(41, 50) id;
@@ -201,6 +216,12 @@ INSERT INTO place SELECT (ARRAY['z', NULL])[1 + id % 2], id, id FROM generate_se
 SELECT walked('place', 3, 'region, id', 'region, id'), walked('place', 3, 'region NULLS FIRST, id', 'region NULLS FIRST, id'),
 	walked('place', 3, 'region DESC, id', 'region DESC, id'), walked('place', 3, 'region DESC NULLS LAST, id', 'region DESC NULLS LAST, id');
 BEGIN; SELECT count(*) FROM chunked.page(NULL::place, 3, after => '{"region": "c", "id": 1}', key => 'region, id'); SELECT locked('place'); ROLLBACK;
+-- a default partition with values between those of another
+CREATE TABLE spot (k int, id int) PARTITION BY LIST (k);
+CREATE TABLE spot_1 PARTITION OF spot FOR VALUES IN (1, 3);
+CREATE TABLE spot_rest PARTITION OF spot DEFAULT;
+INSERT INTO spot SELECT i % 5, i FROM generate_series(1, 30) i;
+SELECT walked('spot', 4, 'k, id', 'k, id'), walked('spot', 4, 'k DESC, id', 'k DESC, id');
 -- another collation than the partitions': not their order
 SELECT walked('place', 3, 'region COLLATE "en-x-icu", id', 'region COLLATE "en-x-icu", id');
 

@@ -13,6 +13,7 @@
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "optimizer/cost.h"
+#include "parser/parse_relation.h"
 #include "utils/jsonb.h"
 
 /* 18: EXPLAIN's state and format got headers of their own */
@@ -183,12 +184,50 @@ compat_scans_reset(RelOptInfo *rel, CompatScans before)
 #define compat_check_as_user(query, rte, role) ((void) (query), (void) ((rte)->checkAsUser = (role)))
 #endif
 
-/* 16: the entry points to its permissions; without them nothing is checked */
+/*
+ * 16: the planner wants such an entry of each relation that a query reads, and the
+ * executor none that requires nothing.  The parent has one, of the same role.
+ */
+static inline void
+compat_require_nothing(Query *query, RangeTblEntry *rte, RangeTblEntry *parent)
+{
 #if PG_VERSION_NUM >= 160000
-#define compat_require_nothing(rte) ((void) ((rte)->perminfoindex = 0))
+	Oid			role = getRTEPermissionInfo(query->rteperminfos, parent)->checkAsUser;
+
+	rte->perminfoindex = 0;
+	addRTEPermissionInfo(&query->rteperminfos, rte)->checkAsUser = role;
 #else
-#define compat_require_nothing(rte) ((void) ((rte)->requiredPerms = 0))
+	(void) query;
+	(void) parent;
+	rte->requiredPerms = 0;
 #endif
+}
+
+static inline void
+compat_forget_nothing_required(PlannedStmt *planned)
+{
+#if PG_VERSION_NUM >= 160000
+	ListCell   *lc;
+
+	for (int i = list_length(planned->permInfos); i > 0; i--)
+	{
+		if (list_nth_node(RTEPermissionInfo, planned->permInfos, i - 1)->requiredPerms != 0)
+			continue;
+		planned->permInfos = list_delete_nth_cell(planned->permInfos, i - 1);
+		foreach(lc, planned->rtable)
+		{
+			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+			if (rte->perminfoindex == (Index) i)
+				rte->perminfoindex = 0;
+			else if (rte->perminfoindex > (Index) i)
+				rte->perminfoindex--;
+		}
+	}
+#else
+	(void) planned;
+#endif
+}
 
 /* 16: whether columns may be missing became an argument */
 #if PG_VERSION_NUM >= 160000

@@ -95,6 +95,7 @@ static int	bound_slots(const Level *level);
 static int	null_slot(const Level *level);
 static int	slot_of_bound(const Level *level, int bound);
 static int	partition_of_slot(const Level *level, int slot);
+static int	partition_around(const Level *level, int slot);
 static bool is_vague(const Level *level, const Position *position);
 static int	slot_of(const Level *level, const Position *position, bool earliest);
 static int	range_bound(const Level *level, const Datum *values, int nvalues, bool lowest);
@@ -188,9 +189,9 @@ partition_order_next(PartitionOrder *order, OrderedPart *part)
 		part->relid = level->desc->oids[level->given];
 		part->is_default = level->given == level->desc->boundinfo->default_index;
 		part->holds_after = level->holds_after && (level->after_vague || part->is_default ||
-												   level->given == partition_of_slot(level, level->first_slot));
+												   level->given == partition_around(level, level->first_slot));
 		part->holds_upto = level->holds_upto && (level->upto_vague || part->is_default ||
-												 level->given == partition_of_slot(level, level->last_slot));
+												 level->given == partition_around(level, level->last_slot));
 		rel = try_relation_open(part->relid, AccessShareLock);
 		if (rel == NULL)
 			continue;
@@ -522,6 +523,21 @@ partition_of_slot(const Level *level, int slot)
 	else if (bound % 2 == 1)
 		partition = bounds->indexes[bound / 2];
 	return partition >= 0 ? partition : bounds->default_index;
+}
+
+/*
+ * The partition that has rows in this slot or, if it is a gap that none has, on both
+ * sides of it: a list partition's, between two of its values.  -1: there is none.
+ */
+static int
+partition_around(const Level *level, int slot)
+{
+	int			partition = partition_of_slot(level, slot);
+
+	if (partition < 0 && slot > 0 && slot < bound_slots(level) &&
+		partition_of_slot(level, slot - 1) == partition_of_slot(level, slot + 1))
+		partition = partition_of_slot(level, slot - 1);
+	return partition;
 }
 
 /* Do nulls in this position leave open which slot it is in? */

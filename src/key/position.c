@@ -532,11 +532,13 @@ static void
 read_value(const KeyColumn *column, const char *text, const char *argument, Datum *result)
 {
 	MemoryContext context = CurrentMemoryContext;
+	FmgrInfo	input;
 
+	/* a domain within a record has functions called, which may come here again */
+	fmgr_info_copy(&input, (FmgrInfo *) &column->input, context);
 	PG_TRY();
 	{
-		*result = InputFunctionCall((FmgrInfo *) &column->input, (char *) text,
-									column->input_typioparam, -1);
+		*result = InputFunctionCall(&input, (char *) text, column->input_typioparam, -1);
 	}
 	PG_CATCH();
 	{

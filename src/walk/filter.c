@@ -44,6 +44,7 @@ typedef struct ParameterSearch
 typedef struct ArrayRead
 {
 	Oid			type;			/* of elements */
+	int32		typmod;			/* that a domain gives them, or -1 */
 	FmgrInfo	input;
 	Oid			typioparam;
 	int			ndims;
@@ -65,6 +66,7 @@ pg_noreturn static void report_not_expression(const char *detail);
 static void check_count(int nargs, Jsonb *args);
 static void setup_parameters(ParseState *pstate, void *filter);
 static Datum read_parameter(const BoundFilter *filter, int i, const JsonbValue *value, bool *isnull);
+static bool is_array_type(Oid type);
 static void add_value_context(void *arg);
 static char *parameter_text(const JsonbValue *value, Oid type);
 static Datum read_array(const BoundFilter *filter, int i, JsonbContainer *array, Oid base_type);
@@ -261,12 +263,13 @@ read_parameter(const BoundFilter *filter, int i, const JsonbValue *value, bool *
 {
 	Oid			base_type = getBaseType(filter->types[i]);
 	char	   *text = NULL;
+	FmgrInfo	input;
 
 	*isnull = (value->type == jbvNull);
 	if (!*isnull)
 	{
 		text = parameter_text(value, base_type);
-		if (text == NULL && JsonContainerIsArray(value->val.binary.data) && OidIsValid(get_element_type(base_type)))
+		if (text == NULL && JsonContainerIsArray(value->val.binary.data) && is_array_type(base_type))
 			return read_array(filter, i, value->val.binary.data, base_type);
 		if (text == NULL)
 			ereport(ERROR,
@@ -274,7 +277,16 @@ read_parameter(const BoundFilter *filter, int i, const JsonbValue *value, bool *
 					 errmsg("a value of type %s cannot be read from a JSON array or object", filter->type_names[i]),
 					 errhint("Give the value's text form, as a JSON string.")));
 	}
-	return InputFunctionCall(&filter->inputs[i], text, filter->typioparams[i], -1);
+	/* a domain has functions called, which may come here again */
+	fmgr_info_copy(&input, &filter->inputs[i], CurrentMemoryContext);
+	return InputFunctionCall(&input, text, filter->typioparams[i], -1);
+}
+
+/* Those two are arrays to the catalog, but laid out in a way of their own. */
+static bool
+is_array_type(Oid type)
+{
+	return OidIsValid(get_element_type(type)) && type != INT2VECTOROID && type != OIDVECTOROID;
 }
 
 static void
@@ -313,11 +325,12 @@ parameter_text(const JsonbValue *value, Oid type)
 static Datum
 read_array(const BoundFilter *filter, int i, JsonbContainer *array, Oid base_type)
 {
-	ArrayRead	read = {.type = get_element_type(base_type)};
+	ArrayRead	read = {.type = get_element_type(base_type),.typmod = -1};
 	int			lower_bounds[MAXDIM];
 	Oid			function;
 	Datum		value;
 
+	(void) getBaseTypeAndTypmod(filter->types[i], &read.typmod);
 	getTypeInputInfo(read.type, &function, &read.typioparam);
 	fmgr_info(function, &read.input);
 	read.elements = initArrayResult(read.type, CurrentMemoryContext, false);
@@ -372,7 +385,7 @@ add_elements(ArrayRead *read, JsonbContainer *array, int depth)
 		if (read->ndims != depth + 1)
 			report_ragged();
 		read->scalars_at = depth + 1;
-		accumArrayResult(read->elements, InputFunctionCall(&read->input, text, read->typioparam, -1), isnull,
+		accumArrayResult(read->elements, InputFunctionCall(&read->input, text, read->typioparam, read->typmod), isnull,
 						 read->type, CurrentMemoryContext);
 	}
 }

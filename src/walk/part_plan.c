@@ -10,6 +10,10 @@
  * planner itself does for a partition.  The parent stays in the range table, for
  * its privileges to be checked, its lock to be taken, and the plan to be
  * made again when it changes.
+ *
+ * While a query is planned, functions in it may be called, and have queries of their
+ * own planned, of the same relation as well.  So a query is known by its text, by where
+ * that is, and what is planned within it is somebody else's.
  */
 #include "postgres.h"
 
@@ -25,11 +29,21 @@
 #include "base/compat.h"
 #include "walk/part_plan.h"
 
+/* A query that is to be planned */
+typedef struct Wanted
+{
+	const char *text;			/* NULL: none */
+	Oid			parent;
+	Oid			part;			/* in the next query of that; or InvalidOid */
+	bool		under_way;		/* it is what is planned at present */
+} Wanted;
+
 static planner_hook_type next_planner_hook = NULL;
-static Oid	wanted_parent = InvalidOid;
-static Oid	wanted_part = InvalidOid;	/* in the next query of that; or InvalidOid */
+static Wanted wanted = {0};
 
 static PlannedStmt *plan_for_part(COMPAT_PLANNER_HOOK_PARAMS);
+static PlannedStmt *plan_under_way(bool under_way, COMPAT_PLANNER_HOOK_PARAMS);
+static PlannedStmt *plan_as_others(COMPAT_PLANNER_HOOK_PARAMS);
 static RangeTblEntry *first_relation(List *rtable);
 static Query *exchange_relation(Query *parse, Oid part);
 
@@ -50,18 +64,21 @@ part_plan_install(void)
 CachedPlan *
 part_plan_get(CachedPlanSource *source, ParamListInfo params, Oid parent, Oid part)
 {
+	Wanted		outer = wanted;
 	CachedPlan *volatile cached = NULL;
 	RangeTblEntry *first;
 
-	wanted_parent = parent;
-	wanted_part = part;
+	wanted.text = source->query_string;
+	wanted.parent = parent;
+	wanted.part = part;
+	wanted.under_way = false;
 	PG_TRY();
 	{
 		cached = GetCachedPlan(source, params, CurrentResourceOwner, NULL);
 	}
 	PG_FINALLY();
 	{
-		wanted_part = InvalidOid;
+		wanted = outer;
 	}
 	PG_END_TRY();
 
@@ -71,19 +88,59 @@ part_plan_get(CachedPlanSource *source, ParamListInfo params, Oid parent, Oid pa
 	return cached;
 }
 
+/* Is it the query of part_plan_get() that is planned, and none of a function in it? */
+bool
+part_plan_is_under_way(void)
+{
+	return wanted.under_way;
+}
+
 static PlannedStmt *
 plan_for_part(COMPAT_PLANNER_HOOK_PARAMS)
 {
-	RangeTblEntry *first = OidIsValid(wanted_part) ? first_relation(parse->rtable) : NULL;
+	RangeTblEntry *first;
+	PlannedStmt *planned;
+	bool		under_way;
+	bool		exchanged;
 
-	if (first != NULL && first->relid == wanted_parent && first->inh)
+	if (wanted.text == NULL)
+		return plan_as_others(COMPAT_PLANNER_HOOK_ARGS);
+	under_way = query_string == wanted.text;
+	first = under_way && OidIsValid(wanted.part) ? first_relation(parse->rtable) : NULL;
+	exchanged = first != NULL && first->relid == wanted.parent && first->inh;
+	if (exchanged)
 	{
-		Oid			part = wanted_part;
-
-		/* queries of functions in it are planned as usual */
-		wanted_part = InvalidOid;
-		parse = exchange_relation(parse, part);
+		parse = exchange_relation(parse, wanted.part);
+		wanted.part = InvalidOid;
 	}
+	planned = plan_under_way(under_way, COMPAT_PLANNER_HOOK_ARGS);
+	if (exchanged)
+		compat_forget_nothing_required(planned);
+	return planned;
+}
+
+static PlannedStmt *
+plan_under_way(bool under_way, COMPAT_PLANNER_HOOK_PARAMS)
+{
+	bool		outer = wanted.under_way;
+	PlannedStmt *planned = NULL;
+
+	wanted.under_way = under_way;
+	PG_TRY();
+	{
+		planned = plan_as_others(COMPAT_PLANNER_HOOK_ARGS);
+	}
+	PG_FINALLY();
+	{
+		wanted.under_way = outer;
+	}
+	PG_END_TRY();
+	return planned;
+}
+
+static PlannedStmt *
+plan_as_others(COMPAT_PLANNER_HOOK_PARAMS)
+{
 	if (next_planner_hook != NULL)
 		return next_planner_hook(COMPAT_PLANNER_HOOK_ARGS);
 	return standard_planner(COMPAT_PLANNER_HOOK_ARGS);
@@ -118,7 +175,7 @@ exchange_relation(Query *parse, Oid part)
 	rte->relid = part;
 	rte->relkind = to->rd_rel->relkind;
 	rte->inh = to->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	compat_require_nothing(rte);
+	compat_require_nothing(parse, rte, parent);
 	free_attrmap(map);
 	relation_close(to, NoLock);
 	relation_close(from, NoLock);

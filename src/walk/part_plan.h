@@ -12,5 +12,6 @@
 
 extern void part_plan_install(void);
 extern CachedPlan *part_plan_get(CachedPlanSource *source, ParamListInfo params, Oid parent, Oid part);
+extern bool part_plan_is_under_way(void);
 
 #endif							/* PG_CHUNKED_PART_PLAN_H */

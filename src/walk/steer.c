@@ -33,14 +33,20 @@
 /* More than anything else costs */
 #define FORBIDDING_COST 1.0e10
 
-static const Walk *steered_walk = NULL;
-static Oid	steered_relation = InvalidOid;	/* that the query is planned for */
-static bool steered_foreign = false;	/* it is a foreign table */
-static Oid	steered_index = InvalidOid; /* that gives the order, or InvalidOid */
+/* The query that is planned */
+typedef struct Steering
+{
+	const Walk *walk;			/* NULL: none */
+	Oid			relation;		/* that it is planned for */
+	bool		foreign;		/* that is a foreign table */
+	Oid			index;			/* that gives the order, or InvalidOid */
+	bool		partitions;		/* a query by partitions */
+	RelOptInfo *unpartitioned;	/* see keep_ordered_paths() */
+	int			nparts_hidden;
+} Steering;
+
+static Steering steering = {0};
 static compat_relation_hook_type next_relation_hook = NULL;
-static bool steered_partitions = false;	/* a query by partitions */
-static RelOptInfo *unpartitioned = NULL;	/* see keep_ordered_paths() */
-static int	nparts_hidden;
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 static create_upper_paths_hook_type next_upper_hook = NULL;
 
@@ -50,6 +56,7 @@ static void after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *i
 					   RelOptInfo *output_rel, void *extra);
 static List *ordered_paths(PlannerInfo *root, List *paths);
 static List *index_paths(PlannerInfo *root, RelOptInfo *rel);
+static bool is_under_way(void);
 static bool is_steered(PlannerInfo *root, RelOptInfo *rel);
 static bool index_has_key_columns(const WalkKey *key, const IndexOptInfo *index, Oid relid);
 
@@ -77,21 +84,22 @@ CachedPlan *
 steer_plan(Walk *walk, const OrderedPart *part, Oid index, bool by_partitions,
 		   CachedPlanSource *source)
 {
+	Steering	outer = steering;	/* of a query that this one is planned within */
 	CachedPlan *volatile cached = NULL;
 
-	steered_walk = walk;
-	steered_relation = part == NULL ? walk->relid : part->relid;
-	steered_foreign = part == NULL ? walk->style.expand : part->relkind == RELKIND_FOREIGN_TABLE;
-	steered_index = index;
-	steered_partitions = by_partitions;
-	unpartitioned = NULL;
+	steering.walk = walk;
+	steering.relation = part == NULL ? walk->relid : part->relid;
+	steering.foreign = part == NULL ? walk->style.expand : part->relkind == RELKIND_FOREIGN_TABLE;
+	steering.index = index;
+	steering.partitions = by_partitions;
+	steering.unpartitioned = NULL;
 	PG_TRY();
 	{
 		cached = part_plan_get(source, NULL, walk->relid, part == NULL ? InvalidOid : part->relid);
 	}
 	PG_FINALLY();
 	{
-		steered_walk = NULL;
+		steering = outer;
 	}
 	PG_END_TRY();
 
@@ -105,7 +113,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 	if (next_relation_hook != NULL)
 		next_relation_hook(COMPAT_RELATION_HOOK_ARGS);
 
-	if (steered_walk != NULL && OidIsValid(steered_index) &&
+	if (is_under_way() && OidIsValid(steering.index) &&
 		is_steered(root, rel) && !planner_rt_fetch(rel->relid, root)->inh)
 	{
 		Oid			relation = planner_rt_fetch(rel->relid, root)->relid;
@@ -114,7 +122,7 @@ hide_other_indexes(COMPAT_RELATION_HOOK_PARAMS)
 
 		foreach(lc, rel->indexlist)
 		{
-			if (steer_is_by_index(steered_walk, steered_index, lfirst(lc), relation))
+			if (steer_is_by_index(steering.walk, steering.index, lfirst(lc), relation))
 				kept = lappend(kept, lfirst(lc));
 		}
 		/* a child without such an index keeps what it has */
@@ -131,11 +139,11 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 	if (next_pathlist_hook != NULL)
 		next_pathlist_hook(root, rel, rti, rte);
 
-	if (steered_walk == NULL || IS_DUMMY_REL(rel) ||
-		!(steered_partitions ? root->parent_root == NULL && rte->inh : is_steered(root, rel)))
+	if (!is_under_way() || IS_DUMMY_REL(rel) ||
+		!(steering.partitions ? root->parent_root == NULL && rte->inh : is_steered(root, rel)))
 		return;
 
-	if (OidIsValid(steered_index) && !rte->inh)
+	if (OidIsValid(steering.index) && !rte->inh)
 		ordered = ordered_paths(root, index_paths(root, rel));
 	if (ordered == NIL)
 		ordered = ordered_paths(root, rel->pathlist);
@@ -151,8 +159,8 @@ keep_ordered_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry 
 		 */
 		if (rte->inh && rel->reloptkind == RELOPT_BASEREL && rel->nparts > 0)
 		{
-			unpartitioned = rel;
-			nparts_hidden = rel->nparts;
+			steering.unpartitioned = rel;
+			steering.nparts_hidden = rel->nparts;
 			rel->nparts = 0;
 		}
 	}
@@ -172,13 +180,13 @@ after_scan(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 	if (next_upper_hook != NULL)
 		next_upper_hook(root, stage, input_rel, output_rel, extra);
 
-	if (steered_walk == NULL || stage != UPPERREL_ORDERED ||
-		(root->parent_root != NULL) != steered_partitions)
+	if (!is_under_way() || stage != UPPERREL_ORDERED ||
+		(root->parent_root != NULL) != steering.partitions)
 		return;
-	if (unpartitioned != NULL)
-		unpartitioned->nparts = nparts_hidden;
-	unpartitioned = NULL;
-	if (!steered_foreign && !steered_partitions)
+	if (steering.unpartitioned != NULL)
+		steering.unpartitioned->nparts = steering.nparts_hidden;
+	steering.unpartitioned = NULL;
+	if (!steering.foreign && !steering.partitions)
 		return;
 	foreach(lc, output_rel->pathlist)
 	{
@@ -237,6 +245,13 @@ index_paths(PlannerInfo *root, RelOptInfo *rel)
 	return paths;
 }
 
+/* Is that query planned at present, and none of a function in it? */
+static bool
+is_under_way(void)
+{
+	return steering.walk != NULL && part_plan_is_under_way();
+}
+
 /*
  * Is this the relation that the query walks, or a partition of it?  It is the
  * one range table entry of the query's FROM; others come from the filter.
@@ -246,14 +261,14 @@ is_steered(PlannerInfo *root, RelOptInfo *rel)
 {
 	Index		rti = rel->relid;
 
-	if (steered_partitions)
+	if (steering.partitions)
 		return false;
 
 	if (root->parent_root != NULL || root->query_level != 1)
 		return false;
 	while (root->append_rel_array != NULL && root->append_rel_array[rti] != NULL)
 		rti = root->append_rel_array[rti]->parent_relid;
-	return rti == 1 && planner_rt_fetch(rti, root)->relid == steered_relation;
+	return rti == 1 && planner_rt_fetch(rti, root)->relid == steering.relation;
 }
 
 /*

@@ -4,7 +4,7 @@
  *
  * An entry is dropped when the server reports a change to its relation (ALTER,
  * DROP, CREATE INDEX, ATTACH PARTITION all do) or to what names are made of
- * (schemas, types, operators, collations).  It is linked in before it is built,
+ * (schemas, types, operators, collations; with a filter, functions).  It is linked in before it is built,
  * so that a change reported meanwhile is not lost.  The call that uses an
  * entry pins it, and may finish with it after such a report, since the
  * relation is locked; it is freed by a later call.  At most MAX_WALKS entries
@@ -63,6 +63,7 @@ static uint64 generation = 0;	/* redirect_generation() when they were built */
 static void register_callbacks(void);
 static void invalidate_walks(Datum arg, Oid relid);
 static void invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue);
+static void invalidate_filtered_walks(Datum arg, int cacheid, uint32 hashvalue);
 static void make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter);
 static void append_with_end(StringInfo buf, const char *text);
 static Walk *cache_find(const StringInfo identity, uint32 hash);
@@ -291,6 +292,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(OPEROID, invalidate_all_walks, (Datum) 0);
 	CacheRegisterSyscacheCallback(COLLOID, invalidate_all_walks, (Datum) 0);
 	CacheRegisterSyscacheCallback(CLAOID, invalidate_all_walks, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, invalidate_filtered_walks, (Datum) 0);
 	registered = true;
 }
 
@@ -321,10 +323,32 @@ invalidate_all_walks(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 /*
+ * What functions a filter calls is known from when the walk was built, and the
+ * results of those that are immutable.  Another function of that name would do to make
+ * this wrong, so any change to any function counts.
+ */
+static void
+invalidate_filtered_walks(Datum arg, int cacheid, uint32 hashvalue)
+{
+	dlist_iter	iter;
+
+	(void) arg;
+	(void) cacheid;
+	(void) hashvalue;
+	dlist_foreach(iter, &walks)
+	{
+		Walk	   *walk = dlist_container(Walk, node, iter.cur);
+
+		if (walk->filter != NULL || !walk->ready)
+			walk->valid = false;
+	}
+}
+
+/*
  * What distinguishes walks.  Collations and operator classes in a key are looked
- * up along search_path, as are the operators and functions that give a filter's
- * parameters their types, and the literals in a filter are read under the
- * session's settings when its query is parsed, so these belong to it.
+ * up along search_path, as are the operators and functions in a filter, and the
+ * literals in a filter are read under the session's settings when its query is
+ * parsed, so these belong to it.
  */
 static void
 make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter)
@@ -336,7 +360,7 @@ make_identity(StringInfo buf, Oid relid, const char *key, const Filter *filter)
 	appendStringInfoChar(buf, key != NULL);
 	if (key != NULL)
 		append_with_end(buf, key);
-	if (key != NULL || (filter != NULL && strchr(filter->text, '$') != NULL))
+	if (key != NULL || filter != NULL)
 	{
 		append_with_end(buf, GetConfigOption("search_path", false, false));
 		appendBinaryStringInfo(buf, (char *) &user, sizeof(user));	/* "$user" */

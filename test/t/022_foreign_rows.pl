@@ -163,6 +163,17 @@ for my $estimate (qw(false true))
 	few("$name seek far into hashed", q{SELECT chunked.seek('hashed', 16001, key => 'id')}, q{SELECT '{"id": "16001"}'}, 50);
 	few("$name chunk of many rows of hashed", q{SELECT upto, row_count FROM chunked.next_chunk('hashed', 12003, key => 'id DESC')}, q{SELECT '{"id": "7998"}', 12003}, 50);
 	page("$name small page of", 'event', 10, 'kind,id', '(kind, id) > (0, 11000)', 'kind, id', q{, after => '{"kind": 0, "id": 11000}'});
+	# of partitions in the key's order, the one at hand is queried alone, with the LIMIT
+	for my $table (qw(ranged mixed))
+	{
+		page("$name small page of", $table, 10, 'id', 'id > 7000', 'id', q{, after => '{"id": 7000}'});
+		page("$name small page of", $table, 10, 'id', 'id > 11000', 'id', q{, after => '{"id": 11000}'});
+		page("$name small page over a boundary of", $table, 10, 'id', 'id > 9995', 'id', q{, after => '{"id": 9995}'});
+		page("$name small filtered page of", $table, 10, 'id DESC', 'id < 3000 AND n = 3', 'id DESC', q{, after => '{"id": 3000}', filter => 'n = 3'});
+		few("$name small page backwards of $table", qq{SELECT array_agg(id) FROM chunked.page(NULL::$table, 10, before => '{"id": 10005}', key => 'id')},
+			'SELECT array_agg(i) FROM generate_series(9995, 10004) i', 10);
+		few("$name bounds of $table", "SELECT * FROM chunked.bounds('$table', 'id')", q{SELECT '{"id": "1"}', '{"id": "20000"}'}, 2);
+	}
 	few("$name numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 20, 100, 30, key => 'id')}, 'SELECT array_agg(i) FROM generate_series(1901, 2000) i', 100);
 	few("$name last numbered page of event", q{SELECT array_agg(id) FROM chunked.paginate(NULL::event, 222, 90, 30, key => 'id')}, 'SELECT array_agg(i) FROM generate_series(19891, 20000) i', 120);
 	few("$name scan_limit on event", q{SELECT count(*), sum(row_count), max(row_count) FROM chunked.chunks('event', 100, key => 'id', filter => 'n = 3', scan_limit => 500)},
