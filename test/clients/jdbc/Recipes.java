@@ -16,7 +16,7 @@ public class Recipes {
     // [walk]
     static void walk(Connection connection, String after, Handler handler) throws SQLException {
         try (PreparedStatement page = connection.prepareStatement(
-                "SELECT * FROM chunked.page(NULL::event, 1000, after => CAST(? AS jsonb))")) {
+                "SELECT * FROM chunked.page(NULL::event, 2000, after => CAST(? AS jsonb))")) {
             while (after != null) {                             // {}, or where to go on
                 page.setString(1, after);
                 after = null;
