@@ -53,10 +53,16 @@ BEGIN
     EXECUTE 'SELECT count(*) FROM chunked.page(NULL::nested, 3, filter => $1)' USING 't <> ''''';
     RETURN 3;
 END $$;
-SELECT id FROM chunked.page(NULL::nested_hash, 100, after => '{"id": 1}',
-    filter => 'EXISTS (SELECT FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_count() OR o.y = 5))');
-SELECT id FROM chunked.page(NULL::nested_hash, 100, after => '{"id": 1}',
-    filter => 'EXISTS (SELECT FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_pages() OR o.y = 5))');
+SELECT count(*) FROM chunked.page(NULL::nested_hash, 100,
+    filter => 'EXISTS (SELECT 1 FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = 3 OR o.y = 3))');
+SELECT count(*) FROM chunked.page(NULL::nested_hash, 100,
+    filter => 'EXISTS (SELECT 1 FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_count() OR o.y = 3))');
+SELECT count(*) FROM chunked.page(NULL::nested_hash, 100, after => '{"id": 1}',
+    filter => 'EXISTS (SELECT 1 FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_count() OR o.y = 3))');
+SELECT count(*) FROM chunked.page(NULL::nested_hash, 100,
+    filter => 'EXISTS (SELECT 1 FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_pages() OR o.y = 3))');
+SELECT count(*) FROM chunked.page(NULL::nested_hash, 100, after => '{"id": 1}',
+    filter => 'EXISTS (SELECT 1 FROM nested_other o WHERE o.x = nested_hash.id AND (nested_hash.v = nested_pages() OR o.y = 3))');
 
 SET client_min_messages = warning;
 DROP TABLE nested, nested_by_row, nested_hash, nested_other;

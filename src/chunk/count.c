@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "base/compat.h"
 #include "base/relation.h"
 #include "btree/btree_estimate.h"
 #include "chunk/count.h"
@@ -145,6 +146,7 @@ static bool
 may_see_catalog_estimate(Relation rel)
 {
 	return relation_is_local_table(rel) &&
+		compat_may_use_schema(RelationGetNamespace(rel), GetUserId()) &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED &&
 		relation_has_estimate(rel) && !redirect_of_count(rel);
