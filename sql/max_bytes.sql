@@ -43,7 +43,7 @@ DECLARE
 BEGIN
 	pages := 0;
 	LOOP
-		SELECT array_agg(e.id), (array_agg(chunked.position_of(e) ORDER BY id DESC))[1] INTO ids, place
+		SELECT array_agg(e.id), (array_agg(chunked.position_of(e)))[count(*)] INTO ids, place
 		FROM chunked.page(NULL::event, page_size, place, filter => filter, max_bytes => max_bytes) e;
 		EXIT WHEN ids IS NULL;
 		pages := pages + 1;

@@ -396,6 +396,18 @@ SELECT walked('many', 50, 'at, id', 'at, id'), walked('many', 300, 'at DESC, id 
 BEGIN; SELECT count(*) FROM chunked.page(NULL::many, 4, after => '{"at": 777, "id": 777}'); SELECT locked('many');
 SELECT count(*) <= 10 FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'; ROLLBACK;
 
+-- dropped between two fetches, which a cursor over the table itself would not allow
+CREATE TABLE dropped_ahead (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE dropped_ahead_1 PARTITION OF dropped_ahead FOR VALUES FROM (0) TO (10);
+CREATE TABLE dropped_ahead_2 PARTITION OF dropped_ahead FOR VALUES FROM (10) TO (20);
+INSERT INTO dropped_ahead SELECT generate_series(0, 19);
+BEGIN;
+DECLARE pages CURSOR FOR SELECT id FROM chunked.page(NULL::dropped_ahead);
+FETCH 1 FROM pages;
+DROP TABLE dropped_ahead_2;
+MOVE ALL FROM pages;
+ROLLBACK;
+
 SET client_min_messages = warning;
 DROP SCHEMA partitions_test CASCADE;
 DROP ROLE partitions_test_reader;

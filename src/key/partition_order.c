@@ -168,7 +168,7 @@ partition_order_set_filter(PartitionOrder *order, List *filter)
 	order->scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_chunked partition bounds", ALLOCSET_SMALL_SIZES);
 }
 
-/* Lock the next partition; false if there is none. */
+/* Lock the next partition; false if there is none.  Error: 55000 it has been dropped meanwhile. */
 bool
 partition_order_next(PartitionOrder *order, OrderedPart *part)
 {
@@ -193,8 +193,12 @@ partition_order_next(PartitionOrder *order, OrderedPart *part)
 		part->holds_upto = level->holds_upto && (level->upto_vague || part->is_default ||
 												 level->given == partition_around(level, level->last_slot));
 		rel = try_relation_open(part->relid, AccessShareLock);
+		/* with its parent locked, nobody else can */
 		if (rel == NULL)
-			continue;
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a partition has been dropped by this transaction while its table was being read"),
+					 errhint("Close the cursor first, or read on after the transaction.")));
 		part->relkind = rel->rd_rel->relkind;
 		entered = part->relkind == RELKIND_PARTITIONED_TABLE && descend(order, level, rel, part);
 		relation_close(rel, NoLock);
