@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
+#include "jit/jit.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -824,6 +825,8 @@ begin_query(WalkCursor *cursor, const RangeQuery *query)
 		nest_level = steered ? begin_generic_plans() : 0;
 		cursor->cached = part_plan_get(source, params, walk->relid, part_relid);
 		settings_end(nest_level);
+		/* as steer_plan(): a page is not worth compiling */
+		linitial_node(PlannedStmt, cursor->cached->stmt_list)->jitFlags = PGJIT_NONE;
 	}
 	cursor->desc = CreateQueryDesc(linitial_node(PlannedStmt, cursor->cached->stmt_list), source->query_string,
 								   GetActiveSnapshot(), InvalidSnapshot, None_Receiver, params, NULL, 0);
