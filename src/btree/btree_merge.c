@@ -429,6 +429,8 @@ drop_passed_leaves(BtreeMerge *merge, MergePart *part)
 {
 	int			ndropped = 0;
 
+	if (part->nleaves == 0)		/* and no memory for any yet */
+		return;
 	while (ndropped < part->nleaves && part->leaves[ndropped].end <= part->first)
 		merge->free = lappend(merge->free, part->leaves[ndropped++].page);
 	part->nleaves -= ndropped;
