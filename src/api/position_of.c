@@ -236,7 +236,10 @@ check_columns(FunctionCallInfo fcinfo, const WalkKey *key)
 			get_fn_expr_argtype(fcinfo->flinfo, COLUMNS_FIRST + i) ==
 			TupleDescAttr(RelationGetDescr(rel), key->columns[i].attnum - 1)->atttypid;
 	if (!same)
+	{
+		fcinfo->flinfo->fn_extra = NULL;	/* if called again, it is looked at again */
 		relation_report_changed(RelationGetRelationName(rel));
+	}
 	relation_close(rel, NoLock);
 }
 

@@ -729,7 +729,10 @@ begin_next_query(WalkCursor *cursor)
 	settings_end(nest_level);
 }
 
-/* Be the role that the read was begun as. */
+/*
+ * Be the role that the read was begun as: for what is checked and planned when it goes on, not
+ * while rows are read (begin_next_query()).  An error undoes this with its (sub)transaction.
+ */
 static void
 begin_as_begun(const WalkCursor *cursor, Role *now)
 {
