@@ -10,13 +10,16 @@
 #include <math.h>
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/relation.h"
+#include "base/subtransaction.h"
 #include "chunk/count.h"
 #include "job/job_carve.h"
 #include "job/job_create.h"
@@ -26,6 +29,9 @@
 #include "statement/statement.h"
 #include "walk/row_security.h"
 #include "walk/walk_read.h"
+
+/* How often the draft is begun anew, since others were in its way */
+#define MOST_DRAFTS 10
 
 /* What is found out about a job before it is there */
 typedef struct JobDraft
@@ -38,6 +44,15 @@ typedef struct JobDraft
 	Statement  *statement;		/* or NULL */
 } JobDraft;
 
+typedef struct Drafting
+{
+	const JobOptions *options;
+	Relation	rel;
+	JobDraft   *draft;
+} Drafting;
+
+static void draft_again(const JobOptions *options, Relation rel, JobDraft *draft);
+static void draft_in_new_snapshot(void *arg);
 static void draft_job(const JobOptions *options, Relation rel, JobDraft *draft);
 static void hint_at_job_key(void *arg);
 static void warn_row_security(const Walk *walk, Relation rel);
@@ -66,7 +81,7 @@ job_create(const JobOptions *options)
 
 	SPI_connect();
 	guard_enter(GUARD_CONDITION, &guard);
-	draft_job(options, rel, &draft);
+	draft_again(options, rel, &draft);
 	if (draft.last != NULL)
 		high_water = position_write(draft.walk->key, draft.last);
 	guard_leave(&guard);
@@ -95,7 +110,8 @@ job_create_dry_run(const JobOptions *options)
 
 	SPI_connect();
 	guard_enter(GUARD_CONDITION, &guard);
-	draft_job(options, rel, &draft);
+	draft_again(options, rel, &draft);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (draft.last == NULL)
 		ereport(NOTICE, (errmsg("there are no rows, so nothing would be done")));
 	else
@@ -115,6 +131,7 @@ job_create_dry_run(const JobOptions *options)
 												options->chunk_size))));
 		ereport(NOTICE, (errmsg("the plan of the first: \n%s", statement_explain(draft.statement))));
 	}
+	PopActiveSnapshot();
 	statement_free(draft.statement);
 	guard_leave(&guard);
 	SPI_finish();
@@ -122,6 +139,41 @@ job_create_dry_run(const JobOptions *options)
 }
 
 /* ----------------------------------------------------------------- the draft */
+
+/*
+ * draft_job(), again in a new snapshot where another session's change ended it: a
+ * partition that is truncated or rewritten just then is no reason that a job
+ * cannot be created.  SPI must be connected.
+ */
+static void
+draft_again(const JobOptions *options, Relation rel, JobDraft *draft)
+{
+	Drafting	drafting = {options, rel, draft};
+
+	for (int attempt = 1;; attempt++)
+	{
+		ErrorData  *error = subtransaction_run(draft_in_new_snapshot, &drafting);
+
+		if (error == NULL)
+			return;
+		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE || IsolationUsesXactSnapshot() ||
+			attempt == MOST_DRAFTS)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+}
+
+/* A step in a subtransaction. */
+static void
+draft_in_new_snapshot(void *arg)
+{
+	Drafting   *drafting = arg;
+
+	memset(drafting->draft, 0, sizeof(JobDraft));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	draft_job(drafting->options, drafting->rel, drafting->draft);
+	PopActiveSnapshot();
+}
 
 /* Find out what there is to know.  SPI must be connected, a snapshot active. */
 static void

@@ -37,6 +37,7 @@ struct Statement
 {
 	/* fixed */
 	MemoryContext context;
+	MemoryContextCallback release;	/* of the plans, with the context */
 	StatementText text;
 
 	/* changing */
@@ -49,6 +50,7 @@ struct Statement
 
 static StatementPlan *find_plan(Statement *statement, const Walk *walk, const char *sql,
 								const RangeQuery *query);
+static void free_plans(void *arg);
 static bool has_types(SPIPlanPtr plan, const RangeQuery *query);
 
 /*
@@ -66,6 +68,9 @@ statement_parse(const char *text)
 	Statement  *statement = palloc0(sizeof(Statement));
 
 	statement->context = context;
+	statement->release.func = free_plans;
+	statement->release.arg = statement;
+	MemoryContextRegisterResetCallback(context, &statement->release);
 	statement_text_read(&statement->text, text);
 	MemoryContextSwitchTo(caller);
 	return statement;
@@ -74,9 +79,17 @@ statement_parse(const char *text)
 void
 statement_free(Statement *statement)
 {
+	MemoryContextDelete(statement->context);
+}
+
+/* Plans that are kept go with the statement, and where an error ends it, too. */
+static void
+free_plans(void *arg)
+{
+	Statement  *statement = arg;
+
 	for (int i = 0; i < statement->nplans; i++)
 		SPI_freeplan(statement->plans[i].plan);
-	MemoryContextDelete(statement->context);
 }
 
 /* The statement for a range of so many rows, as one would write it by hand. */

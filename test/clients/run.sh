@@ -16,8 +16,8 @@ rows (1000000) in three ways, N times each (3), and one table is printed: the
 walk by page(), the stack's own best way to stream, and everything at once.
 STACKs are the directories of test/clients that stacks.py knows; all by default.
 
-Installs missing packages with apt, as root or by sudo, and those of npm into the
-temporary directory. --rows 0 measures nothing. The last line is "N passed, N failed".
+Installs missing packages with apt, as root or by sudo; where Node.js is not Debian's,
+pg by npm into the temporary directory. --rows 0 measures nothing. The last line is "N passed, N failed".
 HELP
 }
 

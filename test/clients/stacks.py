@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The programs of docs/clients.md, a stack each: builds, checks and measures them.
 
-stacks.py packages [--quick]             the packages of Debian that they need, and with npm: those of npm
+stacks.py packages [--quick]             the packages of Debian that they need
 stacks.py check [--quick] [STACK]...     goes through every recipe
 stacks.py bench [--rows N] [--rounds N] [STACK]...
                                          walks a table in each stack's three ways and prints a table of what they cost
@@ -50,7 +50,7 @@ STACKS = {
     "psycopg": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg",), quick=True),
     "psycopg2": Stack("named cursor", "`fetchall()`", (PYTHON, "recipes.py"), packages=("python3-psycopg2",), quick=True),
     "node-pg": Stack("`QueryStream`", "`query()`", ("node", "recipes.js"),
-                     packages=("nodejs", "npm", "npm:pg", "npm:pg-query-stream"), quick=True),
+                     packages=("nodejs", "node-pg"), quick=True),
     "sqlalchemy": Stack("`yield_per()`", "`all()`", (PYTHON, "recipes.py"), packages=("python3-sqlalchemy", "python3-psycopg2")),
     "jdbc": Stack("`setFetchSize()`", "`executeQuery()`", ("java", "-cp", "/usr/share/java/postgresql.jar:{out}", "Recipes"),
                   build=("javac", "-cp", "/usr/share/java/postgresql.jar", "-d", "{out}", "Recipes.java"),
@@ -77,7 +77,8 @@ def make_database(name: str, rows: int) -> dict[str, str]:
     database = database_of(name)
     psql("postgres", f"DROP DATABASE IF EXISTS {database};\nCREATE DATABASE {database};")
     psql(database, f"CREATE EXTENSION pg_chunked;\n{SCHEMA}", "-v", f"rows={rows}")
-    modules = f"{os.environ.get('CHUNKED_SANDBOX', '')}/node/node_modules"
+    # npm's, where stacks.sh needed it; else Debian's
+    modules = f"{os.environ.get('CHUNKED_SANDBOX', '')}/node/node_modules:/usr/share/nodejs"
     # JDBC knows neither these variables nor Unix sockets: run.sh's server listens at a port, too.
     jdbc = f"jdbc:postgresql://127.0.0.1:{os.environ['PGPORT']}/{database}?user={os.environ['PGUSER']}&options=-c%20timezone=UTC"
     return {"NODE_PATH": modules, "CLIENTS_JDBC_URL": jdbc, **os.environ, "PGDATABASE": database, "PGOPTIONS": "-c timezone=UTC"}

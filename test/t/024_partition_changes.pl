@@ -168,6 +168,18 @@ is(errors($job), '', 'a job runs while partitions come and go');
 is(value('SELECT status FROM chunked.jobs'), 'done', 'to its end');
 is(value('SELECT count(*) FROM stays s WHERE (SELECT count(*) FROM log l WHERE (l.at, l.id) = (s.at, s.id)) <> 1'), 0, 'and does every row that stays once');
 
+# A job is created while somebody empties a partition of its rows and fills it again: its snapshot is from before.
+for my $call ("SELECT chunked.create_job('ev', 'DELETE FROM ev WHERE {chunk}', name => 'waits')", "CALL chunked.run('ev', 'DELETE FROM ev WHERE {chunk}', dry_run => true)")
+{
+	my $other = session($node);
+	$other->query('BEGIN; CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM ev WHERE at < 1000; TRUNCATE ev_0; INSERT INTO ev SELECT * FROM kept WHERE at >= 0');
+	my $waiting = background($node, "$call;\n\\q");
+	until_true(q{SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'ev_0'::regclass)});
+	$other->query('COMMIT');
+	is(errors($waiting), '', 'a job can be created while a partition is emptied: ' . substr($call, 0, 20));
+	$other->quit;
+}
+
 # DETACH CONCURRENTLY
 value('ALTER TABLE ev DETACH PARTITION ev_rest; DELETE FROM stays WHERE at < 0 OR at >= 12000; DELETE FROM trouble');
 go_on('concurrently', \&change_concurrently);
