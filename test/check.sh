@@ -18,7 +18,7 @@ clients and docs; all by default.
 Installs missing packages with apt, as root or by sudo; otherwise says which.
 Set PG_CONFIG to choose the server; the default is the newest installed one,
 or else the distribution's. Set TMPDIR to work elsewhere than in /tmp, CHUNKED_PROPERTY_TABLES to have the
-property test go through another number of tables than 300.
+property test go through another number of tables than 200.
 
 The last line is "N passed, N failed". The exit status is 0 if none failed and
 at least one passed.
@@ -159,7 +159,7 @@ tap_tests() {
 # They need little but a processor, so they go on in the background while TAP waits for its servers.
 start_property_tests() {
 	fresh_database property || return 0
-	PGDATABASE=property nice -n 5 /usr/bin/python3 test/property/walks.py --tables "${CHUNKED_PROPERTY_TABLES:-300}" \
+	PGDATABASE=property nice -n 5 /usr/bin/python3 test/property/walks.py --tables "${CHUNKED_PROPERTY_TABLES:-200}" \
 		>"$sandbox/log/property_tests" 2>&1 &
 	property=$!
 }
