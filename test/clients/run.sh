@@ -12,7 +12,7 @@ usage() {
 usage: bash test/clients/run.sh [--rows N] [--rounds N] [STACK]...
 
 Goes through every recipe of docs/clients.md. Then each stack walks a table of N
-rows (1000000) in three ways, N times each (3), and one table is printed: the
+rows (1000000) in three ways, N times each (5), and one table is printed: the
 walk by page(), the stack's own best way to stream, and everything at once.
 STACKs are the directories of test/clients that stacks.py knows; all by default.
 
@@ -22,7 +22,7 @@ HELP
 }
 
 rows=1000000
-rounds=3
+rounds=5
 stacks=()
 arguments=("$@")
 while [ $# -gt 0 ]; do

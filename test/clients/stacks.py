@@ -224,7 +224,7 @@ def main() -> int:
     parser.add_argument("stacks", nargs="*", metavar="STACK")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_intermixed_args()
     names = options.stacks or [name for name, stack in STACKS.items() if stack.quick or not options.quick]
     if unknown := set(names) - set(STACKS):

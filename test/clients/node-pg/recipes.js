@@ -9,6 +9,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
+const { promisify } = require('node:util');
 let pg;
 try {
     pg = require('pg');
@@ -19,8 +20,9 @@ try {
 
 // [walk]
 async function* walk(client, after = {}) {
+    const query = promisify(client.query).bind(client);
     for (;;) {
-        const { rows } = await client.query({
+        const { rows } = await query({
             name: 'walk', text: 'SELECT * FROM chunked.page(NULL::event, 1000, after => $1)', values: [after] });
         if (rows.length === 0) return;
         yield rows;
