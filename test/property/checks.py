@@ -40,6 +40,15 @@ class Chunk:
     predicate: str
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A position that is made of several rows' values, and is mostly none's: where it is among them."""
+
+    written: str
+    before: int  # rows before it
+    there: int  # rows at it
+
+
 class Walker:
     """One table, the sessions that walk it, and the oracle's list of its rows."""
 
@@ -182,10 +191,28 @@ class Walker:
     def some_position(self) -> int | None:
         return self.r.choice(self.rows) if self.rows else None
 
-    def written(self, row: int | None) -> str | None:
+    def some_gap(self) -> Gap:
+        """Of each column of the key, the value of another row, as a user may make a position."""
+        columns = list(dict.fromkeys(element.column.name for element in self.table.order))
+        rows = [self.r.choice(self.rows) for _ in columns]
+        position = json.loads(self.positions[rows[0]])
+        for name, row in zip(columns, rows):
+            position[name] = json.loads(self.positions[row])[name]
+        of_rows = ", ".join(f"(SELECT r.{quote(name)} FROM {self.table.relation} AS r WHERE r._row = {row}) AS {quote(name)}"
+                            for name, row in zip(columns, rows))
+        names = ", ".join(map(quote, columns))
+        found = self.sessions.owner().execute(
+            f"SELECT made, rank() OVER (ORDER BY {self.table.order_by}) FROM"
+            f" (SELECT {names}, false AS made FROM {self.table.relation} UNION ALL SELECT {names}, true FROM (SELECT {of_rows}) AS r) AS o").fetchall()
+        rank = next(rank for made, rank in found if made)
+        return Gap(json.dumps(position), rank - 1, sum(not made and other == rank for made, other in found))
+
+    def written(self, row: int | Gap | None) -> str | None:
         """A row's position, its numbers and booleans sometimes as JSON's own."""
         if row is None:
             return None
+        if isinstance(row, Gap):
+            return row.written
         position = self.positions[row]
         if self.r.random() < 0.7:
             return position
@@ -196,11 +223,15 @@ class Walker:
             parts.append(f"{json.dumps(name)}: {scalar if scalar else json.dumps(text)}")
         return "{" + ", ".join(parts) + "}"
 
-    def within(self, matching: set[int], after: int | None, upto: int | None, before: int | None = None) -> list[int]:
-        low = -1 if after is None else self.place[after]
-        high = len(self.rows) if upto is None else self.place[upto]
-        end = len(self.rows) if before is None else self.place[before]
-        return [row for i, row in enumerate(self.rows) if low < i <= high and i < end and row in matching and row in self.live]
+    def within(self, matching: set[int], after: int | Gap | None, upto: int | Gap | None, before: int | Gap | None = None) -> list[int]:
+        def until(end: int | Gap | None, itself: bool) -> int:
+            if end is None:
+                return len(self.rows)
+            there = end if isinstance(end, Gap) else Gap("", self.place[end], 1)
+            return there.before + there.there * itself
+
+        start = 0 if after is None else until(after, True)
+        return [row for row in self.rows[start:min(until(upto, True), until(before, False))] if row in matching and row in self.live]
 
 
 def dollar(text: str) -> str:
@@ -241,13 +272,14 @@ def backwards(w: Walker) -> None:
 
 
 def between(w: Walker) -> None:
-    """Pages between random positions, those of deleted rows among them."""
+    """Pages between random positions, those of deleted rows and of no row at all among them."""
     if not w.rows:
         return
+    gaps = [w.some_gap() for _ in range(4)]
     delete_some(w, 0.1)
     for _ in range(8):
         w.choose_filter(0.3)
-        after, upto, before = (w.some_position() if w.r.random() < share else None for share in (0.6, 0.5, 0.4))
+        after, upto, before = (w.r.choice((w.some_position(), w.r.choice(gaps))) if w.r.random() < share else None for share in (0.6, 0.5, 0.4))
         matching = w.matching()
         wanted = w.within(matching, after, upto, before)
         size = w.r.choice((1, 2, 5, len(w.rows), 1000))
@@ -255,6 +287,9 @@ def between(w: Walker) -> None:
         wanted = wanted[-size:] if backwards else wanted[:size]
         seen = w.page(size, after=w.written(after), upto=w.written(upto), before="{}" if backwards and before is None else w.written(before))
         expect(f"the page after row {after}, upto row {upto}, before row {before}", seen, wanted)
+        given = {"chunk_size": size, "after": w.written(after), "upto": w.written(upto)}
+        expect(f"the rows of chunks after row {after}, upto row {upto}",
+               sum(chunk.row_count for chunk in w.chunks(**given)), len(w.within(matching, after, upto)))
 
 
 def chunks(w: Walker) -> None:
