@@ -221,4 +221,19 @@ CREATE DOMAIN tenths AS numeric(5, 1)[];
 SELECT id FROM chunked.page(NULL::vectors, filter => '$1::tenths::text = ''{1.2,3.0}'' AND $2::tenths::text = ''{1.2,3.0}''',
     args => '[[1.23, 3], "{1.23, 3}"]');
 
+-- values show which partitions can have a row, as literals do
+CREATE TABLE parts (at int, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
+SELECT format('CREATE TABLE parts_%s PARTITION OF parts FOR VALUES FROM (%s) TO (%s)', i, i * 100, (i + 1) * 100) FROM generate_series(0, 9) i \gexec
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
+INSERT INTO parts SELECT i, i FROM generate_series(-50, 1049) i;
+CREATE FUNCTION pg_temp.locked() RETURNS bigint LANGUAGE sql AS $$SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation::regclass::text ~ '^parts_.*\d$'$$;
+SELECT chunked.position_of(p) FROM chunked.page(NULL::parts, 1, filter => 'at > $1 AND at = id', args => '[555]') p;
+BEGIN; SELECT count(*), min(at), max(at) FROM chunked.page(NULL::parts, filter => 'at BETWEEN $1 AND $2', args => '[250, 349]'); SELECT pg_temp.locked(); COMMIT;
+BEGIN; SELECT count(*), min(at), max(at) FROM chunked.page(NULL::parts, filter => 'at BETWEEN $1 AND $2', args => '[950, 2000]'); SELECT pg_temp.locked(); COMMIT;
+BEGIN; SELECT count(*), min(at), max(at) FROM chunked.page(NULL::parts, filter => 'at BETWEEN $1 AND $2', args => '[950, null]'); SELECT pg_temp.locked(); COMMIT;
+BEGIN; SELECT count(*), min(at), max(at) FROM chunked.page(NULL::parts, filter => 'at = ANY ($1) OR at < $2', args => '[[5, 905], -10]'); SELECT pg_temp.locked(); COMMIT;
+-- a cursor keeps its own, whatever others are used meanwhile
+BEGIN; DECLARE c CURSOR FOR SELECT at FROM chunked.page(NULL::parts, filter => 'at IN ($1, $2)', args => '[50, 650]'); FETCH 1 FROM c;
+SELECT count(*), min(at), max(at) FROM chunked.page(NULL::parts, filter => 'at IN ($1, $2)', args => '[450, 851]'); FETCH ALL FROM c; COMMIT;
+
 DROP SCHEMA filter_args_test, filter_args_other CASCADE;

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_param.h"
@@ -61,6 +62,7 @@ typedef struct ValueRead
 } ValueRead;
 
 static bool find_parameters(Node *node, void *search);
+static Node *put_values(Node *node, void *arg);
 static bool names_the_clock(const char *literal);
 pg_noreturn static void report_not_expression(const char *detail);
 static void check_count(int nargs, Jsonb *args);
@@ -397,6 +399,34 @@ report_ragged(void)
 			(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 			 errmsg("arrays within an array must have the same length"),
 			 errhint("Give a JSON array of values, or of arrays that are all as long.")));
+}
+
+/* Clauses of the filter with the values of one call in the place of its parameters. */
+List *
+filter_with_values(const BoundFilter *filter, List *clauses)
+{
+	return filter->nargs == 0 ? clauses : castNode(List, put_values((Node *) clauses, (void *) filter));
+}
+
+static Node *
+put_values(Node *node, void *arg)
+{
+	const BoundFilter *filter = arg;
+
+	if (node != NULL && IsA(node, Param) && castNode(Param, node)->paramkind == PARAM_EXTERN)
+	{
+		Param	   *param = castNode(Param, node);
+		int			i = param->paramid - 1;
+		int16		length;
+		bool		by_value;
+
+		if (i < 0 || i >= filter->nargs || param->paramtype != filter->types[i])
+			return (Node *) copyObject(param);
+		get_typlenbyval(param->paramtype, &length, &by_value);
+		return (Node *) makeConst(param->paramtype, param->paramtypmod, param->paramcollid, length,
+								  filter->values[i], filter->nulls[i], by_value);
+	}
+	return expression_tree_mutator(node, put_values, arg);
 }
 
 /* -------------------------------------------------------------------- syntax */

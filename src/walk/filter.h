@@ -9,7 +9,7 @@
 #define PG_CHUNKED_FILTER_H
 
 #include "fmgr.h"
-#include "nodes/nodes.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 /* As the caller gives it */
@@ -41,6 +41,7 @@ typedef struct BoundFilter
 extern BoundFilter *filter_parse(const Filter *given);
 extern Node *filter_find_types(BoundFilter *filter, const char *from);
 extern void filter_bind(BoundFilter *filter, Jsonb *args);
+extern List *filter_with_values(const BoundFilter *filter, List *clauses);
 extern char *filter_spi_nulls(const BoundFilter *filter, int nothers);
 
 #endif							/* PG_CHUNKED_FILTER_H */

@@ -39,7 +39,7 @@ walk_parts_begin(WalkCursor *cursor)
 		return;
 	}
 	if (walk_query_filters(walk, cursor->reader) && walk->filter_clauses != NIL)
-		partition_order_set_filter(cursor->order, walk->filter_clauses);
+		partition_order_set_filter(cursor->order, filter_with_values(walk->filter, walk->filter_clauses));
 	cursor->one_query = list_length(cursor->queries) == 1;
 	cursor->queries = NIL;
 }

@@ -202,8 +202,8 @@ class Walker:
                             for name, row in zip(columns, rows))
         names = ", ".join(map(quote, columns))
         found = self.sessions.owner().execute(
-            f"SELECT made, rank() OVER (ORDER BY {self.table.order_by}) FROM"
-            f" (SELECT {names}, false AS made FROM {self.table.relation} UNION ALL SELECT {names}, true FROM (SELECT {of_rows}) AS r) AS o").fetchall()
+            f"SELECT _gap, rank() OVER (ORDER BY {self.table.order_by}) FROM"
+            f" (SELECT {names}, false AS _gap FROM {self.table.relation} UNION ALL SELECT {names}, true FROM (SELECT {of_rows}) AS r) AS o").fetchall()
         rank = next(rank for made, rank in found if made)
         return Gap(json.dumps(position), rank - 1, sum(not made and other == rank for made, other in found))
 
