@@ -201,5 +201,16 @@ CREATE FUNCTION cancels(id int) RETURNS int LANGUAGE sql AS 'SELECT 1 FROM pg_ca
 CALL chunked.run('event', 'UPDATE event SET n = cancels(id) WHERE {chunk}', name => 'cancelled');
 SELECT status, (SELECT sum(attempts) FROM chunked.job_chunks WHERE job = 'cancelled') AS attempts FROM chunked.jobs WHERE name = 'cancelled';
 RESET statement_timeout;
+
+-- what a filter names may be gone: the error says whose filter it is
+CREATE TABLE renamed (id int PRIMARY KEY, n int);
+INSERT INTO renamed SELECT i, i FROM generate_series(1, 10) i;
+SELECT chunked.create_job('renamed', 'DELETE FROM renamed WHERE {chunk}', name => 'its filter', filter => 'n > 5');
+ALTER TABLE renamed RENAME n TO m;
+\set SHOW_CONTEXT errors
+CALL chunked.run_job('its filter');
+\set SHOW_CONTEXT never
+ALTER TABLE renamed RENAME m TO n;
+CALL chunked.run_job('its filter');
 SELECT count(chunked.drop_job(name)) > 0 FROM chunked.jobs;
 DROP SCHEMA job_errors_test CASCADE;

@@ -38,6 +38,7 @@ static const char *const kept_settings[] = {
 	"backslash_quote", "quote_all_identifiers", "row_security", "session_replication_role"
 };
 
+static void name_filter(void *arg);
 static void add_setting_to_keep(ArrayBuildState *pairs, const char *name);
 static void use_kept_setting(const Job *job, const char *name, const char *value);
 static void find_key_names(const Job *job);
@@ -141,6 +142,7 @@ Walk *
 job_scope_open_walk(const Job *job, Relation *rel)
 {
 	Walk	   *walk;
+	ErrorContextCallback callback = {.callback = name_filter,.arg = unconstify(Job *, job)};
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(job->relid)))
 		ereport(ERROR,
@@ -150,7 +152,10 @@ job_scope_open_walk(const Job *job, Relation *rel)
 						 quote_literal_cstr(job->name))));
 	*rel = relation_open_to_walk(job->relid);
 	find_key_names(job);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	walk = walk_open(*rel, job->names->key, job->filter);
+	error_context_stack = callback.previous;
 	if (strcmp(key_describe(walk->key, job->names->now, job->names->then), job->key_described) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -160,6 +165,14 @@ job_scope_open_walk(const Job *job, Relation *rel)
 						   key_describe(walk->key, job->names->now, job->names->then)),
 				 errhint("In the order that the key has now, what is done and what is left are not ranges. Change the key back, or create another job whose statement selects the rows that are left.")));
 	return walk;
+}
+
+static void
+name_filter(void *arg)
+{
+	const Job  *job = arg;
+
+	errcontext("key and filter of job \"%s\"", job->name);
 }
 
 /* The range between two positions as the ledger has them; after: NULL for the start. */
