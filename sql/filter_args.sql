@@ -198,13 +198,13 @@ RESET array_nulls;
 
 
 -- a job keeps them
-SELECT chunked.create_job('event', 'UPDATE event SET p = p + 1000 WHERE kind = 3 AND name <> ''x'' AND {chunk}', name => 'args', chunk_size => 4, filter => 'kind = $1 AND name <> $2 AND at > $3', args => '[3, "it''s $1", "12/31/2019 12:00"]');
+SELECT chunked.create_job('event', 'UPDATE event SET p = p + 1000 WHERE kind = 3 AND name <> ''it''''s $1'' AND at > ''2019-12-31 12:00'' AND {chunk}', name => 'args', chunk_size => 4, filter => 'kind = $1 AND name <> $2 AND at > $3', args => '[3, "it''s $1", "12/31/2019 12:00"]');
 SELECT filter, args FROM chunked.jobs WHERE name = 'args';
 SET DateStyle = 'SQL, DMY';
 CALL chunked.run_job('args');
 RESET DateStyle;
 SELECT number, upto, row_count, rows_affected FROM chunked.job_chunks WHERE job = 'args' ORDER BY number;
-CALL chunked.run('event', 'UPDATE event SET p = p + 1000 WHERE {chunk}', name => 'more', chunk_size => 4, filter => 'kind = $1', args => '[4]', upto => '{"id": 54}');
+CALL chunked.run('event', 'UPDATE event SET p = p + 1000 WHERE kind = 4 AND {chunk}', name => 'more', chunk_size => 4, filter => 'kind = $1', args => '[4]', upto => '{"id": 54}');
 SELECT number, upto, row_count, rows_affected FROM chunked.job_chunks WHERE job = 'more' ORDER BY number;
 
 SET client_min_messages = warning;

@@ -21,7 +21,7 @@ ANALYZE event, nothing;
 --
 SELECT chunked.create_job('event', 'UPDATE event SET n = n + 1 WHERE {chunk}');
 SELECT chunked.create_job('event');
-SELECT chunked.create_job('event', 'UPDATE event e SET n = n + 1 WHERE {chunk:e}', name => 'all options', chunk_size => 7, key => 'kind DESC, id',
+SELECT chunked.create_job('event', 'UPDATE event e SET n = n + 1 WHERE e.kind < 5 AND {chunk:e}', name => 'all options', chunk_size => 7, key => 'kind DESC, id',
 	filter => 'kind < 5', target_time => '200 ms', pause => '1 s', max_lag => '10 s', throttle => 'false', max_attempts => 3, on_error => 'continue', check_plan => false);
 \x
 SELECT name, owner = current_user::regrole AS owned, relation, statement, status, workers, waiting, chunk_size, key, filter, target_time, pause, max_lag, throttle,

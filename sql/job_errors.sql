@@ -205,7 +205,7 @@ RESET statement_timeout;
 -- what a filter names may be gone: the error says whose filter it is
 CREATE TABLE renamed (id int PRIMARY KEY, n int);
 INSERT INTO renamed SELECT i, i FROM generate_series(1, 10) i;
-SELECT chunked.create_job('renamed', 'DELETE FROM renamed WHERE {chunk}', name => 'its filter', filter => 'n > 5');
+SELECT chunked.create_job('renamed', 'DELETE FROM renamed WHERE n > 5 AND {chunk}', name => 'its filter', filter => 'n > 5');
 ALTER TABLE renamed RENAME n TO m;
 \set SHOW_CONTEXT errors
 CALL chunked.run_job('its filter');

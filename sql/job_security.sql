@@ -24,7 +24,7 @@ GRANT ALL ON SCHEMA job_security_test TO PUBLIC;
 CREATE TABLE mine (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO mine SELECT generate_series(1, 10);
 CALL chunked.run('mine', $$SELECT set_config('role', 'none', false) FROM mine WHERE {chunk}$$, max_attempts => 1, chunk_size => 10);
-CALL chunked.run('mine', $$UPDATE mine SET n = n + 1 WHERE {chunk}$$, filter => $$set_config('role', 'none', false) IS NOT NULL$$);
+CALL chunked.run('mine', $$UPDATE mine SET n = n + 1 WHERE set_config('role', 'none', false) IS NOT NULL AND {chunk}$$, filter => $$set_config('role', 'none', false) IS NOT NULL$$);
 SELECT chunked.create_job('mine', name => 'throttled', throttle => $$SELECT set_config('role', 'none', false) IS NULL$$);
 SELECT state, reason FROM chunked.claim_chunk('throttled');
 SELECT current_user, sum(n) FROM mine;

@@ -84,7 +84,7 @@ SELECT count(*), count(DISTINCT rows) FROM log WHERE what = 'rule';
 --
 -- the filter sizes the chunks, and no more than that
 UPDATE event SET n = 0;
-CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk}', filter => 'kind = 3', chunk_size => 5);
+CALL chunked.run('event', 'UPDATE event SET n = n + 1 WHERE {chunk} AND event.kind IN (3)', filter => 'kind = 3', chunk_size => 5);
 TABLE last;
 SELECT number, upto, row_count, rows_affected FROM chunked.job_chunks WHERE job = (SELECT name FROM last) ORDER BY number;
 SELECT n, count(*), max(id) FROM event GROUP BY n ORDER BY n;
@@ -183,7 +183,7 @@ RESET client_min_messages;
 \set VERBOSITY default
 CALL chunked.run('event', 'UPDATE event e SET n = 13 WHERE {chunk:e}', chunk_size => 30, dry_run => true);
 BEGIN;
-CALL chunked.run('event', 'DELETE FROM event WHERE {chunk}', key => 'id DESC', filter => 'id <= 50', chunk_size => 1000, dry_run => true);
+CALL chunked.run('event', 'DELETE FROM event WHERE {chunk} AND id <= 50', key => 'id DESC', filter => 'id <= 50', chunk_size => 1000, dry_run => true);
 COMMIT;
 CREATE TABLE nothing (id int PRIMARY KEY);
 CALL chunked.run('nothing', 'DELETE FROM nothing WHERE {chunk}', dry_run => true);
@@ -239,6 +239,27 @@ SELECT count(*) FROM few WHERE n = 4;
 SELECT chunked.alter_job('later', check_plan => false);
 CALL chunked.run_job('later');
 SELECT count(*) FROM few WHERE n = 4;
+
+--
+-- run() once more while a job with the same statement is not done
+--
+UPDATE event SET n = 0;
+\set VERBOSITY sqlstate
+CALL chunked.run('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', chunk_size => 10, max_attempts => 1);
+\set VERBOSITY default
+CALL chunked.run('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', chunk_size => 10, max_attempts => 1);
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}');
+SELECT count(*) FROM event WHERE n <> 0;
+-- a part of the rows may be others, and who gives a name says that it is another job
+SET client_min_messages = notice;
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', after => '{"id": 50}') LIKE 'event-%';
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', name => 'once more');
+SET client_min_messages = warning;
+-- neither one that has done nothing nor one that was cancelled is in the way
+SELECT count(chunked.cancel_job(name)) > 0 AS cancelled FROM chunked.jobs WHERE status <> 'done';
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}') LIKE 'event-%';
+SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}') LIKE 'event-%';
+\set VERBOSITY sqlstate
 
 --
 -- What it says at its end

@@ -366,6 +366,49 @@ SELECT refusal('INSERT INTO copied SELECT max(id), count(*) FROM twice WHERE {ch
 SELECT refusal('UPDATE twice t SET v = 1 FROM copied c WHERE c.id = t.id AND {chunk}', 'twice');
 SELECT refusal('UPDATE twice AS "T" SET v = 1 WHERE {chunk:T}', 'twice');
 SELECT refusal('UPDTE twice SET v = 1 WHERE {chunk}', 'twice'), refusal('UPDATE twice SET v = 1 {chunk}', 'twice');
+--
+-- Rows that the job's filter leaves out
+--
+CREATE FUNCTION unfiltered(statement text, filter text, args jsonb DEFAULT NULL, relation text DEFAULT 'twice', key text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	outcome text := pg_temp.failure(format('SELECT chunked.create_job(%L, %L, name => ''refused'', filter => %L, args => %L, key => %L)', relation, statement, filter, args, key));
+BEGIN
+	IF outcome = 'no error' THEN
+		PERFORM chunked.drop_job('refused');
+	END IF;
+	RETURN split_part(outcome, E'\n', 1);
+END
+$$;
+SELECT unfiltered('DELETE FROM twice WHERE {chunk}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE v = 8 AND {chunk}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE (v = 7 OR v = 8) AND {chunk}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE v >= 7 AND {chunk}', 'v > 7');
+SELECT unfiltered('DELETE FROM twice WHERE v = 7 AND {chunk}', 'v = 7 AND parent IS NULL');
+SELECT unfiltered('UPDATE twice SET v = CASE v WHEN 7 THEN 8 ELSE v END WHERE {chunk}', 'v = 7');
+SELECT unfiltered('UPDATE twice t SET v = 1 FROM twice o WHERE o.v = 7 AND o.id = t.id AND {chunk:t}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice USING (SELECT id FROM twice WHERE v = 7) s WHERE s.id = twice.id AND {chunk:twice}', 'v = 7');
+SELECT unfiltered('INSERT INTO copied SELECT id, v FROM twice WHERE v = 7 AND {chunk} UNION ALL SELECT id, v FROM twice WHERE {chunk}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE v = 8 AND {chunk}', 'v = $1', '[7]');
+SELECT unfiltered('DELETE FROM twice WHERE v = 7 AND {chunk}', 'v = $1', '[null]');
+-- and those that it does not: the same conditions, stronger ones, on the same rows by another name
+SELECT unfiltered('DELETE FROM twice WHERE v = 7 AND {chunk}', 'v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE {chunk} AND twice.v IN (7) AND parent IS NULL', 'v = 7');
+SELECT unfiltered('DELETE FROM twice t WHERE t.v = 7 AND {chunk:t}', 'twice.v = 7');
+SELECT unfiltered('DELETE FROM twice WHERE v > 8 AND {chunk}', 'v > 7');
+SELECT unfiltered('DELETE FROM twice WHERE v = 7 AND {chunk}', 'v = 7 OR v = 8');
+SELECT unfiltered('DELETE FROM twice WHERE v = 7 AND {chunk}', 'v = $1', '["7"]');
+SELECT unfiltered('DELETE FROM twice WHERE v = ANY (''{7,8}'') AND {chunk}', 'v = ANY ($1)', '[[7, 8]]');
+SELECT unfiltered('DELETE FROM twice WHERE now() > ''2020-01-01'' AND {chunk}', 'now() > ''2020-01-01''');
+SELECT unfiltered('DELETE FROM twice WHERE v IN (SELECT v FROM copied) AND {chunk}', 'v IN (SELECT v FROM copied)');
+SELECT unfiltered('UPDATE copied c SET v = 1 FROM twice t WHERE t.v = 7 AND t.id = c.id AND {chunk:t}', 'v = 7');
+SELECT unfiltered('INSERT INTO copied SELECT t.id, t.v FROM twice t JOIN copied c ON c.id = t.id AND t.v = 7 AND {chunk:t}', 'v = 7');
+SELECT unfiltered('WITH s AS (SELECT id FROM twice WHERE v = 7 AND {chunk}) UPDATE copied c SET v = 1 FROM s WHERE s.id = c.id', 'v = 7');
+SELECT unfiltered('MERGE INTO copied c USING (SELECT * FROM twice WHERE v = 7 AND {chunk}) t ON t.id = c.id WHEN MATCHED THEN DELETE', 'v = 7');
+SELECT unfiltered('MERGE INTO twice t USING copied c ON t.id = c.id AND t.v = 7 AND {chunk:t} WHEN MATCHED THEN DELETE', 'v = 7');
+SELECT unfiltered('UPDATE twice_view SET v = 1 WHERE v = 7 AND {chunk}', 'v = 7', relation => 'twice_view', key => 'number');
+SELECT unfiltered('DELETE FROM twice WHERE {chunk}', 'true');
+\set VERBOSITY default
+SELECT chunked.create_job('twice', 'DELETE FROM twice WHERE {chunk}', filter => 'v = $1', args => '[7]');
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';
 SELECT count(chunked.drop_job(name)) > 0 AS dropped FROM chunked.jobs;
 DROP SCHEMA statement_check_test, statement_check_else CASCADE;

@@ -215,7 +215,10 @@ run_in_procedure(const Job *job, int nworkers)
 	report_outcome(job, outcome, started);
 }
 
-/* Say how it ended.  Error: that of the row that stopped it. */
+/*
+ * Say how it ended.  Errors: that of the row that stopped it; 57014 another session
+ * paused, cancelled or dropped it.
+ */
 static void
 report_outcome(const Job *job, RunOutcome outcome, TimestampTz started)
 {
@@ -252,15 +255,23 @@ report_outcome(const Job *job, RunOutcome outcome, TimestampTz started)
 						 summary.affected == NULL ? 0 : errdetail("The statement processed %s rows.", summary.affected)));
 			break;
 		case RUN_PAUSED:
-			ereport(NOTICE,
-					(errmsg("job \"%s\" is paused: %s", name, summary.text),
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("job \"%s\" was paused", name),
+					 errdetail("This run has committed %s.", summary.text),
 					 errhint("CALL chunked.run_job(%s) goes on.", quote_literal_cstr(name))));
 			break;
 		case RUN_CANCELLED:
-			ereport(NOTICE, (errmsg("job \"%s\" was cancelled: %s", name, summary.text)));
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("job \"%s\" was cancelled", name),
+					 errdetail("This run has committed %s.", summary.text)));
 			break;
 		case RUN_DROPPED:
-			ereport(NOTICE, (errmsg("job \"%s\" was dropped", name)));
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("job \"%s\" was dropped", name),
+					 errdetail("All that was done before is committed.")));
 			break;
 		case RUN_STOPPED:
 			report_stopped(now);

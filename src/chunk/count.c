@@ -35,10 +35,14 @@
 /* Children of an index level wanted to distinguish ranks */
 #define CHILDREN_WANTED 10000
 
+/* Rows of a range that are counted where an estimate is wanted */
+#define COUNTED_AT_ONCE 100000
+
 /* With fewer leaves than this, counting is as quick */
 #define MIN_CHILDREN 4
 
 static bool estimate_relation(Relation rel, const WalkKey *key, double *rows);
+static bool estimate_range_by_index(Relation rel, const WalkKey *key, const Range *range, double *rows);
 static bool estimate_by_index(Relation rel, const WalkKey *key, double *rows);
 static bool may_see_catalog_estimate(Relation rel);
 static BoundFilter *bind_filter(const Filter *filter, const char *from);
@@ -139,6 +143,24 @@ estimate_by_index(Relation rel, const WalkKey *key, double *rows)
 	if (parts == NULL)
 		return false;
 	*rows = btree_estimate_rows(btree_estimate_make(parts, key, CHILDREN_WANTED, false));
+	btree_close_parts(parts);
+	return true;
+}
+
+/* By the ranks of its ends. */
+static bool
+estimate_range_by_index(Relation rel, const WalkKey *key, const Range *range, double *rows)
+{
+	BtreeParts *parts = btree_open_parts(rel, key);
+	BtreeEstimate *estimate;
+
+	if (parts == NULL)
+		return false;
+	estimate = btree_estimate_make(parts, key, CHILDREN_WANTED, true);
+	*rows = range->upto == NULL ? btree_estimate_rows(estimate) : btree_estimate_rank(estimate, range->upto);
+	if (range->after != NULL)
+		*rows -= btree_estimate_rank(estimate, range->after);
+	*rows = Max(*rows, 1);		/* more have been counted */
 	btree_close_parts(parts);
 	return true;
 }
@@ -268,12 +290,13 @@ count_at_most(Walk *walk, Relation rel, const Range *range, int64 limit)
 }
 
 /*
- * The matching rows of a range, by estimate: what row_count() estimates, else the
- * planner.
+ * The matching rows of a range, by estimate: few are counted; else it is what the
+ * index's upper pages tell, or what row_count() estimates, else what the planner does.
  */
 double
 count_estimate_range(Walk *walk, Relation rel, const Range *range)
 {
+	BtreeCount	count;
 	SPIPlanPtr	plan;
 	CachedPlan *cached;
 	double		rows = 0;
@@ -283,6 +306,10 @@ count_estimate_range(Walk *walk, Relation rel, const Range *range)
 
 	if (counted && !bounded)
 		return all;
+	if (bounded && count_by_index(walk, rel, range, COUNTED_AT_ONCE, &count) && !count.ended)
+		return (double) count.rows;
+	if (bounded && walk->filter == NULL && estimate_range_by_index(rel, walk->key, range, &rows))
+		return rows;
 	plan = SPI_prepare(psprintf("SELECT FROM %s WHERE (%s\n) AND (%s)", walk->relation,
 								walk->filter == NULL ? "TRUE" : walk->filter->text,
 								bounded ? range_predicate(walk->key, walk->style, NULL, range) : "TRUE"),

@@ -62,7 +62,7 @@ static Job *insert_draft(const JobOptions *options, Relation rel, const JobDraft
 						 Jsonb *high_water, MemoryContext context);
 static Job *insert_numbered(const JobOptions *options, Relation rel, Job *fixed,
 							MemoryContext context);
-static void notice_unfinished(const JobOptions *options);
+static void check_unfinished(const JobOptions *options);
 static ArrayType *column_references(Oid relid, const WalkKey *key);
 
 /*
@@ -122,7 +122,7 @@ job_create_dry_run(const JobOptions *options)
 		ereport(NOTICE, (errmsg("about %.0f rows in %.0f chunks would be processed", draft.rows,
 								Max(1, ceil(draft.rows / options->chunk_size)))));
 		ereport(NOTICE,
-				(errmsg("the first statement: %s",
+				(errmsg(options->filter == NULL ? "the first statement: %s" : "roughly the first statement: %s",
 						statement_with_literals(draft.statement, draft.walk, &draft.first,
 												options->chunk_size))));
 		ereport(NOTICE,
@@ -213,7 +213,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 			statement_prepare(draft->statement, draft->walk, &all, 0);
 			if (!options->foreign_writes)
 				statement_refuse_foreign_writes(draft->statement);
-			statement_warn(draft->statement, draft->walk);
+			statement_review(draft->statement, draft->walk);
 		}
 		return;
 	}
@@ -228,7 +228,7 @@ draft_job(const JobOptions *options, Relation rel, JobDraft *draft)
 			statement_check_plan(draft->statement, draft->walk, draft->rows / options->chunk_size);
 		if (!options->foreign_writes)
 			statement_refuse_foreign_writes(draft->statement);
-		statement_warn(draft->statement, draft->walk);
+		statement_review(draft->statement, draft->walk);
 	}
 }
 
@@ -328,7 +328,7 @@ insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryConte
 	Job		   *job;
 
 	if (options->statement != NULL)
-		notice_unfinished(options);
+		check_unfinished(options);
 	number = job_last_number(RelationGetRelationName(rel), GetUserId());
 	do
 	{
@@ -339,17 +339,31 @@ insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryConte
 	return job;
 }
 
-/* Someone who lost the connection may mean to go on when calling run() again. */
+/*
+ * Someone who lost the connection may mean to go on when calling run() again, and
+ * rows that are done would be processed once more.  Error: 55000, where the new job
+ * is over all rows and the other has done some.
+ */
 static void
-notice_unfinished(const JobOptions *options)
+check_unfinished(const JobOptions *options)
 {
 	int64		id = job_last_not_over(job_ids_like(options, GetUserId()));
 	Job		   *job = id == 0 ? NULL : job_by_id(id);
+	char	   *name;
 
-	if (job != NULL)
-		ereport(NOTICE,
-				(errmsg("this is a different job from \"%s\", which has the same statement and is not done", job->name),
-				 errhint("To go on with that one, CALL chunked.run_job(%s).", quote_literal_cstr(job->name))));
+	if (job == NULL)
+		return;
+	name = quote_literal_cstr(job->name);
+	if (options->after == NULL && options->upto == NULL && job_has_done(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\", which has the same statement, is not done", job->name),
+				 errdetail("A new job would process again what it has done."),
+				 errhint("CALL chunked.run_job(%s) goes on with it. For a new one all the same, give it a name, or SELECT chunked.cancel_job(%s) first.",
+						 name, name)));
+	ereport(NOTICE,
+			(errmsg("this is a different job from \"%s\", which has the same statement and is not done", job->name),
+			 errhint("To go on with that one, CALL chunked.run_job(%s).", name)));
 }
 
 /* A key's columns, as bigint[] for column_reference[]. */

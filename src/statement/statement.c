@@ -200,13 +200,13 @@ statement_explain(Statement *statement)
 }
 
 /*
- * Warn of what is allowed but may not be meant, in the prepared statement.  SPI
- * must be connected.
+ * Refuse what the author of a new job cannot have meant, and warn of what he may not
+ * have, in the prepared statement.  SPI must be connected.  Error: 0A000.
  */
 void
-statement_warn(const Statement *statement, const Walk *walk)
+statement_review(const Statement *statement, const Walk *walk)
 {
-	statement_check_warn(statement->plan, &statement->text, walk);
+	statement_check_review(statement->plan, &statement->text, walk);
 }
 
 /* Refuse the prepared statement if it writes to foreign tables.  Error: 0A000. */

@@ -20,7 +20,7 @@ extern void statement_prepare(Statement *statement, const Walk *walk, const Rang
 							  double rows);
 extern char *statement_explain(Statement *statement);
 extern void statement_check_plan(Statement *statement, const Walk *walk, double nchunks);
-extern void statement_warn(const Statement *statement, const Walk *walk);
+extern void statement_review(const Statement *statement, const Walk *walk);
 extern void statement_refuse_foreign_writes(const Statement *statement);
 extern SPIPlanPtr statement_plan(const Statement *statement);
 extern int64 statement_execute(Statement *statement);

@@ -39,6 +39,7 @@
 #include "statement/foreign_key.h"
 #include "statement/origin.h"
 #include "statement/statement_check.h"
+#include "statement/statement_filter.h"
 #include "statement/statement_rows.h"
 
 /* What a query does to a relation */
@@ -96,17 +97,19 @@ statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *wal
 }
 
 /*
- * Warn of what is allowed but may not be meant: rows that no condition picks,
- * rows inserted where the walk is still to come, and foreign keys that make every
- * row expensive.
+ * For the author of a new job: refuse what is not the rows of its filter, and warn
+ * of what is allowed but may not be meant: rows that no condition picks, rows
+ * inserted where the walk is still to come, and foreign keys that make every row
+ * expensive.  Error: 0A000.
  */
 void
-statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
+statement_check_review(SPIPlanPtr plan, const StatementText *statement, const Walk *walk)
 {
 	Analysis	analysis = {0};
 	Query	   *query = analyze_statement(&analysis, statement, walk);
 	ListCell   *lc;
 
+	statement_refuse_unfiltered(query, analysis.bound, walk);
 	statement_warn_of_other_rows(query, analysis.bound, walk);
 	foreach(lc, plan_writes(plan))
 	{

@@ -10,7 +10,7 @@
 #include "statement/statement_text.h"
 
 extern void statement_check(SPIPlanPtr plan, const StatementText *statement, const Walk *walk);
-extern void statement_check_warn(SPIPlanPtr plan, const StatementText *statement, const Walk *walk);
+extern void statement_check_review(SPIPlanPtr plan, const StatementText *statement, const Walk *walk);
 extern void statement_check_refuse_foreign_writes(SPIPlanPtr plan);
 
 #endif							/* PG_CHUNKED_STATEMENT_CHECK_H */

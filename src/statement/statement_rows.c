@@ -318,8 +318,7 @@ is_of_walk(const RangeTblEntry *rte, const Walk *walk)
 static bool
 is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 {
-	List	   *conditions = list_concat(joined_conditions((Node *) query->jointree),
-									 make_ands_implicit((Expr *) compat_merge_condition(query)));
+	List	   *conditions = statement_joined_conditions(query);
 	int			norder = search->walk->key->norder;
 	int			joined = 0;
 	ListCell   *lc;
@@ -334,7 +333,14 @@ is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 	return joined == norder;
 }
 
-/* Those of WHERE and of inner joins, joined by AND */
+/* The conditions that all must hold of a query's rows: those of WHERE, of inner joins and of MERGE's ON. */
+List *
+statement_joined_conditions(const Query *query)
+{
+	return list_concat(joined_conditions((Node *) query->jointree),
+					   make_ands_implicit((Expr *) compat_merge_condition(query)));
+}
+
 static List *
 joined_conditions(Node *jointree)
 {

@@ -13,6 +13,7 @@
 
 extern void statement_refuse_part_of_rows(Query *query, List *bound);
 extern void statement_warn_of_other_rows(Query *query, List *bound, const Walk *walk);
+extern List *statement_joined_conditions(const Query *query);
 extern bool statement_shares_rows(Oid relid, const Walk *walk);
 
 #endif							/* PG_CHUNKED_STATEMENT_ROWS_H */

@@ -507,16 +507,15 @@ cache_build(Walk *walk, Relation rel, const char *key, const Filter *filter)
 
 	if (filter != NULL)
 	{
-		List	   *clauses;
 		ListCell   *lc;
 
-		clauses = check_filter(walk, filter);
-		foreach(lc, clauses)
+		walk->filter_quals = check_filter(walk, filter);
+		foreach(lc, walk->filter_quals)
 			if (!contain_mutable_functions(lfirst(lc)))
 				walk->filter_clauses = lappend(walk->filter_clauses, lfirst(lc));
 		walk->filter_in_partitions = walk->all_foreign && remote_takes_filter(rel, walk->filter->text);
 		walk->filter_index = walk->redirected ? InvalidOid :
-			key_filter_index(rel, walk->key, clauses);
+			key_filter_index(rel, walk->key, walk->filter_quals);
 		/* where all is read and sorted, the values may show a better way */
 		if (walk->filter->nargs > 0 && !OidIsValid(walk->key->index) && !OidIsValid(walk->filter_index) &&
 			!walk->style.expand && !walk->style.also_expand)

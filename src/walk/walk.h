@@ -72,7 +72,8 @@ typedef struct Walk
 	char	   *relation;		/* quoted and qualified */
 	char	   *qualifier;		/* quoted name alone, qualifies columns */
 	BoundFilter *filter;		/* or NULL */
-	List	   *filter_clauses; /* of an AND, about relation number 1; those that are immutable */
+	List	   *filter_quals;	/* its clauses, of an AND, about relation number 1 */
+	List	   *filter_clauses; /* those of them that are immutable */
 	char	   *select_lists[WALK_MATCHES + 1];
 	AttrNumber *row_attnums;	/* of the key columns in WALK_ROWS */
 	AttrNumber *key_attnums;	/* of the key columns in the others: 1, 2, ... */
