@@ -63,7 +63,7 @@ resume(PGconn *connection, const char *path, Handler handle)
 	FILE	   *file = fopen(path, "r");
 	PGresult   *rows;
 
-	if (file && fgets(after, sizeof(after), file))
+	if (file != NULL && fgets(after, sizeof(after), file) != NULL)
 		fclose(file);
 	while (rows = query(connection, "SELECT * FROM chunked.page(NULL::event, 1000, after => $1)", 1, parameters), PQntuples(rows) > 0)
 	{

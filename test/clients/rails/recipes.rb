@@ -112,6 +112,7 @@ end
 
 # [backfill]
 def backfill
+  Event.connection.client_min_messages = 'notice'       # Rails asks for warnings only
   Event.connection.raw_connection.set_notice_processor { |notice| puts notice }
   Event.connection.execute("CALL chunked.run('event', 'UPDATE event SET name = upper(name) WHERE {chunk}')")
 end
@@ -174,9 +175,17 @@ def check
   expect('pages', page(page_count).map(&:id), everything.last(100))
 
   seen.clear
-  export(collect)
+  lock = Mutex.new
+  export(lambda do |events|
+    lock.synchronize { PG.connect.exec('UPDATE event SET kind = kind + 10').clear }     # nobody may see that
+    expect('snapshot', events.map(&:kind).max, 9)
+    collect.(events)
+  end)
   expect('split', seen.sort, everything)
+  printed = $stdout = StringIO.new
   backfill
+  $stdout = STDOUT
+  expect('progress', printed.string.match?(/\d%.* #{count} rows in /m), true)
   expect('backfill', Event.where("name LIKE 'EVENT %'").count, count)
   seen.clear
   expect('worker', work(Event.connection.select_value("SELECT chunked.create_job('event')"), collect), 'done')
