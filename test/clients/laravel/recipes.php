@@ -74,6 +74,7 @@ function other_walks(string $name): array
         // [own]
         chunks(Event::where('kind', 7)->where('name', '>', $name)->orderBy('id')),
         chunks(Event::orderByDesc('created_at')->orderByDesc('id'), 'created_at DESC, id DESC'),
+        chunks(Event::orderByDesc('id'), 'id DESC'),
         chunks(Event::with('orders')->orderBy('id')),
         chunks(Order::join('event', 'event.id', 'order.event_id')->where('kind', 8)->select('order.*')->orderBy('order.id')),
         // [end]
@@ -229,9 +230,10 @@ function check(): void
     resume("a user's", $collect);
     expect('resume', $seen, $everything);
     expect('from a position', ids(walk('{"id": 1234}')), array_slice($everything, 1234));
-    [$some, $newest, $with, $orders] = other_walks("event 5' OR true --");
+    [$some, $newest, $backwards, $with, $orders] = other_walks("event 5' OR true --");
     expect('filter', ids($some), array_values(array_filter($everything, fn ($id) => $id % 10 === 7 && "event $id" > "event 5' OR true --")));
     expect('order', ids($newest), array_reverse($everything));
+    expect('backwards', ids($backwards), array_reverse($everything));
     DB::connection()->enableQueryLog();
     $found = 0;
     foreach ($with as $events) {
