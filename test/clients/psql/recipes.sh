@@ -137,16 +137,17 @@ handle() {
 }
 
 check() {
-	local count everything
+	local count everything real
 
 	cd "$(mktemp -d)"
 	trap 'rm -rf "$PWD"' EXIT
 	count=$(psql -XqAt -c 'SELECT count(*) FROM event')
 	# Each part changes all rows before, which nobody may see.
+	real=$(command -v psql)
 	cat >psql <<-SH
 		#!/bin/sh
-		case "\$*" in *COPY*) "$(command -v psql)" -Xqc 'UPDATE event SET kind = kind + 10' ;; esac
-		exec "$(command -v psql)" "\$@"
+		case "\$*" in *COPY*) "$real" -Xqc 'UPDATE event SET kind = kind + 10' ;; esac
+		exec "$real" "\$@"
 	SH
 	chmod +x psql
 	everything=$(seq "$count")
