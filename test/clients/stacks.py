@@ -58,8 +58,10 @@ STACKS = {
     "pdo": Stack("`FETCH 1000`", "`fetchAll()`", ("php", "recipes.php"), packages=("php-cli", "php-pgsql")),
     "rails": Stack("`find_each`", "`to_a`", ("ruby", "recipes.rb"), packages=("ruby-activerecord", "ruby-pg")),
     "go": Stack("`Query()`", "a slice", ("{out}/recipes",), build=("go", "build", "-o", "{out}/recipes", "recipes.go"),
-                packages=("golang-go", "golang-github-jackc-pgx-v4-dev")),
-    "laravel": Stack("`lazyById()`", "`get()`", ("php", "recipes.php"), packages=("php-cli", "php-pgsql", "php-illuminate-database")),
+                packages=("golang-go", "golang-github-jackc-pgx-v4-dev", "golang-golang-x-sync-dev")),
+    "laravel": Stack("`lazyById()`", "`get()`", ("php", "recipes.php"),
+                     packages=("php-cli", "php-pgsql", "php-illuminate-database", "php-illuminate-pagination",
+                               "php-symfony-process")),
 }
 
 
@@ -75,7 +77,9 @@ def psql(database: str, sql: str, *options: str) -> None:
 def make_database(name: str, rows: int) -> dict[str, str]:
     """The environment of a program that works on it."""
     database = database_of(name)
-    psql("postgres", f"DROP DATABASE IF EXISTS {database};\nCREATE DATABASE {database};")
+    # Notices of every chunk, since there are few. Go's driver does not know PGOPTIONS.
+    psql("postgres", f"DROP DATABASE IF EXISTS {database};\nCREATE DATABASE {database};\n"
+                     f"ALTER DATABASE {database} SET pg_chunked.progress_interval = 1;")
     psql(database, f"CREATE EXTENSION pg_chunked;\n{SCHEMA}", "-v", f"rows={rows}")
     # npm's, where stacks.sh needed it; else Debian's
     modules = f"{os.environ.get('CHUNKED_SANDBOX', '')}/node/node_modules:/usr/share/nodejs"

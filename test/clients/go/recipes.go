@@ -9,14 +9,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgconn"
 	"github.com/jackc/pgx/v4"
+	"golang.org/x/sync/errgroup"
 )
 
 type Event struct {
@@ -49,9 +53,28 @@ func walk(ctx context.Context, conn *pgx.Conn, after string, handle func(Event))
 
 // [end]
 
+// [resume]
+func resume(ctx context.Context, conn *pgx.Conn, file string, handle func(Event)) error {
+	after, err := os.ReadFile(file)
+	if os.IsNotExist(err) {
+		after = []byte("{}")
+	} else if err != nil {
+		return err
+	}
+	rows := 0
+	return walk(ctx, conn, string(after), func(event Event) {
+		handle(event)
+		if rows++; rows%1000 == 0 { // after a crash, the rows since then come again
+			os.WriteFile(file, []byte(fmt.Sprintf(`{"id": %d}`, event.ID)), 0o600)
+		}
+	})
+}
+
+// [end]
+
 // [backwards]
 func lastPage(ctx context.Context, conn *pgx.Conn, before string) (pgx.Rows, error) {
-	return conn.Query(ctx, "SELECT * FROM chunked.page(NULL::event, 1000, before => $1)", before) // {} is the end
+	return conn.Query(ctx, "SELECT * FROM chunked.page(NULL::event, 1000, before => $1)", before)
 }
 
 // [end]
@@ -83,9 +106,46 @@ func newestFirst(ctx context.Context, conn *pgx.Conn, kind int, name string, han
 
 // [end]
 
+// [relations]
+func withOrders(ctx context.Context, conn *pgx.Conn, handle func(pgx.Rows) error) error {
+	after, predicate := "{}", ""
+	for {
+		err := conn.QueryRow(ctx, "SELECT upto::text, predicate FROM chunked.next_chunk('event', 1000, after => $1, alias => 'e')",
+			after).Scan(&after, &predicate)
+		if err == pgx.ErrNoRows {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		rows, err := conn.Query(ctx, `
+			SELECT e.id, o.position FROM event e LEFT JOIN "order" o ON o.event_id = e.id WHERE `+predicate+" ORDER BY e.id")
+		if err != nil {
+			return err
+		}
+		if err := handle(rows); err != nil {
+			return err
+		}
+	}
+}
+
+// [end]
+
+// [pages]
+func pageCount(ctx context.Context, conn *pgx.Conn) (pages int64, err error) {
+	err = conn.QueryRow(ctx, "SELECT page_count FROM chunked.paginator('event', 100)").Scan(&pages)
+	return pages, err
+}
+
+func numbered(ctx context.Context, conn *pgx.Conn, number int64) (pgx.Rows, error) {
+	return conn.Query(ctx, "SELECT * FROM chunked.paginate(NULL::event, $1, 100)", number)
+}
+
+// [end]
+
 // [split]
+var repeatable = pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
+
 func export(ctx context.Context, handle func(Event)) error {
-	repeatable := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 	conn, err := pgx.Connect(ctx, "")
 	if err != nil {
 		return err
@@ -97,37 +157,27 @@ func export(ctx context.Context, handle func(Event)) error {
 	}
 	var snapshot string
 	var predicates []string
-	if err := tx.QueryRow(ctx, "SELECT quote_literal(pg_export_snapshot())").Scan(&snapshot); err != nil {
+	err = tx.QueryRow(ctx, "SELECT quote_literal(pg_export_snapshot()), array_agg(predicate) FROM chunked.split('event', 8)").Scan(
+		&snapshot, &predicates)
+	if err != nil {
 		return err
 	}
-	if err := tx.QueryRow(ctx, "SELECT array_agg(predicate) FROM chunked.split('event', 4)").Scan(&predicates); err != nil {
-		return err
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for _, predicate := range predicates {
+		predicate := predicate
+		group.Go(func() error { return exportPart(ctx, snapshot, predicate, handle) })
 	}
-	var group sync.WaitGroup
-	errs := make([]error, len(predicates))
-	for i, predicate := range predicates {
-		group.Add(1)
-		go func(i int, predicate string) {
-			defer group.Done()
-			errs[i] = exportPart(ctx, repeatable, snapshot, predicate, handle)
-		}(i, predicate)
-	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return tx.Commit(ctx)
+	return group.Wait()
 }
 
-func exportPart(ctx context.Context, options pgx.TxOptions, snapshot, predicate string, handle func(Event)) error {
+func exportPart(ctx context.Context, snapshot, predicate string, handle func(Event)) error {
 	conn, err := pgx.Connect(ctx, "")
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	tx, err := conn.BeginTx(ctx, options)
+	tx, err := conn.BeginTx(ctx, repeatable)
 	if err != nil {
 		return err
 	}
@@ -228,6 +278,20 @@ func ids(rows pgx.Rows) []int64 {
 	return found
 }
 
+// printed is what is printed meanwhile.
+func printed(do func()) string {
+	stdout := os.Stdout
+	reader, writer, err := os.Pipe()
+	must(err)
+	os.Stdout = writer
+	do()
+	os.Stdout = stdout
+	must(writer.Close())
+	text, err := io.ReadAll(reader)
+	must(err)
+	return string(text)
+}
+
 func check(ctx context.Context, conn *pgx.Conn) {
 	var count int64
 	var job string
@@ -251,22 +315,68 @@ func check(ctx context.Context, conn *pgx.Conn) {
 	must(walk(ctx, conn, "{}", collect))
 	expect("walk", seen, everything)
 	seen = nil
+	file := filepath.Join(filepath.Dir(os.Args[0]), "position")
 	another, err := pgx.Connect(ctx, "")
 	must(err)
-	must(walk(ctx, another, `{"id": 1234}`, collect))
+	func() {
+		defer func() { recover() }()
+		resume(ctx, another, file, func(event Event) {
+			if int64(len(seen)) == count/2 {
+				panic("stopped")
+			}
+			collect(event)
+		})
+	}()
 	must(another.Close(ctx))
-	expect("resume", seen, everything[1234:])
+	must(resume(ctx, conn, file, collect))
+	expect("resume", seen, append(everything[:count/2:count/2], everything[count/2/1000*1000:]...))
 	rows, err := lastPage(ctx, conn, "{}")
 	must(err)
 	expect("last page", ids(rows), everything[count-1000:])
+	rows, err = lastPage(ctx, conn, `{"id": 1501}`)
+	must(err)
+	expect("the page before", ids(rows), everything[500:1500])
 	seen = nil
 	must(newestFirst(ctx, conn, 7, "' OR true --", collect))
 	expect("order and filter", seen, backwards)
+	orders := 0
 	seen = nil
-	must(export(ctx, collect))
+	must(withOrders(ctx, conn, func(rows pgx.Rows) error {
+		for rows.Next() {
+			var id int64
+			var position *int64
+			must(rows.Scan(&id, &position))
+			seen = append(seen, id)
+			if position != nil {
+				expect("position", *position, -id/2)
+				orders++
+			}
+		}
+		return rows.Err()
+	}))
+	expect("relations", seen, everything)
+	expect("their orders", orders, count/10)
+	pages, err := pageCount(ctx, conn)
+	must(err)
+	expect("page count", pages, count/100)
+	rows, err = numbered(ctx, conn, pages)
+	must(err)
+	expect("pages", ids(rows), everything[count-100:])
+	var change sync.Once
+	seen = nil
+	must(export(ctx, func(event Event) {
+		change.Do(func() {
+			_, err := conn.Exec(ctx, "UPDATE event SET kind = kind + 10")
+			must(err)
+		})
+		expect("snapshot", event.Kind < 10, true)
+		collect(event)
+	}))
 	sort.Slice(seen, func(i, j int) bool { return seen[i] < seen[j] })
 	expect("split", seen, everything)
-	must(backfill(ctx))
+	notices := printed(func() { must(backfill(ctx)) })
+	expect("progress", strings.Contains(notices, "%"), true)
+	expect("its end", strings.Contains(notices, fmt.Sprintf(" %d rows in ", count)), true)
 	var changed int64
 	must(conn.QueryRow(ctx, "SELECT count(*) FROM event WHERE name LIKE 'EVENT %'").Scan(&changed))
 	expect("backfill", changed, count)

@@ -4,17 +4,18 @@
 // Recipes bench WAY   walks the table for stacks.py
 
 import java.io.*;
+import java.nio.file.*;
 import java.sql.*;
 import java.util.*;
 import java.util.concurrent.*;
 
 public class Recipes {
     interface Handler {
-        void row(ResultSet row) throws SQLException;
+        void row(ResultSet row) throws Exception;
     }
 
     // [walk]
-    static void walk(Connection connection, String after, Handler handler) throws SQLException {
+    static void walk(Connection connection, String after, Handler handler) throws Exception {
         try (PreparedStatement page = connection.prepareStatement(
                 "SELECT * FROM chunked.page(NULL::event, 2000, after => CAST(? AS jsonb))")) {
             while (after != null) {                             // {}, or where to go on
@@ -33,6 +34,17 @@ public class Recipes {
     }
     // [end]
 
+    // [resume]
+    static void resume(Connection connection, Path file, Handler handler) throws Exception {
+        long[] rows = {0};
+        walk(connection, Files.exists(file) ? Files.readString(file) : "{}", row -> {
+            handler.row(row);
+            if (++rows[0] % 1000 == 0)                          // after a crash, the rows since then come again
+                Files.writeString(file, "{\"id\": " + row.getLong("id") + "}");
+        });
+    }
+    // [end]
+
     // [backwards]
     static List<Long> lastPage(Connection connection, String before) throws SQLException {
         try (PreparedStatement page = connection.prepareStatement(
@@ -46,7 +58,7 @@ public class Recipes {
     // [end]
 
     // [order]
-    static void newestFirst(Connection connection, int kind, String name, Handler handler) throws SQLException {
+    static void newestFirst(Connection connection, int kind, String name, Handler handler) throws Exception {
         String after = "{}";
         try (PreparedStatement page = connection.prepareStatement(
                 "SELECT p.*, chunked.position_of(p, 'created_at DESC, id DESC') AS chunked_position"
@@ -69,7 +81,7 @@ public class Recipes {
     // [end]
 
     // [relations]
-    static void withOrders(Connection connection, Handler handler) throws SQLException {
+    static void withOrders(Connection connection, Handler handler) throws Exception {
         String after = "{}";
         try (PreparedStatement next = connection.prepareStatement(
                 "SELECT upto, predicate FROM chunked.next_chunk('event', 1000, after => CAST(? AS jsonb), alias => 'e')");
@@ -95,6 +107,16 @@ public class Recipes {
             row.next();
             return row.getObject(1);
         }
+    }
+
+    static void numbered(Connection connection, Handler handler) throws Exception {
+        // [pages]
+        long pages = (Long) one(connection, "SELECT page_count FROM chunked.paginator('event', 100)");
+        try (PreparedStatement last = connection.prepareStatement("SELECT * FROM chunked.paginate(NULL::event, ?, 100)")) {
+            last.setLong(1, pages);
+            for (ResultSet row = last.executeQuery(); row.next();) handler.row(row);
+        }
+        // [end]
     }
 
     // [split]
@@ -198,10 +220,20 @@ public class Recipes {
         walk(connection, "{}", collect);
         expect("walk", seen, everything);
         seen.clear();
+        Path file = Files.createTempDirectory("recipes").resolve("position");
         try (Connection another = connect()) {
-            walk(another, "{\"id\": 1234}", collect);
+            resume(another, file, row -> {
+                if (seen.size() == count / 2) throw new InterruptedException();
+                collect.row(row);
+            });
+        } catch (InterruptedException stopped) {
+            expect("as far as it went", seen, everything.subList(0, count / 2));
         }
-        expect("resume", seen, everything.subList(1234, count));
+        seen.subList(count / 2 / 1000 * 1000, count / 2).clear();   // they come again
+        resume(connection, file, collect);
+        expect("resume", seen, everything);
+        Files.delete(file);
+        Files.delete(file.getParent());
         expect("last page", lastPage(connection, "{}"), everything.subList(count - 1000, count));
         expect("backwards", lastPage(connection, "{\"id\": 1501}"), everything.subList(500, 1500));
         seen.clear();
@@ -212,12 +244,25 @@ public class Recipes {
         seen.clear();
         withOrders(connection, collect);
         expect("relations", seen, everything);
-        expect("pages", one(connection, "SELECT id FROM chunked.paginate(NULL::event, ?, 100)", count / 100), count - 99L);
         seen.clear();
-        export(collect);
+        numbered(connection, collect);
+        expect("pages", seen, everything.subList(count - 100, count));
+        seen.clear();
+        export(row -> {
+            synchronized (seen) {
+                if (seen.isEmpty()) connection.createStatement().execute("UPDATE event SET kind = kind + 10");
+                collect.row(row);
+            }
+            expect("snapshot", row.getInt("kind") < 10, true);
+        });
         Collections.sort(seen);
         expect("split", seen, everything);
+        PrintStream out = System.out;
+        ByteArrayOutputStream notices = new ByteArrayOutputStream();
+        System.setOut(new PrintStream(notices));
         backfill(connection);
+        System.setOut(out);
+        expect("progress", notices.toString().matches("(?s).*\\d+%.*is done: .* " + count + " rows.*"), true);
         expect("backfill", one(connection, "SELECT count(*) FROM event WHERE name LIKE 'EVENT %'"), (long) count);
         seen.clear();
         expect("worker", work(connection, (String) one(connection, "SELECT chunked.create_job('event')"), collect), "done");

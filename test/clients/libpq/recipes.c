@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <libpq-fe.h>
@@ -52,6 +54,30 @@ walk(PGconn *connection, const char *start, Handler handle)
 }
 /* [end] */
 
+/* [resume] */
+static void
+resume(PGconn *connection, const char *path, Handler handle)
+{
+	char		after[100] = "{}";
+	const char *parameters[] = {after};
+	FILE	   *file = fopen(path, "r");
+	PGresult   *rows;
+
+	if (file != NULL && fgets(after, sizeof(after), file) != NULL)
+		fclose(file);
+	while (rows = query(connection, "SELECT * FROM chunked.page(NULL::event, 1000, after => $1)", 1, parameters), PQntuples(rows) > 0)
+	{
+		handle(rows);
+		snprintf(after, sizeof(after), "{\"id\": %s}", PQgetvalue(rows, PQntuples(rows) - 1, 0));
+		PQclear(rows);
+		file = fopen(path, "w");
+		fputs(after, file);
+		fclose(file);
+	}
+	PQclear(rows);
+}
+/* [end] */
+
 /* [backwards] */
 static void
 walk_backwards(PGconn *connection, Handler handle)
@@ -90,6 +116,94 @@ newest_first(PGconn *connection, const char *kind, const char *name, Handler han
 	}
 	PQclear(rows);
 	free(after);
+}
+/* [end] */
+
+/* [relations] */
+static void
+with_orders(PGconn *connection, Handler handle)
+{
+	char		after[100] = "{}",
+				sql[10000];
+	const char *parameters[] = {after};
+	PGresult   *chunk,
+			   *rows;
+
+	while (chunk = query(connection, "SELECT upto, predicate FROM chunked.next_chunk('event', 1000, after => $1, alias => 'e')",
+						 1, parameters), PQntuples(chunk) > 0)
+	{
+		snprintf(after, sizeof(after), "%s", PQgetvalue(chunk, 0, 0));
+		snprintf(sql, sizeof(sql), "SELECT e.id, o.position FROM event e LEFT JOIN \"order\" o ON o.event_id = e.id "
+				 "WHERE %s ORDER BY e.id", PQgetvalue(chunk, 0, 1));
+		rows = query(connection, sql, 0, NULL);
+		handle(rows);
+		PQclear(rows);
+		PQclear(chunk);
+	}
+	PQclear(chunk);
+}
+/* [end] */
+
+/* [pages] */
+static void
+last_numbered(PGconn *connection, Handler handle)
+{
+	PGresult   *pages = query(connection, "SELECT page_count FROM chunked.paginator('event', 100)", 0, NULL);
+	const char *number = PQgetvalue(pages, 0, 0);
+	PGresult   *rows = query(connection, "SELECT * FROM chunked.paginate(NULL::event, $1, 100)", 1, &number);
+
+	handle(rows);
+	PQclear(rows);
+	PQclear(pages);
+}
+/* [end] */
+
+/* [split] */
+static void
+export_part(const char *snapshot, const char *predicate, Handler handle)
+{
+	PGconn	   *connection = PQconnectdb("");
+	PGresult   *rows;
+	char		sql[10000];
+
+	PQclear(query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL));
+	snprintf(sql, sizeof(sql), "SET TRANSACTION SNAPSHOT %s", snapshot);
+	PQclear(query(connection, sql, 0, NULL));
+	snprintf(sql, sizeof(sql), "SELECT * FROM event WHERE %s", predicate);
+	rows = query(connection, sql, 0, NULL);
+	handle(rows);
+	PQclear(rows);
+	PQfinish(connection);
+}
+
+static bool
+export_all(PGconn *connection, Handler handle)
+{
+	PGresult   *snapshot,
+			   *parts;
+	int			status,
+				failed = 0;
+
+	PQclear(query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL));
+	snapshot = query(connection, "SELECT quote_literal(pg_export_snapshot())", 0, NULL);
+	parts = query(connection, "SELECT predicate FROM chunked.split('event', 8)", 0, NULL);
+	for (int i = 0; i < PQntuples(parts); i++)
+	{
+		if (i >= 4 && wait(&status) > 0)	/* four at a time */
+			failed |= status;
+		fflush(NULL);
+		if (fork() == 0)
+		{
+			export_part(PQgetvalue(snapshot, 0, 0), PQgetvalue(parts, i, 0), handle);
+			exit(0);			/* without PQfinish(connection), which is the parent's */
+		}
+	}
+	while (wait(&status) > 0)
+		failed |= status;
+	PQclear(query(connection, "COMMIT", 0, NULL));
+	PQclear(snapshot);
+	PQclear(parts);
+	return failed == 0;
 }
 /* [end] */
 
@@ -142,23 +256,74 @@ backfill(PGconn *connection)
 static int	seen;
 static int	next;
 static int	step;
+static bool reversed;
 static bool timed;
+static int	orders;
+
+/* What the processes of export_all() have in common. */
+static struct
+{
+	volatile int change;		/* 1: one of them changes all rows; 2: they are changed */
+	volatile char ids[100000];	/* how often each came */
+}		   *shared;
 
 static void
 count(PGresult *rows)
 {
 	for (int i = 0; i < PQntuples(rows); i++)
 	{
-		int			row = step < 0 ? PQntuples(rows) - 1 - i : i;
+		int			row = reversed ? PQntuples(rows) - 1 - i : i;
 
 		if (seen++ == 0 && timed)
 		{
 			puts("first");
 			fflush(stdout);
 		}
-		if (step != 0)
+		if (!timed)
 			assert(atoi(PQgetvalue(rows, row, 0)) == next);
 		next += step;
+	}
+}
+
+static void
+count_and_die(PGresult *rows)
+{
+	count(rows);
+	if (seen > 2000)
+		_exit(3);
+}
+
+static void
+count_with_orders(PGresult *rows)
+{
+	count(rows);
+	for (int i = 0; i < PQntuples(rows); i++)
+	{
+		if (PQgetisnull(rows, i, 1))
+			continue;
+		assert(atoi(PQgetvalue(rows, i, 1)) == -atoi(PQgetvalue(rows, i, 0)) / 2);
+		orders++;
+	}
+}
+
+/* The first to come changes all rows, which nobody may see. */
+static void
+count_part(PGresult *rows)
+{
+	if (__sync_bool_compare_and_swap(&shared->change, 0, 1))
+	{
+		PGconn	   *connection = PQconnectdb("");
+
+		PQclear(query(connection, "UPDATE event SET kind = kind + 10", 0, NULL));
+		PQfinish(connection);
+		shared->change = 2;
+	}
+	while (shared->change != 2)
+		usleep(1000);
+	for (int i = 0; i < PQntuples(rows); i++)
+	{
+		assert(atoi(PQgetvalue(rows, i, PQfnumber(rows, "kind"))) < 10);
+		shared->ids[atoi(PQgetvalue(rows, i, 0))]++;
 	}
 }
 
@@ -170,10 +335,38 @@ expect(int from, int by)
 	step = by;
 }
 
+/* Whether backfill() prints this as its last line, and its progress before. */
+static bool
+backfill_prints(PGconn *connection, const char *last)
+{
+	char		line[1000];
+	bool		progress = false,
+				done = false;
+	FILE	   *file = tmpfile();
+	int			standard = dup(STDOUT_FILENO);
+
+	fflush(stdout);
+	dup2(fileno(file), STDOUT_FILENO);
+	backfill(connection);
+	fflush(stdout);
+	dup2(standard, STDOUT_FILENO);
+	rewind(file);
+	while (fgets(line, sizeof(line), file))
+	{
+		progress = progress || strchr(line, '%');
+		done = strstr(line, last);
+	}
+	fclose(file);
+	return progress && done;
+}
+
 static void
 check(PGconn *connection)
 {
 	int			rows = atoi(PQgetvalue(query(connection, "SELECT count(*) FROM event", 0, NULL), 0, 0));
+	char		path[] = "/tmp/recipes.XXXXXX",
+				done[50];
+	int			status;
 
 	expect(1, 1);
 	walk(connection, "{}", count);
@@ -182,15 +375,44 @@ check(PGconn *connection)
 	expect(1235, 1);
 	walk(connection, "{\"id\": 1234}", count);
 	assert(seen == rows - 1234);
+
+	close(mkstemp(path));
+	unlink(path);
+	expect(1, 1);
+	if (fork() == 0)
+		resume(PQconnectdb(""), path, count_and_die);
+	assert(wait(&status) > 0 && WEXITSTATUS(status) == 3);
+	expect(2001, 1);			/* the page of which it died, and the others */
+	resume(connection, path, count);
+	assert(seen == rows - 2000);
+	unlink(path);
+
 	expect(rows, -1);
+	reversed = true;
 	walk_backwards(connection, count);
 	assert(seen == rows);
-	expect(rows - 3, 0);
+	reversed = false;
+	expect(rows - 3, -10);
 	newest_first(connection, "7", "event", count);
 	assert(seen == rows / 10);
+	expect(rows - 3, -10);
 	newest_first(connection, "7", "' OR true --", count);
-	assert(seen == rows / 5);
-	backfill(connection);
+	assert(seen == rows / 10);
+	expect(1, 1);
+	with_orders(connection, count_with_orders);
+	assert(seen == rows && orders == rows / 10);
+	expect(rows - 99, 1);
+	last_numbered(connection, count);
+	assert(seen == 100);
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert(export_all(connection, count_part));
+	for (int id = 1; id <= rows; id++)
+		assert(shared->ids[id] == 1);
+
+	snprintf(done, sizeof(done), " %d rows in ", rows);
+	assert(backfill_prints(connection, done));
+	assert(atoi(PQgetvalue(query(connection, "SELECT count(*) FROM event WHERE name LIKE 'EVENT %'", 0, NULL), 0, 0)) == rows);
 	expect(1, 1);
 	work(connection, PQgetvalue(query(connection, "SELECT chunked.create_job('event')", 0, NULL), 0, 0), count);
 	assert(seen == rows);

@@ -87,22 +87,26 @@ function numbered(PDO $pdo): array
 }
 
 // [split]
-function export_part(string $dsn, string $snapshot, string $predicate, callable $handle): void
-{
-    $pdo = new PDO($dsn);                                   // each in a process of its own
-    $pdo->exec('BEGIN ISOLATION LEVEL REPEATABLE READ');
-    $pdo->exec('SET TRANSACTION SNAPSHOT ' . $pdo->quote($snapshot));
-    $handle($pdo->query("SELECT * FROM event WHERE $predicate")->fetchAll(PDO::FETCH_ASSOC));
-}
-
-function export(PDO $pdo, callable $start): void
+function export(PDO $pdo): void
 {
     $pdo->exec('BEGIN ISOLATION LEVEL REPEATABLE READ');
     $snapshot = $pdo->query('SELECT pg_export_snapshot()')->fetchColumn();
-    foreach ($pdo->query("SELECT predicate FROM chunked.split('event', 8)")->fetchAll(PDO::FETCH_COLUMN) as $predicate) {
-        $start($snapshot, $predicate);                      // which calls export_part()
+    $parts = [];
+    foreach ($pdo->query("SELECT predicate FROM chunked.split('event', 4)")->fetchAll(PDO::FETCH_COLUMN) as $predicate) {
+        $parts[] = proc_open(['php', 'export_part.php', $snapshot, $predicate], [], $pipes);
     }
-    $pdo->exec('COMMIT');                                   // when all have begun
+    if (array_filter(array_map('proc_close', $parts))) {
+        throw new RuntimeException('a part failed');
+    }
+    $pdo->exec('COMMIT');
+}
+
+function export_part(PDO $pdo, string $snapshot, string $predicate, callable $handle): void     // what export_part.php does
+{
+    $pdo->exec('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    $pdo->exec('SET TRANSACTION SNAPSHOT ' . $pdo->quote($snapshot));
+    $handle($pdo->query("SELECT * FROM event WHERE $predicate"));
+    $pdo->exec('COMMIT');
 }
 // [end]
 
@@ -160,6 +164,31 @@ function ids(iterable $pages): array
     return $ids;
 }
 
+function check_split(PDO $pdo, array $everything): void
+{
+    $directory = exec('mktemp -d');
+    chdir($directory);
+    file_put_contents('export_part.php', '<?php require ' . var_export(__FILE__, true) . ';');
+    export($pdo);
+    $parts = glob('part.*');
+    $rows = array_merge(...array_map(fn ($part) => json_decode(file_get_contents($part)), $parts));
+    exec('rm -r ' . escapeshellarg($directory));
+    sort($rows);
+    expect('split', $rows, $everything);
+    expect('its parts', count($parts), 4);
+}
+
+// What export_part.php does. All rows are changed before, which nobody may see.
+function write_part(PDO $pdo, string $snapshot, string $predicate): void
+{
+    $pdo->exec('UPDATE event SET kind = kind + 10');
+    export_part($pdo, $snapshot, $predicate, function ($rows) {
+        $rows = $rows->fetchAll(PDO::FETCH_ASSOC);
+        expect('snapshot', max(array_column($rows, 'kind')), 9);
+        file_put_contents('part.' . getmypid(), json_encode(array_column($rows, 'id')));
+    });
+}
+
 function check(PDO $pdo, string $dsn): void
 {
     $everything = range(1, $pdo->query('SELECT count(*) FROM event')->fetchColumn());
@@ -187,11 +216,10 @@ function check(PDO $pdo, string $dsn): void
     expect('relations', ids(with_orders($pdo)), $everything);
     [$pages, $last] = numbered($pdo);
     expect('pages', [(int) $pages, ids([$last])], [intdiv($count, 100), array_slice($everything, -100)]);
-    $seen = [];
-    export($pdo, fn ($snapshot, $predicate) => export_part($dsn, $snapshot, $predicate, $collect));
-    sort($seen);
-    expect('split', $seen, $everything);
+    check_split($pdo, $everything);
+    ob_start();
     backfill($pdo);
+    expect('progress', str_contains(ob_get_clean(), '100%'), true);
     expect('backfill', $pdo->query("SELECT count(*) FROM event WHERE name LIKE 'EVENT %'")->fetchColumn(), $count);
     $seen = [];
     expect('worker', work($pdo, $pdo->query("SELECT chunked.create_job('event')")->fetchColumn(), $collect), 'done');
@@ -233,4 +261,8 @@ function bench(PDO $pdo, string $way): void
 
 $dsn = 'pgsql:dbname=' . getenv('PGDATABASE');
 $pdo = new PDO($dsn);
-$argv[1] === 'check' ? check($pdo, $dsn) : bench($pdo, $argv[2]);
+match ($argv[1]) {
+    'check' => check($pdo, $dsn),
+    'bench' => bench($pdo, $argv[2]),
+    default => write_part($pdo, $argv[1], $argv[2]),
+};

@@ -36,8 +36,10 @@ resume() {
 # [end]
 
 # [backwards]
-last_page() {
-	sql -c "SELECT * FROM chunked.page(NULL::event, 1000, before => '{}')"
+page_before() {
+	sql -v before="$1" <<-'SQL'
+		SELECT * FROM chunked.page(NULL::event, 1000, before => :'before');
+	SQL
 }
 # [end]
 
@@ -135,11 +137,19 @@ handle() {
 }
 
 check() {
-	local count everything
+	local count everything real
 
 	cd "$(mktemp -d)"
 	trap 'rm -rf "$PWD"' EXIT
 	count=$(psql -XqAt -c 'SELECT count(*) FROM event')
+	# Each part changes all rows before, which nobody may see.
+	real=$(command -v psql)
+	cat >psql <<-SH
+		#!/bin/sh
+		case "\$*" in *COPY*) "$real" -Xqc 'UPDATE event SET kind = kind + 10' ;; esac
+		exec "$real" "\$@"
+	SH
+	chmod +x psql
 	everything=$(seq "$count")
 
 	expect walk "$(walk | ids)" "$everything"
@@ -150,15 +160,18 @@ check() {
 	resume
 	expect resume "$(ids <rows)" "$everything"
 	(PGPORT=1 resume 2>/dev/null) && expect "a walk without a server" ended failed
-	expect backwards "$(last_page | ids)" "$(tail -n 1000 <<<"$everything")"
+	expect "last page" "$(page_before '{}' | ids)" "$(tail -n 1000 <<<"$everything")"
+	expect backwards "$(page_before '{"id": 1501}' | ids)" "$(seq 501 1500)"
 	expect filter "$(named 7 "event 5' OR true --" | wc -l)" \
 		"$(psql -XqAt -c "SELECT count(*) FROM event WHERE kind = 7 AND name > 'event 5'' OR true --'")"
 	expect order "$(newest_first | ids)" "$(sort -rn <<<"$everything")"
 	expect relations "$(with_orders | grep -c '|-')" $((count / 10))
 	expect pages "$(page_number $((count / 100)) | ids)" "$(tail -n 100 <<<"$everything")"
-	export_all
+	PATH=$PWD:$PATH export_all
 	expect split "$(cat part.* | cut -f 1 | sort -n)" "$everything"
+	expect snapshot "$(cat part.* | cut -f 3 | sort -u)" "$(seq 0 9)"
 	expect backfill "$(backfill 2>&1 | grep -c 'is done')" 1
+	expect progress "$(backfill 2>&1 | grep -c '[0-9]%' | sed 's/^[1-9].*/some/')" some
 	rm rows
 	expect worker "$(work "$(psql -XqAt -c "SELECT chunked.create_job('event')")" && ids <rows)" "$everything"
 }

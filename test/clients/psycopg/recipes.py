@@ -5,8 +5,11 @@ recipes.py check       goes through all of them
 recipes.py bench WAY   walks the table for bench.py
 """
 
+import contextlib
+import io
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 # [walk]
@@ -159,9 +162,20 @@ def check(connection):
         (id, -id // 2 if id % 2 == 0 and id // 2 <= count // 10 else None) for id in everything]
     assert numbered(connection)[:2] == (count, count // 100) and ids(numbered(connection)[2]) == everything[-100:]
     seen.clear()
-    export(seen.append)
-    assert sorted(ids(seen)) == everything
-    backfill()
+    lock = threading.Lock()
+
+    def collect(row):
+        """The first changes all rows, which nobody may see."""
+        with lock:
+            if not seen:
+                connection.execute("UPDATE event SET kind = kind + 10")
+            seen.append(row)
+
+    export(collect)
+    assert sorted(ids(seen)) == everything and max(row[2] for row in seen) < 10
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        backfill()
+    assert "%" in printed.getvalue() and f" {count} rows in " in printed.getvalue()
     assert connection.execute("SELECT count(*) FROM event WHERE name LIKE 'EVENT %'").fetchone() == (count,)
     job, = connection.execute("SELECT chunked.create_job('event')").fetchone()
     seen.clear()

@@ -5,8 +5,11 @@ recipes.py check       goes through all of them
 recipes.py bench WAY   walks the table for bench.py
 """
 
+import contextlib
+import io
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 # [walk]
@@ -174,9 +177,20 @@ def check(connection):
         (id, -id // 2 if id % 2 == 0 and id // 2 <= count // 10 else None) for id in everything]
     assert numbered(connection)[:2] == (count, count // 100) and ids(numbered(connection)[2]) == everything[-100:]
     seen.clear()
-    export(seen.extend)
-    assert sorted(ids(seen)) == everything
-    backfill(connection)
+    lock = threading.Lock()
+
+    def collect(rows):
+        """The first changes all rows, which nobody may see."""
+        with lock:
+            if not seen:
+                query(connection, "UPDATE event SET kind = kind + 10")
+            seen.extend(rows)
+
+    export(collect)
+    assert sorted(ids(seen)) == everything and max(row[2] for row in seen) < 10
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        backfill(connection)
+    assert "100%" in printed.getvalue()
     assert query(connection, "SELECT count(*) FROM event WHERE name LIKE 'EVENT %'") == [(count,)]
     (job,), = query(connection, "SELECT chunked.create_job('event')")
     seen.clear()

@@ -76,6 +76,7 @@ def other_walks(name, handle)
   # [own]
   Event.where('kind = ? AND name > ?', 7, name).order(:id).each_chunk { |events| handle.(events) }
   Event.order(created_at: :desc, id: :desc).each_chunk(key: 'created_at DESC, id DESC') { |events| handle.(events) }
+  Event.order(id: :desc).each_chunk(key: 'id DESC') { |events| handle.(events) }
   Event.includes(:orders).order(:id).each_chunk { |events| handle.(events) }
   Order.joins(:event).where(event: { kind: 8 }).order(:id).each_chunk { |orders| handle.(orders) }
   # [end]
@@ -112,6 +113,7 @@ end
 
 # [backfill]
 def backfill
+  Event.connection.client_min_messages = 'notice'       # Rails asks for warnings only
   Event.connection.raw_connection.set_notice_processor { |notice| puts notice }
   Event.connection.execute("CALL chunked.run('event', 'UPDATE event SET name = upper(name) WHERE {chunk}')")
 end
@@ -169,14 +171,22 @@ def check
   rows = pages.flatten
   some = everything.select { |id| id % 10 == 7 && "event #{id}" > "event 5' OR true --" }
   orders = (1..count / 10).select { |id| id * 2 % 10 == 8 }
-  expect('other walks', rows.map(&:id), some + everything.reverse + everything + orders)
-  expect('relations', rows[some.size + count, count].sum { |event| event.orders.size }, count / 10)
+  expect('other walks', rows.map(&:id), some + everything.reverse * 2 + everything + orders)
+  expect('relations', rows[some.size + 2 * count, count].sum { |event| event.orders.size }, count / 10)
   expect('pages', page(page_count).map(&:id), everything.last(100))
 
   seen.clear
-  export(collect)
+  lock = Mutex.new
+  export(lambda do |events|
+    lock.synchronize { PG.connect.exec('UPDATE event SET kind = kind + 10').clear }     # nobody may see that
+    expect('snapshot', events.map(&:kind).max, 9)
+    collect.(events)
+  end)
   expect('split', seen.sort, everything)
+  printed = $stdout = StringIO.new
   backfill
+  $stdout = STDOUT
+  expect('progress', printed.string.match?(/\d%.* #{count} rows in /m), true)
   expect('backfill', Event.where("name LIKE 'EVENT %'").count, count)
   seen.clear
   expect('worker', work(Event.connection.select_value("SELECT chunked.create_job('event')"), collect), 'done')

@@ -5,7 +5,10 @@ recipes.py check       goes through all of them
 recipes.py bench WAY   walks the table for stacks.py
 """
 
+import contextlib
+import io
 import sys
+import threading
 
 import sqlalchemy
 from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, Text, create_engine, select
@@ -83,6 +86,21 @@ def other_walks(session):
     events = chunks(session, select(Event).options(selectinload(Event.orders)).order_by(Event.id), "event")
     # [end]
     return some, newest, orders, events
+
+
+# [resume]
+class Walk(Base):
+    __tablename__ = "walk"
+    name = Column(Text, primary_key=True)
+    position = Column(Text)
+
+def resume(session, name, handle):
+    walk = session.get(Walk, name) or Walk(name=name, position="{}")
+    session.add(walk)
+    for walk.position, events in chunks(session, select(Event).order_by(Event.id), "event", after=walk.position):
+        handle(events)
+        session.commit()
+# [end]
 
 
 def numbered(session):
@@ -167,10 +185,35 @@ def check(engine):
             int(i % 2 == 0 and i // 2 <= count // 10) for i in everything]
         pages, last = numbered(session)
         assert (pages, ids(last)) == (count // 100, everything[-100:])
+    Walk.__table__.create(engine)
     seen = []
-    export(engine, lambda rows: seen.extend(ids(rows)))
+
+    def stop_half_way(rows):
+        if len(seen) >= count // 2:
+            raise KeyboardInterrupt
+        seen.extend(ids(rows))
+
+    with contextlib.suppress(KeyboardInterrupt), Session(engine) as session:
+        resume(session, "a user's", stop_half_way)
+    with Session(engine) as session:
+        resume(session, "a user's", lambda rows: seen.extend(ids(rows)))
+    assert seen == everything
+    seen.clear()
+    lock = threading.Lock()
+
+    def collect(rows):
+        """All rows are changed before, which nobody may see."""
+        with lock, engine.begin() as connection:
+            connection.execute(text("UPDATE event SET kind = kind + 10"))
+        events = rows.all()
+        assert max(event.kind for event in events) < 10
+        seen.extend(ids(events))
+
+    export(engine, collect)
     assert sorted(seen) == everything
-    backfill(engine)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        backfill(engine)
+    assert "100%" in printed.getvalue()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         assert connection.scalar(text("SELECT count(*) FROM event WHERE name LIKE 'EVENT %'")) == count
         job = connection.scalar(text("SELECT chunked.create_job('event')"))
