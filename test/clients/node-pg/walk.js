@@ -67,7 +67,7 @@ async function stream() {
     const client = await connect(hosts[0]);
     try {
         await client.query('BEGIN');
-        for await (const row of client.query(new QueryStream('SELECT id FROM event ORDER BY id', [], { batchSize: 100 })))
+        for await (const row of client.query(new QueryStream('SELECT id FROM event ORDER BY id', [], { batchSize: 1000 })))
             await handle(row);
         await client.query('COMMIT');
     } catch (error) {
