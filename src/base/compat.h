@@ -54,22 +54,13 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* 17: transaction_timeout was added.  This transaction is not limited any more, until the restart. */
+/* 17: transaction_timeout was added.  What is left of this transaction is not limited. */
 static inline void
 compat_transaction_timeout_stop(void)
 {
 #if PG_VERSION_NUM >= 170000
 	if (get_timeout_active(TRANSACTION_TIMEOUT))
 		disable_timeout(TRANSACTION_TIMEOUT, false);
-#endif
-}
-
-static inline void
-compat_transaction_timeout_restart(void)
-{
-#if PG_VERSION_NUM >= 170000
-	if (TransactionTimeout > 0)
-		enable_timeout_after(TRANSACTION_TIMEOUT, TransactionTimeout);
 #endif
 }
 

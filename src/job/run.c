@@ -23,7 +23,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
 #include "base/latch_wait.h"
 #include "base/settings.h"
 #include "base/subtransaction.h"
@@ -109,7 +108,6 @@ static void keep_done_range(Run *run, const JobChunk *chunk);
 static void learn_rate(Run *run, const JobChunk *chunk, TimestampTz started);
 static void run_begin(Run *run);
 static void run_commit(Run *run);
-static void run_sleep(Run *run);
 static void fail_at_commit(Run *run, ErrorData *error);
 
 /*
@@ -142,7 +140,8 @@ run_job(int64 id, bool in_procedure)
 			run_begin(run);
 			outcome = run_step(run);
 			run_commit(run);
-			run_sleep(run);
+			if (run->sleep > 0)
+				latch_wait(run->sleep);
 		}
 	}
 	PG_FINALLY();
@@ -599,19 +598,6 @@ run_commit(Run *run)
 		(void) pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
-}
-
-/* Between two transactions, or in a procedure at the start of the next, which does not count yet. */
-static void
-run_sleep(Run *run)
-{
-	if (run->sleep <= 0)
-		return;
-	if (run->in_procedure)
-		compat_transaction_timeout_stop();
-	latch_wait(run->sleep);
-	if (run->in_procedure)
-		compat_transaction_timeout_restart();
 }
 
 /* Write down that the chunk failed, if nobody has taken it up meanwhile. */
