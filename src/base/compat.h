@@ -22,6 +22,11 @@
 #include "commands/explain_state.h"
 #endif
 
+#if PG_VERSION_NUM >= 170000
+#include "storage/proc.h"
+#include "utils/timeout.h"
+#endif
+
 /* 18: PG_MODULE_MAGIC_EXT puts name and version into pg_get_loaded_modules() */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_MODULE_MAGIC(module, version_text) \
@@ -48,6 +53,16 @@ compat_attribute_not_null(TupleDesc tupdesc, int index)
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
 #endif
+
+/* 17: transaction_timeout was added.  What is left of this transaction is not limited. */
+static inline void
+compat_transaction_timeout_stop(void)
+{
+#if PG_VERSION_NUM >= 170000
+	if (get_timeout_active(TRANSACTION_TIMEOUT))
+		disable_timeout(TRANSACTION_TIMEOUT, false);
+#endif
+}
 
 /* 16: the heap relation was added before the access mode */
 #if PG_VERSION_NUM >= 160000

@@ -107,6 +107,8 @@ worker_run(const Job *job, int nworkers)
 	RunOutcome	outcome;
 	int64		id = job->id;
 
+	/* waiting for the workers' transactions, this one does nothing */
+	compat_transaction_timeout_stop();
 	PG_ENSURE_ERROR_CLEANUP(workers_terminate, PointerGetDatum(group));
 	{
 		workers_start(group, job, nworkers, true);
@@ -357,6 +359,7 @@ worker_may_begin(const WorkerArguments *arguments)
 	if (!VirtualTransactionIdIsValid(arguments->starter))
 		return true;
 	StartTransactionCommand();
+	compat_transaction_timeout_stop();
 	(void) VirtualXactLock(arguments->starter, true);
 	committed = TransactionIdDidCommit(arguments->started_by);
 	CommitTransactionCommand();
