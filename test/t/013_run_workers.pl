@@ -370,6 +370,7 @@ all_once('run_job goes on');
 #
 
 value('UPDATE speed SET seconds = 0.05');
+value(q{SELECT count(chunked.drop_job(name)) FROM chunked.jobs WHERE name LIKE 'client %'});
 my $line = qr/^NOTICE:  00000: (?:\xe2\x96\x88|\xe2\x96\x91|[#.]){10} +\d+%  \S+\/\S+ rows/m;
 for my $workers (0, 2)
 {

@@ -314,7 +314,7 @@ sub start_runner
 
 # Errors that calls may end with: those of the events, and of a job that stops
 # at a row.
-my $ALLOWED = join '|', 'ERROR:  57014: canceling statement due to user request',
+my $ALLOWED = join '|', 'ERROR:  57014: canceling statement due to user request', 'ERROR:  57014: job "torture" was paused',
 	'ERROR:  55000: the workers of job "torture" ended before it was done',
 	'ERROR:  \w{5}: job "torture" stopped at a row that fails', 'FATAL:  57P0', 'WARNING:  57P0',
 	'WARNING:  21000: a chunk of public.item has \d+ rows, since so many share the position', 'server closed the connection', 'connection to server', 'WARNING:  \w{5}: job "torture" is done, with failed chunks';
