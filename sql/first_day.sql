@@ -30,6 +30,15 @@ SELECT call, pg_temp.failure('SELECT * FROM chunked.' || call) AS failure FROM u
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(event)$$, $$page(NULL::user)$$, $$page(NULL::no_such_table)$$, $$chunks(event)$$, $$chunks('no_such_table')$$, $$position_of('event')$$]) call;
 SELECT call, pg_temp.failure(format('SELECT chunked.%s FROM event e', call)) AS failure FROM unnest(ARRAY['position_of(id)', 'position_of(e.kind)', 'position_of(ROW(e.id))', 'position_of(e.id, ''id'')']) call;
 
+-- an alias that is also a column's name is the column
+CREATE TABLE h (id int PRIMARY KEY, p int);
+INSERT INTO h VALUES (1, 2);
+SELECT pg_temp.failure('SELECT chunked.position_of(p) FROM chunked.page(NULL::h, 3) p');
+SELECT q.*, chunked.position_of(q) FROM chunked.page(NULL::h, 3) q;
+-- PL/pgSQL's rows
+DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM chunked.page(NULL::event, 1) LOOP RAISE INFO '%', chunked.position_of(r); END LOOP; EXCEPTION WHEN OTHERS THEN DECLARE hint text; BEGIN GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT; RAISE INFO '% | %', SQLERRM, hint; END; END $$;
+DO $$ DECLARE r event; BEGIN FOR r IN SELECT * FROM chunked.page(NULL::event, 1) LOOP RAISE INFO '%', chunked.position_of(r); END LOOP; END $$;
+
 -- a position
 SELECT left(p, 25) AS position, k AS key, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, after => %L, key => %L)', p, k)) AS failure FROM (VALUES
 	('1000', NULL), ('"1000"', NULL), ('[1000]', NULL), ('null', NULL), ('true', NULL), ('12345678901234567890123', NULL), ('"it''s \"1\""', NULL), ('1000', 'created_at, id'), ('"2020-01-01"', 'kind DESC'),
