@@ -67,6 +67,11 @@ SELECT f AS filter, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::eve
 -- options that are not there, and values of another type: what the server says of them is in docs/troubleshooting.md
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(NULL::event, limit => 5)$$, $$page(NULL::event, size => 5)$$, $$page(NULL::event, order_by => 'id')$$, $$page(NULL::event, key => ARRAY['id'])$$,
 	$$page(NULL::event, after => 1000)$$, $$page(NULL::event, after => '1000'::text)$$, $$page(NULL::event, args => 7)$$, $$page(NULL::event, page_size => 5.0)$$, $$chunks('event', batch_size => 5)$$, $$create_job('event', pause => 5)$$]) call;
+-- parameters of the statement that have no type
+SELECT call, pg_temp.state(format('PREPARE no_type AS SELECT id FROM chunked.page(NULL::event, %s)', call)) AS state FROM unnest(ARRAY[$$filter => 'kind = $1', args => jsonb_build_array($1)$$, $$filter => 'kind = $1', args => $2$$, $$filter => 'kind = $1', args => jsonb_build_array($1::int)$$]) call;
+-- the filter's text as a parameter
+PREPARE filter_text AS SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, filter => $1, args => $2);
+EXECUTE filter_text('kind = $1', '[1]');
 -- what a driver sends without a type is taken
 PREPARE untyped AS SELECT string_agg(id::text, ' ') FROM chunked.page(NULL::event, $1, after => $2, upto => $3, before => $4, key => $5, filter => $6, args => $7, max_bytes => $8);
 EXECUTE untyped('3', '{"id": 1}', NULL, NULL, 'id', 'kind = $1', '[1]', '1000');
