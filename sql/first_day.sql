@@ -66,7 +66,9 @@ SELECT f AS filter, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::eve
 
 -- options that are not there, and values of another type: what the server says of them is in docs/troubleshooting.md
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(NULL::event, limit => 5)$$, $$page(NULL::event, size => 5)$$, $$page(NULL::event, order_by => 'id')$$, $$page(NULL::event, key => ARRAY['id'])$$,
-	$$page(NULL::event, after => 1000)$$, $$page(NULL::event, after => '1000'::text)$$, $$page(NULL::event, args => 7)$$, $$page(NULL::event, page_size => 5.0)$$, $$chunks('event', batch_size => 5)$$, $$create_job('event', pause => 5)$$]) call;
+	$$page(NULL::event, after => 1000)$$, $$page(NULL::event, after => '1000'::text)$$, $$page(NULL::event, args => 7)$$, $$page(NULL::event, page_size => 5.0)$$, $$chunks('event', batch_size => 5)$$, $$create_job('event', pause => 5)$$,
+	$$chunks(NULL::event)$$, $$split(NULL::event, 8)$$, $$row_count(NULL::event)$$, $$create_job(NULL::event)$$, $$claim_chunk('q1', 5)$$, $$claim_chunk('q1', lease => 5)$$, $$drop_jobs(30)$$]) call;
+SELECT pg_temp.state($$CALL chunked.run(NULL::event, 'UPDATE event SET kind = 0 WHERE {chunk}')$$);
 -- parameters of the statement that have no type
 SELECT call, pg_temp.state(format('PREPARE no_type AS SELECT id FROM chunked.page(NULL::event, %s)', call)) AS state FROM unnest(ARRAY[$$filter => 'kind = $1', args => jsonb_build_array($1)$$, $$filter => 'kind = $1', args => $2$$, $$filter => 'kind = $1', args => jsonb_build_array($1::int)$$]) call;
 -- the filter's text as a parameter
