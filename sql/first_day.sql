@@ -26,7 +26,7 @@ SELECT count(*) FROM "order" WHERE "limit" = position;
 
 -- the relation
 SELECT call, pg_temp.failure('SELECT * FROM chunked.' || call) AS failure FROM unnest(ARRAY[$$page('event')$$, $$page('user')$$, $$page('first_day_test.order')$$, $$page('"user"')$$, $$page('Order by')$$, $$page('')$$, $$page(NULL)$$, $$paginate('user', 1)$$,
-	$$page('event'::regclass)$$, $$page(1)$$]) call;
+	$$page('NULL::event')$$, $$paginate('null::User', 1)$$, $$page('event'::regclass)$$, $$page(1)$$]) call;
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(event)$$, $$page(NULL::user)$$, $$page(NULL::no_such_table)$$, $$chunks(event)$$, $$chunks('no_such_table')$$, $$position_of('event')$$]) call;
 SELECT call, pg_temp.failure(format('SELECT chunked.%s FROM event e', call)) AS failure FROM unnest(ARRAY['position_of(id)', 'position_of(e.kind)', 'position_of(ROW(e.id))', 'position_of(e.id, ''id'')']) call;
 
@@ -63,6 +63,19 @@ FROM unnest(ARRAY['', ' ', '3', '[1]', '{"id": 3}', '{"id": 3', '[3', '{"id": 3}
 
 -- a filter that has a driver's placeholders
 SELECT f AS filter, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, filter => %L, args => ''[1]'')', f)) AS failure FROM unnest(ARRAY['kind = ?', 'kind = :kind', 'kind = %s', 'kind = @kind', 'WHERE kind = $1', 'kind = $1;']) f;
+
+-- names with a qualifier, and what is no column
+DO $$ DECLARE k text; detail text; BEGIN FOREACH k IN ARRAY ARRAY['event.created_at', 'kind[1], id', 'kind + 1 DESC', 'lower(kind)', 'kind LIMIT 1', 'kind; SELECT 1'] LOOP BEGIN PERFORM * FROM chunked.page(NULL::event, key => k); EXCEPTION WHEN syntax_error THEN GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL; RAISE INFO '% | %', SQLERRM, detail; END; END LOOP; END $$;
+DO $$ DECLARE hint text; BEGIN PERFORM * FROM chunked.chunks('event', filter => 'e.kind = 1', alias => 'e'); EXCEPTION WHEN undefined_table THEN GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT; RAISE INFO '%', hint; END $$;
+DO $$ DECLARE hint text; BEGIN PERFORM * FROM chunked.chunks('event', filter => 'id IN (SELECT 1 FROM nowhere)'); EXCEPTION WHEN undefined_table THEN GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT; RAISE INFO 'no hint: %', hint; END $$;
+SELECT sum(row_count), min(predicate) FROM chunked.chunks('event', filter => 'event.kind = 1', alias => 'e');
+
+-- relations without a key, and keys that are not unique
+CREATE TABLE bare (doc json, "Kind" int);
+INSERT INTO bare SELECT NULL, 1 FROM generate_series(1, 3);
+CREATE VIEW seen AS SELECT kind, id FROM event;
+SELECT call, pg_temp.failure('SELECT * FROM chunked.' || call) AS failure FROM unnest(ARRAY[$$page(NULL::bare)$$, $$page(NULL::seen)$$, $$page(NULL::bare, 2, key => '"Kind"')$$, $$split('event', 0)$$, $$split('event', NULL)$$, $$paginate(NULL::event, 1, 0)$$]) call;
+SELECT sum(row_count) FROM chunked.chunks('bare', 2, key => '"Kind"') UNION ALL SELECT sum(row_count) FROM chunked.chunks('bare', 2, key => 'ctid');
 
 -- options that are not there, and values of another type: what the server says of them is in docs/troubleshooting.md
 SELECT call, pg_temp.state('SELECT * FROM chunked.' || call) AS state FROM unnest(ARRAY[$$page(NULL::event, limit => 5)$$, $$page(NULL::event, size => 5)$$, $$page(NULL::event, order_by => 'id')$$, $$page(NULL::event, key => ARRAY['id'])$$,

@@ -145,19 +145,20 @@ json_within(const char *text)
 	return json;
 }
 
-/* A bigint that must be there and over 0.  Errors: 22004, 22023. */
+/* A bigint that must be there and over 0; example: one to put into the hint.  Errors: 22004, 22023. */
 int64
-argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
+argument_positive(FunctionCallInfo fcinfo, int argno, const char *name, int example)
 {
 	int64		value;
 
-	argument_require(fcinfo, argno, name, "Give a number, such as 1000.");
+	if (PG_ARGISNULL(argno))
+		argument_require(fcinfo, argno, name, psprintf("Give a number, such as %d.", example));
 	value = PG_GETARG_INT64(argno);
 	if (value <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be greater than zero, not " INT64_FORMAT, name, value),
-				 errhint("Give a number, such as 1000.")));
+				 errhint("Give a number, such as %d.", example)));
 	return value;
 }
 
