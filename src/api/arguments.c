@@ -6,11 +6,15 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/varlena.h"
 
 #include "api/arguments.h"
 #include "base/relation.h"
 #include "job/job.h"
+
+static Jsonb *argument_jsonb(FunctionCallInfo fcinfo, int argno, char bracket);
+static Jsonb *json_within(const char *text);
 
 /* Error: 22004, with this hint, if the argument is null. */
 void
@@ -59,7 +63,7 @@ argument_key(FunctionCallInfo fcinfo, int argno)
 Filter *
 argument_filter(FunctionCallInfo fcinfo, int argno)
 {
-	Jsonb	   *args = PG_ARGISNULL(argno + 1) ? NULL : PG_GETARG_JSONB_P_COPY(argno + 1);
+	Jsonb	   *args = argument_jsonb(fcinfo, argno + 1, '[');
 	Filter	   *filter;
 
 	if (PG_ARGISNULL(argno))
@@ -84,24 +88,77 @@ argument_filter(FunctionCallInfo fcinfo, int argno)
 Jsonb *
 argument_end(FunctionCallInfo fcinfo, int argno)
 {
-	Jsonb	   *position = PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P(argno);
+	Jsonb	   *position = argument_jsonb(fcinfo, argno, '{');
 
 	return position != NULL && JB_ROOT_IS_OBJECT(position) && JB_ROOT_COUNT(position) == 0 ? NULL : position;
 }
 
-/* A bigint that must be there and over 0.  Errors: 22004, 22023. */
+/*
+ * A jsonb, or NULL; a copy.  It should be an object or an array, as bracket says; what
+ * it is is for the caller to check.  Drivers that send their values as JSON make a
+ * string of a text that is JSON already: then it is what the string holds.  A string
+ * within that one remains a string.
+ */
+static Jsonb *
+argument_jsonb(FunctionCallInfo fcinfo, int argno, char bracket)
+{
+	Jsonb	   *given = PG_ARGISNULL(argno) ? NULL : PG_GETARG_JSONB_P_COPY(argno);
+	JsonbValue	value;
+
+	if (given != NULL && JB_ROOT_IS_SCALAR(given) && JsonbExtractScalar(&given->root, &value) &&
+		value.type == jbvString)
+	{
+		char	   *text = pnstrdup(value.val.string.val, value.val.string.len);
+		Jsonb	   *held = text[strspn(text, " \t\n\r")] == bracket ? json_within(text) : NULL;
+
+		if (held != NULL)
+			return held;
+	}
+	return given;
+}
+
+/*
+ * The jsonb that a text is, or NULL if it is none or too large to be one.  Reading it
+ * touches nothing but memory, so that the error can be dropped without a subtransaction.
+ */
+static Jsonb *
+json_within(const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile json = NULL;
+
+	PG_TRY();
+	{
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	}
+	PG_CATCH();
+	{
+		int			category;
+
+		MemoryContextSwitchTo(context);
+		category = ERRCODE_TO_CATEGORY(geterrcode());
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return json;
+}
+
+/* A bigint that must be there and over 0; example: one to put into the hint.  Errors: 22004, 22023. */
 int64
-argument_positive(FunctionCallInfo fcinfo, int argno, const char *name)
+argument_positive(FunctionCallInfo fcinfo, int argno, const char *name, int example)
 {
 	int64		value;
 
-	argument_require(fcinfo, argno, name, "Give a number, such as 1000.");
+	if (PG_ARGISNULL(argno))
+		argument_require(fcinfo, argno, name, psprintf("Give a number, such as %d.", example));
 	value = PG_GETARG_INT64(argno);
 	if (value <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be greater than zero, not " INT64_FORMAT, name, value),
-				 errhint("Give a number, such as 1000.")));
+				 errhint("Give a number, such as %d.", example)));
 	return value;
 }
 

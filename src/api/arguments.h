@@ -19,7 +19,7 @@ extern Relation argument_open_row_type(FunctionCallInfo fcinfo, int argno);
 extern char *argument_key(FunctionCallInfo fcinfo, int argno);
 extern Filter *argument_filter(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *argument_end(FunctionCallInfo fcinfo, int argno);
-extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name);
+extern int64 argument_positive(FunctionCallInfo fcinfo, int argno, const char *name, int example);
 extern bool argument_boolean(FunctionCallInfo fcinfo, int argno, const char *name);
 extern Position *argument_position(FunctionCallInfo fcinfo, int argno,
 								   const WalkKey *key, const char *name);

@@ -88,13 +88,13 @@ static void
 read_walk_request(FunctionCallInfo fcinfo, ChunkRequest *request, int next)
 {
 	request->relid = argument_relation(fcinfo, 0);
-	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size");
+	request->chunk_size = argument_positive(fcinfo, 1, "chunk_size", 1000);
 	request->after = argument_end(fcinfo, next++);
 	request->upto = argument_end(fcinfo, next++);
 	request->key = argument_key(fcinfo, next++);
 	request->filter = argument_filter(fcinfo, next);
 	next += 2;					/* args */
-	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit");
+	request->scan_limit = PG_ARGISNULL(next) ? 0 : argument_positive(fcinfo, next, "scan_limit", 1000);
 	request->alias = argument_alias(fcinfo, next + 1);
 }
 
@@ -102,7 +102,7 @@ static void
 read_split_request(FunctionCallInfo fcinfo, ChunkRequest *request)
 {
 	request->relid = argument_relation(fcinfo, 0);
-	request->parts = Min(argument_positive(fcinfo, 1, "parts"), MOST_PARTS);
+	request->parts = Min(argument_positive(fcinfo, 1, "parts", 8), MOST_PARTS);
 	request->exact = argument_boolean(fcinfo, 2, "exact");
 	request->key = argument_key(fcinfo, 3);
 	request->filter = argument_filter(fcinfo, 4);

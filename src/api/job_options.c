@@ -33,7 +33,7 @@ job_options_read(FunctionCallInfo fcinfo, bool of_run, JobOptions *options)
 	options->relid = argument_relation(fcinfo, CREATE_JOB_RELATION);
 	options->statement = argument_text(fcinfo, CREATE_JOB_STATEMENT);
 	options->name = argument_text(fcinfo, CREATE_JOB_NAME);
-	options->chunk_size = argument_positive(fcinfo, CREATE_JOB_CHUNK_SIZE, "chunk_size");
+	options->chunk_size = argument_positive(fcinfo, CREATE_JOB_CHUNK_SIZE, "chunk_size", 1000);
 	options->key = argument_key(fcinfo, key);
 	options->filter = argument_filter(fcinfo, filter);
 	options->target_time = argument_interval(fcinfo, CREATE_JOB_TARGET_TIME + more, "target_time", false);
@@ -76,7 +76,7 @@ job_options_read_changes(FunctionCallInfo fcinfo, const Job *job, JobOptions *op
 {
 	memset(options, 0, sizeof(JobOptions));
 	if (!PG_ARGISNULL(ALTER_JOB_CHUNK_SIZE))
-		options->chunk_size = argument_positive(fcinfo, ALTER_JOB_CHUNK_SIZE, "chunk_size");
+		options->chunk_size = argument_positive(fcinfo, ALTER_JOB_CHUNK_SIZE, "chunk_size", 1000);
 	options->target_time = argument_interval(fcinfo, ALTER_JOB_TARGET_TIME, "target_time", true);
 	options->pause = argument_interval(fcinfo, ALTER_JOB_PAUSE, "pause", true);
 	options->max_lag = argument_interval(fcinfo, ALTER_JOB_MAX_LAG, "max_lag", true);
@@ -105,7 +105,7 @@ argument_check_plan(FunctionCallInfo fcinfo, int argno)
 static int
 argument_attempts(FunctionCallInfo fcinfo, int argno)
 {
-	int64		attempts = argument_positive(fcinfo, argno, "max_attempts");
+	int64		attempts = argument_positive(fcinfo, argno, "max_attempts", 5);
 
 	if (attempts > PG_INT32_MAX)
 		ereport(ERROR,

@@ -74,7 +74,7 @@ page_open_relation(PageRead *page, FunctionCallInfo fcinfo)
 void
 page_begin(PageRead *page, FunctionCallInfo fcinfo)
 {
-	int64		page_size = argument_positive(fcinfo, PAGE_SIZE, "page_size");
+	int64		page_size = argument_positive(fcinfo, PAGE_SIZE, "page_size", 1000);
 	Range		nothing = {0};
 	WalkReader	reader = {0};
 
@@ -87,7 +87,7 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 	reader.backward = !PG_ARGISNULL(PAGE_BEFORE);
 	reader.limit = page_size;
 	if (!PG_ARGISNULL(PAGE_MAX_BYTES))
-		reader.max_bytes = argument_positive(fcinfo, PAGE_MAX_BYTES, "max_bytes");
+		reader.max_bytes = argument_positive(fcinfo, PAGE_MAX_BYTES, "max_bytes", 10000000);
 	reader.boundary = true;
 	page->reader = reader;
 }
@@ -99,10 +99,17 @@ page_begin(PageRead *page, FunctionCallInfo fcinfo)
 Datum
 chunked_page_untyped(PG_FUNCTION_ARGS)
 {
-	char	   *given = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *given = PG_ARGISNULL(0) ? "event" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *quoted_null = "NULL::";
+	bool		is_null;
 	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+	const char *more = strcmp(function, "paginate") == 0 ? ", 1" : "";
 	char	   *name = "event";
 	List	   *names;
+
+	is_null = pg_strncasecmp(given, quoted_null, strlen(quoted_null)) == 0;
+	if (is_null)
+		given += strlen(quoted_null);
 
 	/* as a type, a name may need quotes that a text does not: user, order */
 	if (SplitIdentifierString(pstrdup(given), '.', &names) && names != NIL)
@@ -118,8 +125,9 @@ chunked_page_untyped(PG_FUNCTION_ARGS)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("%s() takes the relation as a typed null, not by name", function),
-			 errhint("Write SELECT * FROM chunked.%s(NULL::%s%s).", function, name,
-					 strcmp(function, "paginate") == 0 ? ", 1" : "")));
+			 is_null ?
+			 errhint("Leave out the quotes: SELECT * FROM chunked.%s(NULL::%s%s).", function, name, more) :
+			 errhint("Write SELECT * FROM chunked.%s(NULL::%s%s).", function, name, more)));
 }
 
 /*

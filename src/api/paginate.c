@@ -63,7 +63,7 @@ chunked_seek(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Relation	rel = argument_open_relation(fcinfo, 0);
-	int64		rank = argument_positive(fcinfo, 1, "rank");
+	int64		rank = argument_positive(fcinfo, 1, "rank", 1000);
 	bool		exact = argument_boolean(fcinfo, 2, "exact");
 	Walk	   *walk;
 	Position   *position;
@@ -94,7 +94,7 @@ Datum
 chunked_paginator(PG_FUNCTION_ARGS)
 {
 	Relation	rel = argument_open_relation(fcinfo, 0);
-	int64		per_page = argument_positive(fcinfo, 1, "per_page");
+	int64		per_page = argument_positive(fcinfo, 1, "per_page", 100);
 	int64		orphans = argument_orphans(fcinfo, 2);
 	bool		allow_empty = argument_boolean(fcinfo, 3, "allow_empty_first_page");
 	int64		rows = count_relation(rel, argument_boolean(fcinfo, 4, "exact"),
@@ -130,7 +130,7 @@ Datum
 chunked_paginate(PG_FUNCTION_ARGS)
 {
 	Relation	rel = argument_open_row_type(fcinfo, 0);
-	int64		per_page = argument_positive(fcinfo, 2, "per_page");
+	int64		per_page = argument_positive(fcinfo, 2, "per_page", 100);
 	int64		orphans = argument_orphans(fcinfo, 3);
 	bool		exact = argument_boolean(fcinfo, 4, "exact");
 	int64		page_number = argument_page_number(fcinfo, 1);

@@ -271,7 +271,9 @@ position_of_prepare(FunctionCallInfo fcinfo, const text *key)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("position_of() takes a whole row of a table, not a value of type %s",
 						format_type_be(row_type)),
-				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table.")));
+				 row_type == RECORDOID ?
+				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; a subquery's rows are of no table. In PL/pgSQL, declare the variable with the table's type, as in r event, not r record.") :
+				 errhint("Write chunked.position_of(e), where e is the table or its alias in FROM; where a column has the alias's name, choose another alias.")));
 	if (state != NULL)
 	{
 		fcinfo->flinfo->fn_extra = NULL;

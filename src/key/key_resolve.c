@@ -19,8 +19,10 @@
 
 #include <ctype.h>
 
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -35,6 +37,7 @@
 static WalkKey *key_from_columns(List *columns);
 static List *columns_from_text(Relation rel, const char *text);
 static List *parse_elements(const char *text);
+static bool is_order_by(const char *text);
 pg_noreturn static void report_array(const char *text);
 static bool column_is_in(List *columns, AttrNumber attnum);
 static bool columns_as_in_table(Relation rel, const WalkKey *key, int from);
@@ -44,6 +47,7 @@ static bool columns_row_comparable(const WalkKey *key);
 static bool type_has_plain_text(Oid typid);
 static char *create_index_text(Relation rel, const WalkKey *key);
 pg_noreturn static void report_no_key(Relation rel);
+static char *example_key(Relation rel);
 
 /*
  * Resolve the key of a walk over rel; text is as the caller wrote it, or NULL
@@ -182,14 +186,28 @@ parse_elements(const char *text)
 			plain &= (element->name != NULL && element->opclassopts == NIL);
 		}
 	}
+	expression |= complaint != NULL && is_order_by(text);
 	if (!plain)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("invalid key \"%s\"", text),
-				 complaint ? errdetail("The parser says: %s.", complaint) :
-				 expression ? errdetail("Expressions cannot be key columns.") : 0,
+				 expression ? errdetail("A key names columns, without their table; expressions cannot be key columns.") :
+				 complaint ? errdetail("The parser says: %s.", complaint) : 0,
 				 errhint("Write columns as in ORDER BY, each with ASC or DESC and NULLS FIRST or NULLS LAST where wanted: 'created_at DESC, id'.")));
 	return stmt->indexParams;
+}
+
+/* Would it follow ORDER BY, where qualified names and expressions may be? */
+static bool
+is_order_by(const char *text)
+{
+	char	   *complaint;
+	List	   *parsed = parse_text(psprintf("SELECT ORDER BY %s\n", text), RAW_PARSE_DEFAULT, &complaint);
+	SelectStmt *select = list_length(parsed) != 1 ? NULL :
+		castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
+
+	return select != NULL && select->limitOffset == NULL && select->limitCount == NULL &&
+		select->lockingClause == NIL;
 }
 
 /* The text of an array of columns was taken for a key: say how it is written as text. */
@@ -381,12 +399,33 @@ report_no_key(Relation rel)
 				 errmsg("relation \"%s\" has no unique key to walk by",
 						RelationGetRelationName(rel)),
 				 errdetail("Views and foreign tables have no indexes that could show one."),
-				 errhint("Pass the columns that order its rows uniquely, for example key => 'id'.")));
+				 errhint("Pass the columns that order its rows uniquely, for example key => %s.", example_key(rel))));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("relation \"%s\" has no unique key to walk by",
 					RelationGetRelationName(rel)),
 			 errdetail("It has neither a primary key nor a valid, non-partial, non-deferrable unique index over plain NOT NULL columns."),
-			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => 'id', or split it physically, under one snapshot, with key => 'ctid'.",
-					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key")));
+			 errhint("Add %s, pass the columns that order its rows uniquely, for example key => %s, or split it physically, under one snapshot, with key => 'ctid'.",
+					 rel->rd_rel->relkind == RELKIND_MATVIEW ? "a unique index" : "a primary key", example_key(rel))));
+}
+
+/* A column of the relation as a key in a hint: id, or the first one whose type has an order. */
+static char *
+example_key(Relation rel)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	const char *name = "id";
+
+	if (get_attnum(RelationGetRelid(rel), name) == InvalidAttrNumber)
+		for (int i = 0; i < tupdesc->natts; i++)
+		{
+			Form_pg_attribute attr = TupleDescAttr(tupdesc, i);
+
+			if (!attr->attisdropped && OidIsValid(GetDefaultOpClass(attr->atttypid, BTREE_AM_OID)))
+			{
+				name = quote_identifier(NameStr(attr->attname));
+				break;
+			}
+		}
+	return quote_literal_cstr(name);
 }

@@ -39,6 +39,7 @@ typedef struct ParameterSearch
 	int			highest;
 	bool		below_one;		/* $0 */
 	bool		clock_literal;
+	bool		qualified;		/* a column is written with a qualifier */
 } ParameterSearch;
 
 /* A JSON array that is read into an SQL array */
@@ -66,6 +67,7 @@ static Node *put_values(Node *node, void *arg);
 static bool names_the_clock(const char *literal);
 pg_noreturn static void report_not_expression(const char *detail);
 static void check_count(int nargs, Jsonb *args);
+static void add_qualifier_hint(void *filter);
 static void setup_parameters(ParseState *pstate, void *filter);
 static Datum read_parameter(const BoundFilter *filter, int i, const JsonbValue *value, bool *isnull);
 static bool is_array_type(Oid type);
@@ -112,6 +114,7 @@ filter_parse(const Filter *given)
 
 	filter->text = pstrdup(given->text);
 	filter->clock_literal = search.clock_literal;
+	filter->qualified = search.qualified;
 	filter->nargs = search.highest;
 	return filter;
 }
@@ -130,6 +133,8 @@ find_parameters(Node *node, void *context)
 		search->below_one |= ((ParamRef *) node)->number < 1;
 		return false;
 	}
+	if (IsA(node, ColumnRef))
+		search->qualified |= list_length(((ColumnRef *) node)->fields) > 1;
 	if (IsA(node, A_Const))
 	{
 		A_Const    *constant = (A_Const *) node;
@@ -182,6 +187,7 @@ filter_find_types(BoundFilter *filter, const char *from)
 {
 	MemoryContext context = CurrentMemoryContext;
 	char	   *query = psprintf("SELECT FROM %s WHERE (%s\n)", from, filter->text);
+	ErrorContextCallback callback = {error_context_stack, add_qualifier_hint, filter};
 	SPIPlanPtr	plan;
 	CachedPlanSource *source;
 	Node	   *quals;
@@ -189,8 +195,10 @@ filter_find_types(BoundFilter *filter, const char *from)
 	filter->types = palloc0(Max(filter->nargs, 1) * sizeof(Oid));
 
 	/* in WHERE, so that its type and its functions are judged as there */
+	error_context_stack = &callback;
 	plan = filter->nargs == 0 ? SPI_prepare(query, 0, NULL) :
 		SPI_prepare_params(query, setup_parameters, filter, 0);
+	error_context_stack = callback.previous;
 	source = linitial(SPI_plan_get_plan_sources(plan));
 	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
 	quals = copyObject(linitial_node(Query, source->query_list)->jointree->quals);
@@ -213,6 +221,13 @@ filter_find_types(BoundFilter *filter, const char *from)
 		fmgr_info(function, &filter->inputs[i]);
 	}
 	return quals;
+}
+
+static void
+add_qualifier_hint(void *filter)
+{
+	if (((const BoundFilter *) filter)->qualified && geterrcode() == ERRCODE_UNDEFINED_TABLE)
+		errhint("In a filter, write columns plainly, or with the relation's own name; the argument alias is for predicates alone.");
 }
 
 static void

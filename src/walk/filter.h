@@ -27,6 +27,7 @@ typedef struct BoundFilter
 	bool		clock_literal;	/* it has a literal such as 'now', which is turned into
 								 * a constant when the query is parsed, so that a plan
 								 * for it must not be kept */
+	bool		qualified;		/* it has a column with the name of a table, or the like */
 	int			nargs;
 	Oid		   *types;
 	char	  **type_names;

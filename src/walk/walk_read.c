@@ -393,5 +393,5 @@ walk_report_tie(const Walk *walk, Position *position)
 			 errmsg("several rows of %s are at position %s", walk->relation,
 					JsonbToCString(NULL, &position_write(walk->key, position)->root, 0)),
 			 errdetail("The walk would skip rows there, since its key is not unique."),
-			 errhint("Add columns to the key until it is unique.")));
+			 errhint("Add columns to the key until it is unique, or use chunks(): it takes keys that are not and, for a plain table, key => 'ctid'.")));
 }

@@ -24,13 +24,15 @@ resume() {
 	local page
 	while
 		page=$(sql -v after="$(cat position 2>/dev/null || echo '{}')" <<-'SQL'
-			SELECT p.*, chunked.position_of(p) FROM chunked.page(NULL::event, 1000, after => :'after') p;
+			BEGIN ISOLATION LEVEL REPEATABLE READ;
+			SELECT * FROM chunked.page(NULL::event, 1000, after => :'after');
+			SELECT chunked.position_of(p) FROM chunked.page(NULL::event, 1000, after => :'after') p \g |tail -n 1 >next
 		SQL
 		) || return
-		[ -n "$page" ]
+		[ -s next ]
 	do
 		handle "$page" || return
-		printf '%s' "${page##*|}" >position
+		mv next position
 	done
 }
 # [end]
@@ -159,6 +161,14 @@ check() {
 	echo '{"id": "3000"}' >position		# it died after the page, before the position was there
 	resume
 	expect resume "$(ids <rows)" "$everything"
+	psql -Xq <<-'SQL'
+		CREATE SCHEMA hostile CREATE TABLE event (id text COLLATE "C" PRIMARY KEY);
+		INSERT INTO hostile.event SELECT E'|\n{"id": "1"}\n\n\'\\' || i FROM generate_series(1, 2000) i UNION ALL VALUES (E'\n'), ('');
+	SQL
+	rm rows position
+	PGOPTIONS="${PGOPTIONS:-} -c search_path=hostile" resume
+	expect "keys that are hard for a shell" "$(<rows)" "$(psql -XqAt -c 'SELECT id FROM hostile.event ORDER BY id')"
+	psql -Xq -c 'SET client_min_messages = warning' -c 'DROP SCHEMA hostile CASCADE'
 	(PGPORT=1 resume 2>/dev/null) && expect "a walk without a server" ended failed
 	expect "last page" "$(page_before '{}' | ids)" "$(tail -n 1000 <<<"$everything")"
 	expect backwards "$(page_before '{"id": 1501}' | ids)" "$(seq 501 1500)"
