@@ -55,7 +55,7 @@ SELECT row_count, after, upto FROM chunked.next_chunk('event', 3, to_jsonb('{"id
 SELECT sum(row_count) FROM chunked.split('event', 2, exact => true, filter => 'kind = $1', args => to_jsonb('[1]'::text));
 SELECT b.*, chunked.seek('event', 2, filter => 'kind = $1', args => to_jsonb('[1]'::text)), chunked.row_count('event', filter => 'kind = $1', args => to_jsonb('[1]'::text)) FROM chunked.bounds('event', filter => 'kind = $1', args => to_jsonb('[1]'::text)) b;
 SELECT id FROM chunked.paginate(NULL::event, 2, 1, filter => 'kind = $1', args => to_jsonb('[1]'::text));
-CALL chunked.run('event', 'UPDATE event SET kind = kind WHERE {chunk}', name => 'strings', after => to_jsonb('{"id": "3"}'::text), upto => to_jsonb('{"id": "8"}'::text), filter => 'kind = $1', args => to_jsonb('[1]'::text));
+CALL chunked.run('event', 'UPDATE event SET kind = kind WHERE kind = 1 AND {chunk}', name => 'strings', after => to_jsonb('{"id": "3"}'::text), upto => to_jsonb('{"id": "8"}'::text), filter => 'kind = $1', args => to_jsonb('[1]'::text));
 SELECT c.after, c.upto, j.high_water, j.args FROM chunked.jobs j JOIN chunked.job_chunks c ON c.job = j.name WHERE j.name = 'strings';
 -- once, and only where it is an object or an array; what is not JSON is no other error than before
 SELECT left(s, 30) AS string, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, after => %L)', to_jsonb(s))) AS after, pg_temp.failure(format('SELECT * FROM chunked.page(NULL::event, filter => ''kind = $1'', args => %L)', to_jsonb(s))) AS args

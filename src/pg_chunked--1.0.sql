@@ -698,7 +698,7 @@ CREATE PROCEDURE chunked.run(
     LANGUAGE C;
 COMMENT ON PROCEDURE chunked.run(regclass, text, text, bigint, bigint, text, text, jsonb, interval, interval, interval, text, bigint, text, boolean, jsonb, jsonb, text, text, boolean) IS
 'Runs a statement over every chunk of a relation, committed chunk by chunk; shows progress and ends with a summary. Interrupted, it goes on by run_job().
-relation, key, filter, args: as for chunks(); the filter only sizes the chunks.
+relation, key, filter, args: as for chunks(); the filter sizes the chunks, and the statement must imply it.
 statement: INSERT, UPDATE, DELETE, MERGE or SELECT, with {chunk}, or {chunk:alias}, where the chunk''s condition belongs.
 name: of the job; default the relation''s with a number. chunk_size: rows a chunk, the first one if target_time is given; default 1000.
 workers: background workers; default 0, this session.
@@ -709,7 +709,7 @@ check_plan: refuses a statement that would read a large table in full for every 
 after: position (exclusive) to start from; default, or as {}, the start. upto: position (inclusive) to stop at; default, or as {}, the high-water mark, the last position there is.
 settings: names of settings of this session, with commas between them, that the job is to keep, such as those that policies go by; default none. DateStyle and whatever else decides how its texts are read is kept in any case.
 on_foreign_write: ''refuse'', the default, a statement that writes through foreign tables, since these may commit what the chunk does not; or ''at_least_once''. dry_run: shows the first and the last statement, the estimates and the plan, and runs nothing; default false.
-Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused; else as for chunks(), and the statement''s own.';
+Lock: AccessShareLock and what the statement takes, a chunk at a time. Errors: 25001 in a transaction block, 42601 no {chunk}, 22023 a bad option, 42710 the name is taken, 0A000 a plan or a statement that is refused, 55000 without name, after and upto, a job with the same statement has done a part, 57014 another session paused, cancelled or dropped the job; else as for chunks(), and the statement''s own.';
 
 CREATE FUNCTION chunked.create_job(
     relation regclass,
@@ -767,7 +767,7 @@ CREATE PROCEDURE chunked.run_job(
 COMMENT ON PROCEDURE chunked.run_job(text, bigint) IS
 'Runs a job to its end: starts it, or goes on where it stopped or was paused.
 name: of a job that the current role owns. workers: background workers; default 0, this session.
-Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker could be started; else the statement''s own.';
+Errors: 25001 in a transaction block, 42704 no such job, 42501 not the owner, 55000 cancelled or without a statement, 53400 no background worker could be started, 57014 another session paused, cancelled or dropped the job; else the statement''s own.';
 
 CREATE FUNCTION chunked.start_job(
     name text,
