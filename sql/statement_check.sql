@@ -407,6 +407,7 @@ SELECT unfiltered('MERGE INTO copied c USING (SELECT * FROM twice WHERE v = 7 AN
 SELECT unfiltered('MERGE INTO twice t USING copied c ON t.id = c.id AND t.v = 7 AND {chunk:t} WHEN MATCHED THEN DELETE', 'v = 7');
 SELECT unfiltered('UPDATE twice_view SET v = 1 WHERE v = 7 AND {chunk}', 'v = 7', relation => 'twice_view', key => 'number');
 SELECT unfiltered('DELETE FROM twice WHERE {chunk}', 'true');
+SELECT unfiltered('DELETE FROM twice WHERE {chunk} AND NULL::bool', 'NULL::bool'), unfiltered('DELETE FROM twice WHERE {chunk} AND false', 'v = 7');
 \set VERBOSITY default
 SELECT chunked.create_job('twice', 'DELETE FROM twice WHERE {chunk}', filter => 'v = $1', args => '[7]');
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';

@@ -26,6 +26,7 @@ typedef struct FilterSearch
 } FilterSearch;
 
 static bool find_unfiltered(Node *node, void *context);
+static bool is_never_true(const List *conditions);
 static List *simplified(Node *condition);
 
 /* Error: 0A000. */
@@ -73,11 +74,23 @@ find_unfiltered(Node *node, void *context)
 			conditions = simplified((Node *) make_ands_explicit(statement_joined_conditions(query)));
 		wanted = copyObject(search->clauses);
 		ChangeVarNodes((Node *) wanted, 1, foreach_current_index(lc) + 1, 0);
+		if (is_never_true(conditions))
+			continue;
 		if (rte->rtekind != RTE_RELATION || rte->relid != search->walk->relid ||
 			!predicate_implied_by(wanted, conditions, false))
 			return true;
 	}
 	return query_tree_walker(query, find_unfiltered, context, 0);
+}
+
+/* A constant that is not true is all that is left of conditions with it */
+static bool
+is_never_true(const List *conditions)
+{
+	const Const *constant = conditions == NIL ? NULL : linitial(conditions);
+
+	return constant != NULL && IsA(constant, Const) &&
+		(constant->constisnull || !DatumGetBool(constant->constvalue));
 }
 
 /* As the planner compares conditions */
