@@ -150,7 +150,7 @@ for my $job (
 {
 	my ($name, $size, $condition) = @$job;
 	$session->query(qq{CALL chunked.run('long', \$\$INSERT INTO sizes SELECT '$name', min(id), memory() FROM long
-		WHERE {chunk} AND ($condition) HAVING min(id) % 25000 BETWEEN 1 AND $size\$\$, name => '$name', chunk_size => $size,
+		WHERE {chunk} AND id <= 400000 AND ($condition) HAVING min(id) % 25000 BETWEEN 1 AND $size\$\$, name => '$name', chunk_size => $size,
 		filter => 'id <= 400000', max_attempts => 1, on_error => 'continue')});
 	next if $name eq 'first';    # it fills the caches
 	my ($count, $growth) = split /\|/, $session->query(
