@@ -255,6 +255,8 @@ SET client_min_messages = notice;
 SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', after => '{"id": 50}') LIKE 'event-%';
 SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', name => 'once more');
 SET client_min_messages = warning;
+-- the newest of them need not be the one that has begun
+CALL chunked.run('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}', chunk_size => 10);
 -- neither one that has done nothing nor one that was cancelled is in the way
 SELECT count(chunked.cancel_job(name)) > 0 AS cancelled FROM chunked.jobs WHERE status <> 'done';
 SELECT chunked.create_job('event', 'UPDATE event SET n = n + 100 / (50 - id) WHERE {chunk}') LIKE 'event-%';

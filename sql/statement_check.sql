@@ -408,6 +408,9 @@ SELECT unfiltered('MERGE INTO twice t USING copied c ON t.id = c.id AND t.v = 7 
 SELECT unfiltered('UPDATE twice_view SET v = 1 WHERE v = 7 AND {chunk}', 'v = 7', relation => 'twice_view', key => 'number');
 SELECT unfiltered('DELETE FROM twice WHERE {chunk}', 'true');
 SELECT unfiltered('DELETE FROM twice WHERE {chunk} AND NULL::bool', 'NULL::bool'), unfiltered('DELETE FROM twice WHERE {chunk} AND false', 'v = 7');
+SELECT unfiltered('MERGE INTO copied c USING twice t ON c.id = t.id AND t.v = 7 AND {chunk:t} AND EXISTS (SELECT FROM twice o WHERE {chunk:o} AND o.v = 7) WHEN NOT MATCHED THEN INSERT VALUES (t.id, t.v)', 'v = 7');
+SELECT unfiltered('MERGE INTO copied c USING (SELECT * FROM twice WHERE v = 7 AND {chunk}) t ON t.id = c.id WHEN NOT MATCHED THEN INSERT VALUES (t.id, t.v)', 'v = 7');
+SELECT refusal('MERGE INTO copied c USING twice t ON c.id = t.id AND {chunk:t} AND EXISTS (SELECT FROM twice o WHERE {chunk:o}) WHEN NOT MATCHED THEN INSERT VALUES (t.id, t.v)', 'twice');
 \set VERBOSITY default
 SELECT chunked.create_job('twice', 'DELETE FROM twice WHERE {chunk}', filter => 'v = $1', args => '[7]');
 SELECT count(*) AS left_over FROM chunked.jobs WHERE name = 'refused';

@@ -347,14 +347,30 @@ insert_numbered(const JobOptions *options, Relation rel, Job *fixed, MemoryConte
 static void
 check_unfinished(const JobOptions *options)
 {
-	int64		id = job_last_not_over(job_ids_like(options, GetUserId()));
-	Job		   *job = id == 0 ? NULL : job_by_id(id);
+	ArrayType  *like = DatumGetArrayTypeP(job_ids_like(options, GetUserId()));
+	Job		   *job = NULL;		/* the last that is not done, or one that has done a part */
+	bool		begun = false;
+	Datum	   *ids;
+	int			nids;
 	char	   *name;
 
+	deconstruct_array(like, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, NULL, &nids);
+	for (int i = nids - 1; i >= 0 && !begun; i--)
+	{
+		ArrayType  *one = construct_array(&ids[i], 1, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+		int64		id = job_last_not_over(PointerGetDatum(one));
+		Job		   *other = id == 0 ? NULL : job_by_id(id);
+
+		if (other == NULL)
+			continue;
+		begun = job_has_done(other);
+		if (begun || job == NULL || other->id > job->id)
+			job = other;
+	}
 	if (job == NULL)
 		return;
 	name = quote_literal_cstr(job->name);
-	if (options->after == NULL && options->upto == NULL && job_has_done(job))
+	if (options->after == NULL && options->upto == NULL && begun)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\", which has the same statement, is not done", job->name),

@@ -245,9 +245,11 @@ find_plan(Statement *statement, const Walk *walk, const char *sql, const RangeQu
 
 	if (slot != NULL)
 	{
-		SPI_freeplan(slot->plan);
+		SPIPlanPtr	old = slot->plan;
+
 		SPI_keepplan(plan);
 		slot->plan = plan;
+		SPI_freeplan(old);
 		slot->generation = 0;
 		return slot;
 	}

@@ -26,6 +26,7 @@ typedef struct FilterSearch
 } FilterSearch;
 
 static bool find_unfiltered(Node *node, void *context);
+static List *conditions_of(const Query *query);
 static bool is_never_true(const List *conditions);
 static List *simplified(Node *condition);
 
@@ -42,8 +43,8 @@ statement_refuse_unfiltered(Query *query, List *bound, const Walk *walk)
 	if (find_unfiltered((Node *) query, &search))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the statement also processes rows that the filter leaves out"),
-				 errdetail("A filter sizes a job's chunks; it is no part of {chunk}."),
+				 errmsg("the statement may process rows that the filter leaves out"),
+				 errdetail("A filter sizes a job's chunks and is no part of {chunk}; the conditions beside {chunk}, on the relation that is walked, do not imply it."),
 				 filter->nargs == 0 ?
 				 errhint("Write the condition beside {chunk}, as in WHERE {chunk} AND (%s), or leave out the filter.", filter->text) :
 				 errhint("Write the condition beside {chunk}, as in WHERE {chunk} AND (%s) with the values in place of the parameters, or leave out the filter.",
@@ -71,7 +72,7 @@ find_unfiltered(Node *node, void *context)
 		if (!list_member_ptr(search->bound, rte))
 			continue;
 		if (conditions == NIL)
-			conditions = simplified((Node *) make_ands_explicit(statement_joined_conditions(query)));
+			conditions = simplified((Node *) make_ands_explicit(conditions_of(query)));
 		wanted = copyObject(search->clauses);
 		ChangeVarNodes((Node *) wanted, 1, foreach_current_index(lc) + 1, 0);
 		if (is_never_true(conditions))
@@ -81,6 +82,18 @@ find_unfiltered(Node *node, void *context)
 			return true;
 	}
 	return query_tree_walker(query, find_unfiltered, context, 0);
+}
+
+/* What must hold of all rows that a query processes: not ON, where a MERGE does something without a match. */
+static List *
+conditions_of(const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->mergeActionList)
+		if (!compat_when_matched(lfirst_node(MergeAction, lc)))
+			return NIL;
+	return statement_joined_conditions(query);
 }
 
 /* A constant that is not true is all that is left of conditions with it */

@@ -58,6 +58,7 @@ static Placeholder *read_placeholder(const char *text, const int *places, int np
 static char *read_identifier(const char *text, int from, int to);
 static void check_parsed(const StatementText *statement);
 static bool is_restricted(Node *node, void *context);
+static bool merges_others(Node *node, void *context);
 static bool has_marker(Node *condition);
 static bool merges_matched(const List *clauses);
 static bool has_into(const SelectStmt *select);
@@ -262,7 +263,7 @@ check_parsed(const StatementText *statement)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the statement is not an INSERT, UPDATE, DELETE, MERGE or SELECT"),
 				 errhint("To call a function, write SELECT f(e) FROM event e WHERE {chunk:e}.")));
-	if (!is_restricted(stmt, NULL))
+	if (!is_restricted(stmt, NULL) || merges_others(stmt, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("{chunk} does not restrict the statement"),
@@ -311,6 +312,18 @@ is_restricted(Node *node, void *context)
 			break;
 	}
 	return raw_expression_tree_walker(node, is_restricted, context);
+}
+
+/* Is there a MERGE that also does something with rows which the placeholder in its ON excludes? */
+static bool
+merges_others(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, MergeStmt) && has_marker(((MergeStmt *) node)->joinCondition) &&
+		!merges_matched(((MergeStmt *) node)->mergeWhenClauses))
+		return true;
+	return raw_expression_tree_walker(node, merges_others, context);
 }
 
 /* Is a placeholder one of the conditions that all must hold? */
