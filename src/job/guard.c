@@ -63,6 +63,7 @@ guard_enter(GuardKind kind, Guard *guard)
 void
 guard_leave(const Guard *guard)
 {
+	/* as raise_guard() found it; an error undoes it with its (sub)transaction */
 	SetUserIdAndSecContext(guard->user, guard->security);
 	if (guard->nest_level > 0)
 		AtEOXact_GUC(false, guard->nest_level);
@@ -76,6 +77,7 @@ raise_guard(GuardKind kind, Guard *guard)
 	if (kind == GUARD_CONDITION)
 		added |= SECURITY_RESTRICTED_OPERATION;
 	GetUserIdAndSecContext(&guard->user, &guard->security);
+	/* the same user, who may do less: no SET ROLE and, in a condition, nothing that outlives it */
 	SetUserIdAndSecContext(guard->user, guard->security | added);
 	guard->nest_level = 0;
 }

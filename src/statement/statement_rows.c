@@ -337,10 +337,11 @@ is_joined_by_key(Query *query, List *outer, Index varno, Search *search)
 List *
 statement_joined_conditions(const Query *query)
 {
-	return list_concat(joined_conditions((Node *) query->jointree),
+	return list_concat_copy(joined_conditions((Node *) query->jointree),
 					   make_ands_implicit((Expr *) compat_merge_condition(query)));
 }
 
+/* New lists, since those of a query are parts of it. */
 static List *
 joined_conditions(Node *jointree)
 {
@@ -352,14 +353,14 @@ joined_conditions(Node *jointree)
 	if (IsA(jointree, FromExpr))
 	{
 		foreach(lc, ((FromExpr *) jointree)->fromlist)
-			conditions = list_concat(conditions, joined_conditions(lfirst(lc)));
-		return list_concat(conditions, make_ands_implicit((Expr *) ((FromExpr *) jointree)->quals));
+			conditions = list_concat_copy(conditions, joined_conditions(lfirst(lc)));
+		return list_concat_copy(conditions, make_ands_implicit((Expr *) ((FromExpr *) jointree)->quals));
 	}
 	if (!IsA(jointree, JoinExpr) || ((JoinExpr *) jointree)->jointype != JOIN_INNER)
 		return NIL;
-	conditions = list_concat(joined_conditions(((JoinExpr *) jointree)->larg),
+	conditions = list_concat_copy(joined_conditions(((JoinExpr *) jointree)->larg),
 							 joined_conditions(((JoinExpr *) jointree)->rarg));
-	return list_concat(conditions, make_ands_implicit((Expr *) ((JoinExpr *) jointree)->quals));
+	return list_concat_copy(conditions, make_ands_implicit((Expr *) ((JoinExpr *) jointree)->quals));
 }
 
 /* Is it "a column of the key of this entry = the same of rows that a condition picks"? */

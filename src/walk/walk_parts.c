@@ -53,7 +53,7 @@ walk_parts_next(WalkCursor *cursor)
 	Range		range = cursor->range;
 	IndexRowsPart rows_part;
 	RangeQuery *nothing;
-	WalkRole		now;
+	WalkRole	now;
 	MemoryContext context;
 
 	if (cursor->order == NULL)

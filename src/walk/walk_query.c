@@ -84,7 +84,7 @@ walk_query_begin(WalkCursor *cursor)
 	const char *changed[WALK_CURSOR_NSETTINGS][2];
 	int			nchanged = 0;
 	int			nest_level;
-	WalkRole		now;
+	WalkRole	now;
 
 	for (int i = 0; i < WALK_CURSOR_NSETTINGS && (nqueries > 1 || cursor->order != NULL) && !cursor->in_one_call; i++)
 	{
@@ -130,6 +130,7 @@ walk_query_role_begin(const WalkCursor *cursor, WalkRole *now)
 void
 walk_query_role_end(const WalkRole *now)
 {
+	/* whoever it was before, as walk_query_role_begin() found it */
 	if (now->switched)
 		SetUserIdAndSecContext(now->user, now->security_context);
 }
